@@ -1,0 +1,156 @@
+"""Who is calling: JWTs, checked against the keys that the auth service publishes. The gateway checks them
+too, but a service trusts no one who merely came through the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import OrderedDict
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import jwt
+
+from crown.errors import Unauthenticated, Unavailable
+
+_ALGORITHMS = ["RS256", "ES256"]
+_LEEWAY_S = 30
+_TOKENS_KEPT = 20_000
+# A token with an unknown key id makes the keys be read again, but not more often than this.
+_RELOAD_PAUSE_S = 5.0
+_FETCH_TIMEOUT_S = 5.0
+HOW_TO_GET_ONE = (
+    "send 'Authorization: Bearer <token>' with a token of your auth service; "
+    "on a machine of your own, 'crown token --user <id>' or 'crown token --service <name>' prints one"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls: `use` is user, service or operator; `scopes` are a service's rights; `expires` is in
+    seconds since 1970."""
+
+    use: str
+    subject: str
+    scopes: frozenset[str]
+    expires: float
+
+
+NOBODY = Principal("nobody", "", frozenset(), 0.0)
+_caller: ContextVar[Principal] = ContextVar("caller", default=NOBODY)
+
+
+def caller() -> Principal:
+    """The principal of the call that is being handled; NOBODY on an open RPC without a token."""
+    return _caller.get()
+
+
+def set_caller(principal: Principal) -> None:
+    """Makes `principal` the caller of this task."""
+    _caller.set(principal)
+
+
+class Keys:
+    """The public keys of the auth service, from a file or an https address."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._loaded = float("-inf")
+        self._loading = asyncio.Lock()
+
+    async def find(self, key_id: str) -> jwt.PyJWK | None:
+        """The key named `key_id`. An unknown one makes the source be read again, for rotation."""
+        found = self._keys.get(key_id)
+        if found is None:
+            await self._load()
+            found = self._keys.get(key_id)
+        return found
+
+    async def _load(self) -> None:
+        async with self._loading:
+            if time.monotonic() - self._loaded < _RELOAD_PAUSE_S:
+                return
+            try:
+                document = await self._read()
+                found = {str(key.key_id): key for key in jwt.PyJWKSet.from_dict(json.loads(document)).keys}
+            except (OSError, ValueError, aiohttp.ClientError, TimeoutError, jwt.PyJWTError) as error:
+                if not self._keys:
+                    raise Unavailable("the auth service's keys cannot be read") from error
+                return
+            self._keys = found
+            self._loaded = time.monotonic()
+
+    async def _read(self) -> str:
+        if not self._source.startswith(("http://", "https://")):
+            return await asyncio.to_thread(Path(self._source).read_text, encoding="utf-8")
+        timeout = aiohttp.ClientTimeout(total=_FETCH_TIMEOUT_S)
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(self._source) as answer:
+            answer.raise_for_status()
+            return await answer.text()
+
+
+class Authenticator:
+    """Turns a token into a Principal, and remembers it until it expires."""
+
+    def __init__(self, keys: Keys, issuer: str, audience: str) -> None:
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = audience
+        self._known: OrderedDict[str, Principal] = OrderedDict()
+
+    async def principal(self, token: str) -> Principal:
+        """Who holds `token`. Raises Unauthenticated; Unavailable where the keys have never been read."""
+        known = self._known.get(token)
+        if known is None:
+            known = await self._verify(token)
+            self._known[token] = known
+            if len(self._known) > _TOKENS_KEPT:
+                self._known.popitem(last=False)
+        if known.expires + _LEEWAY_S < time.time():
+            self._known.pop(token, None)
+            raise Unauthenticated("the token has expired")
+        return known
+
+    async def _verify(self, token: str) -> Principal:
+        try:
+            key = await self._keys.find(str(jwt.get_unverified_header(token).get("kid", "")))
+            if key is None or key.algorithm_name not in _ALGORITHMS:
+                raise Unauthenticated("the token is signed with a key that is not known here")
+            claims = jwt.decode(
+                token,
+                key,
+                # The key's own algorithm and no other: a token cannot choose how it is checked.
+                algorithms=[key.algorithm_name],
+                audience=self._audience,
+                issuer=self._issuer,
+                leeway=_LEEWAY_S,
+                options={"require": ["exp", "iat", "sub", "iss", "aud"]},
+            )
+        except (jwt.PyJWTError, ValueError) as error:
+            raise Unauthenticated(f"the token does not verify ({type(error).__name__})") from error
+        return _principal(claims)
+
+
+def _principal(claims: dict[str, object]) -> Principal:
+    use = claims.get("use")
+    if use not in {"user", "service", "operator"}:
+        raise Unauthenticated("the token's claim `use` must be user, service or operator")
+    scope = claims.get("scope", "")
+    scopes = frozenset(scope.split()) if isinstance(scope, str) and use == "service" else frozenset()
+    expires = claims["exp"]
+    assert isinstance(expires, int | float)
+    return Principal(str(use), str(claims["sub"]), scopes, float(expires))
+
+
+def bearer(header: str | None) -> str:
+    """The token of an Authorization header. Raises Unauthenticated where there is none."""
+    if not header:
+        raise Unauthenticated(f"a token is required: {HOW_TO_GET_ONE}", reason="TOKEN_MISSING")
+    kind, _, token = header.partition(" ")
+    if kind.lower() != "bearer" or not token:
+        raise Unauthenticated(f"the authorization must be a bearer token: {HOW_TO_GET_ONE}")
+    return token.strip()

@@ -1,0 +1,250 @@
+"""The bus: one connection to NATS, streams as crown/subjects.py says, publishing that answers when the bytes
+are fsynced, and atomic batches. Pulling stands in crown/pull.py."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from crown import logs, metrics, subjects, tracing
+from crown.errors import BusUnavailable, IntakeFull, OutcomeUnknown
+from crown.settings import Settings
+
+log = logs.get(__name__)
+
+BATCH_MOST = 1_000
+_API = "$JS.API"
+_FULL = {10077, 10167}
+# JetStream's codes for "not now": no leader, out of resources, too many batches open.
+_API_TIMEOUT_S = 5.0
+
+
+class _Error(msgspec.Struct):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class PubAck(msgspec.Struct):
+    """JetStream's word that a message, or a whole batch, is stored."""
+
+    stream: str = ""
+    seq: int = 0
+    duplicate: bool = False
+    count: int = 0
+    error: _Error | None = None
+
+
+class BusError(Exception):
+    """JetStream refused; `err_code` is its number for why."""
+
+    def __init__(self, err_code: int, description: str) -> None:
+        super().__init__(f"{description} ({err_code})")
+        self.err_code = err_code
+
+
+_PUB_ACK = msgspec.json.Decoder(PubAck)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to publish."""
+
+    subject: str
+    data: bytes
+    headers: Mapping[str, str] | None = None
+
+
+class Bus:
+    """A connection to NATS with JetStream. `closed` is set when it is lost for good: end the process then."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.closed = asyncio.Event()
+        self._acks: dict[str, asyncio.Future[Msg]] = {}
+        self._tokens = itertools.count()
+        self._inbox = f"_INBOX.{os.urandom(9).hex()}"
+        self._on_reconnect: list[Callable[[], Awaitable[None]]] = []
+
+    @classmethod
+    async def connect(cls, settings: Settings, name: str) -> Bus:
+        """Connects, and makes the streams what crown/subjects.py says. Raises BusUnavailable."""
+        bus = cls(Client())
+        try:
+            await bus.client.connect(
+                servers=[part.strip() for part in settings.nats_url.split(",")],
+                name=name,
+                user=settings.nats_user or None,
+                password=settings.nats_password.get_secret_value() or None,
+                # The defaults give up for good after two minutes and notice a dead link after four.
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.5,  # type: ignore[arg-type]
+                ping_interval=5,
+                max_outstanding_pings=2,
+                connect_timeout=3,
+                pending_size=8 << 20,
+                error_cb=bus._on_error,
+                disconnected_cb=bus._on_disconnected,
+                reconnected_cb=bus._on_reconnected,
+                closed_cb=bus._on_closed,
+            )
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            raise BusUnavailable(f"cannot connect to NATS ({type(error).__name__})") from error
+        await bus.client.subscribe(f"{bus._inbox}.*", cb=bus._on_ack)
+        metrics.BUS.set(1)
+        await bus.ensure(settings.stream_max_bytes)
+        return bus
+
+    @property
+    def connected(self) -> bool:
+        """True while the link to NATS stands."""
+        return bool(self.client.is_connected)
+
+    def on_reconnect(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Runs `action` after each reconnect."""
+        self._on_reconnect.append(action)
+
+    async def close(self) -> None:
+        """Drains subscriptions and publishes, then closes."""
+        try:
+            async with asyncio.timeout(_API_TIMEOUT_S):
+                await self.client.drain()
+        except (nats.errors.Error, TimeoutError) as error:
+            log.warning("bus_drain_failed", error=type(error).__name__)
+            await self.client.close()
+
+    # -- streams and consumers
+
+    async def api(self, call: str, request: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """A call of JetStream's API. Raises BusError with its error code; BusUnavailable."""
+        body = msgspec.json.encode(request) if request is not None else b""
+        try:
+            answer = await self.client.request(f"{_API}.{call}", body, timeout=_API_TIMEOUT_S)
+        except (nats.errors.Error, TimeoutError) as error:
+            raise BusUnavailable(f"JetStream does not answer ({type(error).__name__})") from error
+        found: dict[str, Any] = msgspec.json.decode(answer.data)
+        if "error" in found:
+            raise BusError(found["error"].get("err_code", 0), found["error"].get("description", ""))
+        return found
+
+    async def ensure(self, max_bytes: int) -> None:
+        """Makes every stream what it has to be; one that is so already is left alone."""
+        for wanted in subjects.streams(max_bytes):
+            await self._ensure_stream({"storage": "file", "retention": "limits", "num_replicas": 1, **wanted})
+
+    async def _ensure_stream(self, wanted: dict[str, Any]) -> None:
+        name = wanted["name"]
+        try:
+            found = (await self.api(f"STREAM.INFO.{name}"))["config"]
+        except BusError as error:
+            if error.err_code != 10059:  # stream not found
+                raise
+            # Two services may come here at once: the second finds the same settings and is content.
+            await self.api(f"STREAM.CREATE.{name}", wanted)
+            return
+        # A cluster's replicas and placement are the operator's.
+        changed = {k: v for k, v in wanted.items() if k != "num_replicas" and found.get(k) != v}
+        if changed:
+            log.warning("stream_changed", stream=name, settings=sorted(changed))
+            await self.api(f"STREAM.UPDATE.{name}", {**found, **changed})
+
+    async def ensure_consumer(self, consumer: subjects.Consumer) -> None:
+        """Makes `consumer` what it has to be; work that is under way goes on."""
+        request = {"stream_name": consumer.stream, "config": consumer.settings()}
+        await self.api(f"CONSUMER.DURABLE.CREATE.{consumer.stream}.{consumer.name}", request)
+
+    # -- publishing
+
+    async def publish(self, message: Outgoing, timeout_s: float = 2.0) -> PubAck:
+        """Publishes and waits until it is stored. Raises IntakeFull, BusUnavailable or BusError where it is
+        not, OutcomeUnknown where nobody can say: publish the same again then."""
+        return await self._confirm(message, {}, timeout_s)
+
+    async def publish_batch(self, messages: list[Outgoing], timeout_s: float = 5.0) -> None:
+        """Publishes 1 to 1,000 messages of one stream: all are stored, or none. Raises as `publish`."""
+        if len(messages) == 1:
+            await self.publish(messages[0], timeout_s)
+            return
+        batch = {"Nats-Batch-Id": os.urandom(12).hex()}
+        for number, message in enumerate(messages[:-1], 1):
+            await self._send(message, {**batch, "Nats-Batch-Sequence": str(number)}, "")
+        last = {**batch, "Nats-Batch-Sequence": str(len(messages)), "Nats-Batch-Commit": "1"}
+        await self._confirm(messages[-1], last, timeout_s)
+
+    async def publish_many(self, messages: Iterable[Outgoing]) -> None:
+        """Publishes any number of messages of one stream, in batches, one after another. Raises as
+        `publish`; the batches before the one that failed are stored."""
+        pending = iter(messages)
+        while part := list(itertools.islice(pending, BATCH_MOST)):
+            await self.publish_batch(part)
+
+    async def publish_all(self, messages: Iterable[Outgoing], timeout_s: float = 5.0) -> None:
+        """Publishes pipelined singles: for streams that take no batches. Raises as `publish`."""
+        await asyncio.gather(*(self.publish(message, timeout_s) for message in messages))
+
+    async def _send(self, message: Outgoing, headers: Mapping[str, str], reply: str) -> None:
+        if not self.connected:
+            # The client would keep it and send it later, though the caller has long been told "no".
+            raise BusUnavailable("the bus is away")
+        together = {tracing.HEADER: tracing.current(), **headers, **(message.headers or {})}
+        try:
+            await self.client.publish(message.subject, message.data, reply, headers=together)
+        except nats.errors.Error as error:
+            raise BusUnavailable(f"the bus is away ({type(error).__name__})") from error
+
+    async def _confirm(self, message: Outgoing, headers: Mapping[str, str], timeout_s: float) -> PubAck:
+        token = str(next(self._tokens))
+        future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        self._acks[token] = future
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._send(message, headers, f"{self._inbox}.{token}")
+                return _read_ack(await future)
+        except TimeoutError:
+            raise OutcomeUnknown("the bus did not confirm in time") from None
+        finally:
+            self._acks.pop(token, None)
+
+    async def _on_ack(self, message: Msg) -> None:
+        future = self._acks.get(message.subject.rpartition(".")[2])
+        if future is not None and not future.done():
+            future.set_result(message)
+
+    # -- the link
+
+    async def _on_error(self, error: Exception) -> None:
+        log.warning("bus_error", error=type(error).__name__)
+
+    async def _on_disconnected(self) -> None:
+        metrics.BUS.set(0)
+        log.warning("bus_disconnected")
+
+    async def _on_reconnected(self) -> None:
+        metrics.BUS.set(1)
+        log.info("bus_reconnected")
+        for action in self._on_reconnect:
+            await action()
+
+    async def _on_closed(self) -> None:
+        metrics.BUS.set(0)
+        self.closed.set()
+
+
+def _read_ack(message: Msg) -> PubAck:
+    if message.headers and message.headers.get("Status") == "503":
+        raise BusUnavailable("no stream takes this subject now")
+    ack = _PUB_ACK.decode(message.data)
+    if ack.error is not None:
+        if ack.error.err_code in _FULL:
+            raise IntakeFull("the stream is full; retry later")
+        raise BusError(ack.error.err_code, ack.error.description)
+    return ack

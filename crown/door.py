@@ -1,0 +1,173 @@
+"""The one way into a handler. For each RPC, in this order: decode, who calls, may they, is the request good;
+then the handler within the caller's deadline; then its answer, or an error in the one shape that every
+surface has. A method is wrapped once at start-up, so that a call costs no chain of interceptors."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+from pymongo.errors import PyMongoError
+
+from crown import access, auth, logs, metrics, problem, tracing
+from crown.errors import (
+    CrownError,
+    InvalidRequest,
+    OutcomeUnknown,
+    StoreUnavailable,
+    TooLarge,
+    Undecodable,
+)
+from crown.validation import violations
+
+log = logs.get(__name__)
+
+# Seconds a call may take where its caller sets no deadline, and at most where it does.
+DEADLINE_S = 15.0
+# Seconds kept back from the caller's deadline, so that a clear error still reaches them.
+MARGIN_S = 0.05
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Most bytes of a request, by method name; `usual` for all others."""
+
+    usual: int = 256 << 10
+    by_method: tuple[tuple[str, int], ...] = (("SendBulkNotifications", 4 << 20),)
+
+    def of(self, method: str) -> int:
+        """The bound of `method`."""
+        return dict(self.by_method).get(method, self.usual)
+
+
+class Door:
+    """Wraps the methods of servicers. One a process."""
+
+    def __init__(self, authenticator: auth.Authenticator, limits: Limits = Limits()) -> None:
+        self._authenticator = authenticator
+        self._limits = limits
+
+    def handlers(self, service: ServiceDescriptor, servicer: object) -> grpc.GenericRpcHandler:
+        """The RPCs of `service`, as `servicer` has them, each behind this door."""
+        wrapped = {m.name: self._handler(m, getattr(servicer, m.name)) for m in service.methods}
+        return grpc.method_handlers_generic_handler(service.full_name, wrapped)
+
+    def _handler(self, method: MethodDescriptor, behaviour: Any) -> grpc.RpcMethodHandler[Any, Any]:
+        entry = _Entry(self._authenticator, method, self._limits.of(method.name))
+        if method.client_streaming:
+            raise ValueError(f"{method.full_name}: streams of requests are not served here")
+        if method.server_streaming:
+            return grpc.unary_stream_rpc_method_handler(_stream(entry, behaviour))
+        return grpc.unary_unary_rpc_method_handler(_unary(entry, behaviour))
+
+
+class _Entry:
+    """What every call of one method passes before its handler."""
+
+    __slots__ = ("_authenticator", "_check", "_limit", "_open", "_type", "method", "seconds")
+
+    def __init__(self, authenticator: auth.Authenticator, method: MethodDescriptor, limit: int) -> None:
+        self._authenticator = authenticator
+        self._check = access.check(method)
+        self._open = access.rule(method).anyone
+        self._type: type[Message] = GetMessageClass(method.input_type)
+        self._limit = limit
+        self.method = method.full_name
+        self.seconds = metrics.RPC.labels(method.full_name, "OK")
+
+    async def admit(self, raw: bytes, metadata: dict[str, Any]) -> Message:
+        """The request, decoded, allowed and valid. Raises CrownError."""
+        tracing.adopt(metadata.get(tracing.HEADER))
+        if not self._open:
+            principal = await self._authenticator.principal(auth.bearer(metadata.get("authorization")))
+            auth.set_caller(principal)
+        request = self._decode(raw)
+        if not self._open:
+            self._check(principal, request)
+        broken = violations(request)
+        if broken:
+            raise InvalidRequest.of(broken)
+        return request
+
+    def _decode(self, raw: bytes) -> Message:
+        if len(raw) > self._limit:
+            raise TooLarge(f"the request has {len(raw)} bytes; at most {self._limit} are allowed")
+        try:
+            return self._type.FromString(raw)
+        except (DecodeError, ValueError, RecursionError) as error:
+            raise Undecodable("the request is not a message of this call, or nests too deep") from error
+
+
+def _unary(entry: _Entry, behaviour: Callable[[Any, Context], Awaitable[Message]]) -> Any:
+    async def call(raw: bytes, context: Context) -> bytes:
+        began = time.perf_counter()
+        metadata = _metadata(context)
+        try:
+            async with asyncio.timeout(_time_left(context)):
+                request = await entry.admit(raw, metadata)
+                answer = await behaviour(request, context)
+        except Exception as error:
+            await _refuse(entry, error, metadata, context, began)
+        entry.seconds.observe(time.perf_counter() - began)
+        return answer.SerializeToString()
+
+    return call
+
+
+def _stream(entry: _Entry, behaviour: Callable[[Any, Context], AsyncIterator[Message]]) -> Any:
+    async def call(raw: bytes, context: Context) -> AsyncIterator[bytes]:
+        began = time.perf_counter()
+        metadata = _metadata(context)
+        try:
+            request = await entry.admit(raw, metadata)
+            async for answer in behaviour(request, context):
+                yield answer.SerializeToString()
+        except Exception as error:
+            await _refuse(entry, error, metadata, context, began)
+
+    return call
+
+
+def _metadata(context: Context) -> dict[str, Any]:
+    return dict(context.invocation_metadata() or ())
+
+
+def _time_left(context: Context) -> float:
+    left = context.time_remaining()
+    return DEADLINE_S if left is None else min(max(left - MARGIN_S, 0.0), DEADLINE_S)
+
+
+async def _refuse(
+    entry: _Entry, error: Exception, metadata: dict[str, Any], context: Context, began: float
+) -> None:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    request_id = metadata.get("x-request-id") or str(uuid.uuid4())
+    known = _known(error)
+    if known is None:
+        log.error("rpc_failed", method=entry.method, request_id=request_id, exc_info=error)
+        known = CrownError("internal error; the request id finds it in the logs")
+    metrics.RPC.labels(entry.method, known.code.name).observe(time.perf_counter() - began)
+    await context.abort(known.code, known.message, problem.trailers(known, request_id))
+
+
+def _known(error: Exception) -> CrownError | None:
+    match error:
+        case CrownError():
+            return error
+        case TimeoutError():
+            return OutcomeUnknown("there was no time to finish; retry with the same idempotency key")
+        case PyMongoError():
+            return StoreUnavailable("the store does not answer; retry")
+        case _:
+            return None

@@ -1,0 +1,178 @@
+"""The errors that may cross a service boundary; crown/door.py turns them into a gRPC status with details.
+
+CrownError
+├── InvalidRequest      INVALID_ARGUMENT      what the caller sent breaks the contract
+│   └── Undecodable     INVALID_ARGUMENT      …and is not even a message
+├── Unauthenticated     UNAUTHENTICATED       no token, or one that does not verify
+├── NotAllowed          PERMISSION_DENIED     a good token for somebody else
+├── NotFound            NOT_FOUND
+├── KeyReused           ALREADY_EXISTS        idempotency key with another body
+├── InProgress          ABORTED               the same call is being worked on
+├── TooLarge            RESOURCE_EXHAUSTED
+├── Refused             FAILED_PRECONDITION   a provider's final no, or nowhere to send to
+├── Unavailable         UNAVAILABLE           nothing happened; retry
+│   ├── IntakeFull, BusUnavailable, StoreUnavailable, ProviderUnavailable, NotReady
+└── OutcomeUnknown      DEADLINE_EXCEEDED     it may have happened; retry with the same key
+
+Anything else that escapes a handler is a bug: logged, and told as INTERNAL without its text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import grpc
+
+DOMAIN = "crown.notification.v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One broken rule: the field as the request names it, what is allowed, and the rule's stable id."""
+
+    field: str
+    description: str
+    rule: str = ""
+
+
+class CrownError(Exception):
+    """An error with a gRPC code and a stable reason of error_reason.proto; its message is for people."""
+
+    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
+    reason: str = "INTERNAL"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        violations: Sequence[Violation] = (),
+        retry_after_s: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason or type(self).reason
+        self.violations = tuple(violations)
+        self.retry_after_s = retry_after_s
+        self.metadata = dict(metadata or {})
+
+
+class InvalidRequest(CrownError):
+    """The request breaks rules; carries every violation."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "INVALID_REQUEST"
+
+    @classmethod
+    def of(cls, violations: Sequence[Violation]) -> InvalidRequest:
+        """The error that lists `violations`, of which there is at least one."""
+        message = "; ".join(
+            f"{v.field}: {v.description}" if v.field else v.description for v in violations[:5]
+        )
+        more = len(violations) - 5
+        return cls(f"{message}; and {more} more" if more > 0 else message, violations=violations)
+
+
+class Undecodable(InvalidRequest):
+    """The bytes are no message of this RPC, or nest too deep."""
+
+    reason = "UNDECODABLE"
+
+
+class Unauthenticated(CrownError):
+    """There is no token, or it does not verify."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+    reason = "TOKEN_INVALID"
+
+
+class NotAllowed(CrownError):
+    """The caller may not do this."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    reason = "NOT_ALLOWED"
+
+
+class NotFound(CrownError):
+    """There is no such thing, or not for this caller."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "NOT_FOUND"
+
+
+class KeyReused(CrownError):
+    """The idempotency key stands for another body."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+    reason = "KEY_REUSED"
+
+
+class InProgress(CrownError):
+    """The same call is still being worked on."""
+
+    code = grpc.StatusCode.ABORTED
+    reason = "IN_PROGRESS"
+
+
+class TooLarge(CrownError):
+    """The request is larger than its bound."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "PAYLOAD_TOO_LARGE"
+
+
+class Refused(CrownError):
+    """A provider refused for good, or there is nowhere to send to."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "PROVIDER_REFUSED"
+
+
+class Unavailable(CrownError):
+    """Nothing happened, and it may work later."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+    reason = "NOT_READY"
+
+    def __init__(
+        self, message: str, *, retry_after_s: float = 1.0, metadata: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, metadata=metadata)
+
+
+class NotReady(Unavailable):
+    """A part of the suite is not ready."""
+
+
+class IntakeFull(Unavailable):
+    """The intake stream is at its bound."""
+
+    reason = "INTAKE_FULL"
+
+
+class BusUnavailable(Unavailable):
+    """The bus is away; nothing was published."""
+
+    reason = "BUS_UNAVAILABLE"
+
+
+class StoreUnavailable(Unavailable):
+    """The store is away."""
+
+    reason = "STORE_UNAVAILABLE"
+
+
+class ProviderUnavailable(Unavailable):
+    """A provider is away or refuses for now; nothing was sent."""
+
+    reason = "PROVIDER_UNAVAILABLE"
+
+
+class OutcomeUnknown(CrownError):
+    """There was no time to learn whether it happened."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    reason = "OUTCOME_UNKNOWN"

@@ -1,0 +1,28 @@
+"""Prometheus metrics: every series of the suite stands here, by name, and is served on a port of its own."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+RPC = Histogram("crown_rpc_seconds", "Time to answer an RPC", ["method", "code"], buckets=_FAST)
+ACCEPTED = Counter("crown_accepted_total", "Notifications accepted", ["lane"])
+REFUSED = Counter("crown_refused_total", "Notifications refused at the door", ["reason"])
+COMMITS = Counter("crown_intake_commits_total", "Publishes to the intake: plain ones and batches", ["form"])
+DISPATCHED = Counter(
+    "crown_dispatched_total", "Deliveries decided, by what was decided", ["channel", "state"]
+)
+OUTCOMES = Counter("crown_outcomes_total", "Attempts, by how they ended", ["channel", "provider", "outcome"])
+ATTEMPT = Histogram("crown_attempt_seconds", "Time a provider took", ["channel", "provider"], buckets=_FAST)
+IN_FLIGHT = Gauge("crown_deliveries_in_flight", "Deliveries being worked on", ["channel"])
+DEAD = Counter("crown_dead_letters_total", "Dead letters written", ["channel", "reason"])
+SWEPT = Counter("crown_swept_total", "Deliveries that the sweeper published again", ["channel"])
+SOCKETS = Gauge("crown_sockets", "Open sockets")
+FRAMES = Counter("crown_frames_total", "Frames sent to sockets")
+BUS = Gauge("crown_bus_connected", "1 while connected to NATS")
+
+
+def serve(port: int, bind: str) -> None:
+    """Serves /metrics on `port`, from a thread of its own."""
+    start_http_server(port, addr=bind)

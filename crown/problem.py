@@ -1,0 +1,62 @@
+"""The one shape of an error: a google.rpc.Status whose details say why, what is wrong with which field, when
+to retry and which request it was. The gateway prints the same as JSON."""
+
+from __future__ import annotations
+
+import math
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from crown.errors import DOMAIN, CrownError
+
+
+def status(error: CrownError, request_id: str = "") -> status_pb2.Status:
+    """`error` as a Status with ErrorInfo, and BadRequest, RetryInfo and RequestInfo where they apply."""
+    number: int = error.code.value[0]
+    return status_pb2.Status(
+        code=number, message=error.message, details=[_any(part) for part in _details(error, request_id)]
+    )
+
+
+def trailers(error: CrownError, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
+    """The trailing metadata that carries `error`."""
+    found: list[tuple[str, str | bytes]] = [
+        ("grpc-status-details-bin", status(error, request_id).SerializeToString())
+    ]
+    if error.retry_after_s is not None:
+        # Whole seconds, as HTTP wants them; at least one.
+        found.append(("retry-after", str(max(1, math.ceil(error.retry_after_s)))))
+    return tuple(found)
+
+
+def _details(error: CrownError, request_id: str) -> list[Message]:
+    parts: list[Message] = [
+        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    ]
+    if error.violations:
+        parts.append(
+            error_details_pb2.BadRequest(
+                field_violations=[
+                    error_details_pb2.BadRequest.FieldViolation(
+                        field=v.field, description=v.description, reason=v.rule.replace(".", "_").upper()
+                    )
+                    for v in error.violations
+                ]
+            )
+        )
+    if error.retry_after_s is not None:
+        delay = Duration()
+        delay.FromMilliseconds(int(error.retry_after_s * 1000))
+        parts.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    if request_id:
+        parts.append(error_details_pb2.RequestInfo(request_id=request_id))
+    return parts
+
+
+def _any(message: Message) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(message)
+    return packed

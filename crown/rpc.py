@@ -1,0 +1,135 @@
+"""The server that every service runs: its RPCs behind the door, health, reflection, metrics, and a drain on
+SIGTERM. `run` is the whole life of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import uvloop
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from crown import auth, logs, metrics
+from crown.door import Door
+from crown.settings import Settings, SettingsError, exit_with
+
+log = logs.get(__name__)
+
+HEALTH_PERIOD_S = 5.0
+# Seconds between telling the world that we are going and refusing new calls: balancers need to notice.
+GOING_S = 0.2
+_OPTIONS = (
+    ("grpc.max_receive_message_length", 5 << 20),
+    ("grpc.max_metadata_size", 16 << 10),
+    ("grpc.so_reuseport", 1),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.max_concurrent_streams", 1_000),
+    # Long-lived callers are moved to other replicas now and then.
+    ("grpc.max_connection_age_ms", 1_800_000),
+    ("grpc.max_connection_age_grace_ms", 60_000),
+)
+
+# True while the process can do its work; polled, and told as gRPC health.
+Healthy = Callable[[], Awaitable[bool]]
+
+
+class Server:
+    """A gRPC server with health and reflection. `add` the servicers, then `serving`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        keys = auth.Keys(settings.jwks)
+        self.authenticator = auth.Authenticator(keys, settings.jwt_issuer, settings.jwt_audience)
+        self._door = Door(self.authenticator)
+        self._server = grpc.aio.server(options=_OPTIONS)
+        self.health = health.aio.HealthServicer()
+        self._names: list[str] = [health.SERVICE_NAME, reflection.SERVICE_NAME]
+        self._own: list[str] = [""]
+        self._ready: bool | None = None
+
+    def add(self, service: ServiceDescriptor, servicer: object) -> None:
+        """Serves the RPCs of `service`."""
+        self._server.add_generic_rpc_handlers((self._door.handlers(service, servicer),))
+        self._own.append(service.full_name)
+        self.describe([service.full_name])
+
+    def describe(self, names: Iterable[str]) -> None:
+        """Makes reflection list these services too; the gateway's one answers for the whole suite."""
+        self._names.extend(name for name in names if name not in self._names)
+
+    @asynccontextmanager
+    async def serving(self, healthy: Healthy) -> AsyncIterator[None]:
+        """Serves while the block runs, and tells health as `healthy` sees it; drains when the block ends."""
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
+        reflection.enable_server_reflection(self._names, self._server)
+        address = f"{self._settings.bind}:{self._settings.grpc_port}"
+        try:
+            self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise SettingsError(
+                [f"CROWN_GRPC_PORT: cannot listen on {address}; is the port taken?"]
+            ) from None
+        await self._server.start()
+        watch = asyncio.create_task(self._watch(healthy), name="health")
+        try:
+            yield
+        finally:
+            watch.cancel()
+            await self.health.enter_graceful_shutdown()
+            await asyncio.sleep(GOING_S)
+            await self._server.stop(self._settings.grace_s)
+
+    async def _watch(self, healthy: Healthy) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(HEALTH_PERIOD_S * 0.9):
+                    ready = await healthy()
+            except Exception as error:
+                # Whatever keeps us from telling is a reason to say no.
+                log.warning("health_check_failed", error=type(error).__name__)
+                ready = False
+            await self._tell(ready)
+            await asyncio.sleep(HEALTH_PERIOD_S if ready else HEALTH_PERIOD_S / 5)
+
+    async def _tell(self, ready: bool) -> None:
+        if ready == self._ready:
+            return
+        self._ready = ready
+        log.info("health_changed", ready=ready)
+        known = health_pb2.HealthCheckResponse
+        for name in self._own:
+            await self.health.set(name, known.SERVING if ready else known.NOT_SERVING)
+
+
+def run(name: str, settings_type: type[Any], main: Callable[[Any, asyncio.Event], Awaitable[None]]) -> None:
+    """The life of a service process: settings, logs, metrics, then `main(settings, stopping)`, which returns
+    once `stopping` is set (by SIGTERM or SIGINT) and its work is drained."""
+    try:
+        settings = settings_type.load()
+        logs.set_up(name, settings.log_level)
+        metrics.serve(settings.metrics_port, settings.bind)
+        uvloop.run(_until_stopped(main, settings))
+    except SettingsError as error:
+        exit_with(error)
+    except OSError as error:
+        exit_with(SettingsError([f"CROWN_METRICS_PORT or an address: {error.strerror or error}"]))
+    # Threads of libraries must not keep a drained process alive.
+    os._exit(0)
+
+
+async def _until_stopped(main: Callable[[Any, asyncio.Event], Awaitable[None]], settings: Any) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await main(settings, stopping)
+    log.info("stopped")

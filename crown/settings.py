@@ -1,0 +1,175 @@
+"""Settings that every service shares, read once from the environment. A secret may come as NAME or as
+NAME_FILE, the path of a file that holds it. Every problem is reported at once, without values."""
+
+from __future__ import annotations
+
+import base64
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, Self
+
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """Every wrong setting, one `VARIABLE: what is allowed` each. Values never appear."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _within(low: int, high: int) -> AfterValidator:
+    def check(value: int) -> int:
+        if not low <= value <= high:
+            raise ValueError(f"must be from {low} to {high}")
+        return value
+
+    return AfterValidator(check)
+
+
+Port = Annotated[int, _within(1, 65535)]
+
+
+class _Files(PydanticBaseSettingsSource):
+    """Values of NAME_FILE variables; NAME itself wins where both are set."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        name = variable(field, field_name)
+        path = os.environ.get(f"{name}_FILE")
+        if not path:
+            return None, name, False
+        try:
+            return Path(path).read_text(encoding="utf-8").strip(), name, False
+        except OSError as error:
+            raise SettingsError([f"{name}_FILE: cannot read the file ({error.strerror})"]) from None
+
+    def __call__(self) -> dict[str, Any]:
+        found = (self.get_field_value(field, name) for name, field in self.settings_cls.model_fields.items())
+        return {name: value for value, name, _ in found if value is not None}
+
+
+def variable(field: FieldInfo, name: str) -> str:
+    """The environment variable that sets `field`."""
+    alias = field.validation_alias
+    if isinstance(alias, AliasChoices):
+        return str(alias.choices[0])
+    return str(alias or name)
+
+
+class Settings(BaseSettings):
+    """What every service is told. Subclasses add what only they know; `load` reads all of it."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True, case_sensitive=True
+    )
+
+    bind: str = Field("0.0.0.0", validation_alias="CROWN_BIND")
+    grpc_port: Port = Field(50051, validation_alias="CROWN_GRPC_PORT")
+    metrics_port: Port = Field(9090, validation_alias="CROWN_METRICS_PORT")
+    # Seconds that running work gets on SIGTERM before it is left to redelivery.
+    grace_s: float = Field(10.0, validation_alias="CROWN_GRACE_S", ge=0, le=600)
+    log_level: str = Field("INFO", validation_alias="CROWN_LOG_LEVEL")
+
+    nats_url: str = Field(validation_alias="NATS_URL")
+    nats_user: str = Field("", validation_alias="NATS_USER")
+    nats_password: SecretStr = Field(SecretStr(""), validation_alias="NATS_PASSWORD")
+    database_url: SecretStr = Field(validation_alias="DATABASE_URL")
+    redis_host: SecretStr = Field(validation_alias="REDIS_HOST")
+
+    jwks: str = Field(validation_alias="CROWN_JWKS")
+    jwt_issuer: str = Field(validation_alias="CROWN_JWT_ISSUER")
+    jwt_audience: str = Field("crown-notification", validation_alias="CROWN_JWT_AUDIENCE")
+    data_key: SecretStr = Field(validation_alias="CROWN_DATA_KEY")
+
+    # Bytes at which an intake or delivery stream refuses more. Eleven streams at this size must stay
+    # below 80 % of the server's max_file_store.
+    stream_max_bytes: int = Field(1 << 30, validation_alias="CROWN_STREAM_MAX_BYTES", ge=1 << 16)
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+            raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
+        return value.upper()
+
+    @field_validator("nats_url")
+    @classmethod
+    def _nats_addresses(cls, value: str) -> str:
+        if not all(part.strip().startswith(("nats://", "tls://")) for part in value.split(",")):
+            raise ValueError("must be nats://host:port, several separated by commas")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _mongo_address(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
+            raise ValueError("must be mongodb://… or mongodb+srv://…")
+        return value
+
+    @field_validator("redis_host")
+    @classmethod
+    def _redis_address(cls, value: SecretStr) -> SecretStr:
+        return SecretStr(redis_url(value.get_secret_value()))
+
+    @field_validator("data_key")
+    @classmethod
+    def _key_size(cls, value: SecretStr) -> SecretStr:
+        try:
+            key = base64.b64decode(value.get_secret_value(), validate=True)
+        except ValueError:
+            key = b""
+        if len(key) != 32:
+            raise ValueError("must be 32 bytes in base64")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment first, then NAME_FILE."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, _Files(settings_cls)
+
+    @classmethod
+    def load(cls) -> Self:
+        """Reads the environment. Raises SettingsError naming every variable that is wrong or missing."""
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SettingsError([_problem(item) for item in error.errors()]) from None
+
+
+def _problem(item: Mapping[str, Any]) -> str:
+    name = ".".join(str(part) for part in item["loc"]) or "settings"
+    if item["type"] == "missing":
+        return f"{name}: is required"
+    return f"{name}: {str(item['msg']).removeprefix('Value error, ')}"
+
+
+def redis_url(value: str) -> str:
+    """`host`, `host:port` or a redis:// URL, as a URL."""
+    if "://" in value:
+        if not value.startswith(("redis://", "rediss://")):
+            raise ValueError("must be host, host:port or redis://…")
+        return value
+    host, _, port = value.partition(":")
+    if not host or (port and not port.isdigit()) or "/" in value:
+        raise ValueError("must be host, host:port or redis://…")
+    return f"redis://{host}:{port or 6379}/0"
+
+
+def exit_with(error: SettingsError) -> NoReturn:
+    """Ends the process with the list of problems; used by every __main__."""
+    for problem in error.problems:
+        print(f"wrong setting  {problem}", file=sys.stderr)  # noqa: T201 -- logging is not set up yet
+    raise SystemExit(2)

@@ -1,0 +1,183 @@
+"""Every subject, stream and consumer on the bus: names and settings stand here and nowhere else.
+
+| stream              | holds                                   | promise                                  |
+| ------------------- | --------------------------------------- | ---------------------------------------- |
+| INTAKE_<lane>       | accepted notifications                  | fsynced before the sender hears "yes"    |
+| DELIVERY_<lane>     | deliveries to work on                   | fsynced                                  |
+| RETRY               | deliveries that are due later           | fsynced; a ledger row stands behind each |
+| SCHEDULE            | notifications that are due later        | fsynced                                  |
+| REALTIME            | what sockets get, for a few hours       | a cache; the inbox is the truth          |
+| EVENT               | what became of deliveries, for days     | fsynced                                  |
+| DEAD                | what nobody will try again by itself    | fsynced, kept until an operator acts     |
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from typing import Any
+
+from crown.notification.v1.types_pb2 import Channel, Priority
+
+LANES: dict[Priority.Type.ValueType, str] = {
+    Priority.CRITICAL: "critical",
+    Priority.NORMAL: "normal",
+    Priority.BULK: "bulk",
+}
+CHANNELS: dict[Channel.Type.ValueType, str] = {
+    Channel.REAL_TIME: "real_time",
+    Channel.PUSH: "push",
+    Channel.EMAIL: "email",
+    Channel.SMS: "sms",
+    Channel.IN_APP: "in_app",
+}
+# The channels that a service of their own delivers on.
+DELIVERED: tuple[Channel.Type.ValueType, ...] = (Channel.PUSH, Channel.EMAIL, Channel.SMS)
+
+RETRY = "RETRY"
+REALTIME = "REALTIME"
+EVENT = "EVENT"
+DEAD = "DEAD"
+EVENTS = "crown.event.>"
+DEAD_DISPATCH = "crown.dead.dispatch"
+
+_DAY_S = 86_400
+_LIVE_KEPT_S = 4 * 3600
+_LIVE_KEPT_EACH = 100
+
+
+def token(user_supplied: str) -> str:
+    """`user_supplied` as one token of a subject: no dot, wildcard or space gets through."""
+    return urlsafe_b64encode(user_supplied.encode()).rstrip(b"=").decode()
+
+
+def intake_stream(lane: str) -> str:
+    """The stream of accepted notifications."""
+    return f"INTAKE_{lane}"
+
+
+def delivery_stream(lane: str) -> str:
+    """The stream of deliveries to work on."""
+    return f"DELIVERY_{lane}"
+
+
+def intake(lane: str) -> str:
+    """Where accepted notifications go."""
+    return f"crown.intake.{lane}"
+
+
+def delivery(channel: str, lane: str) -> str:
+    """Where a channel finds its work."""
+    return f"crown.delivery.{channel}.{lane}"
+
+
+def due(channel: str, lane: str) -> str:
+    """Where a channel finds retries whose time has come."""
+    return f"crown.due.{channel}.{lane}"
+
+
+def retry(channel: str, delivery_id: str) -> str:
+    """Where the next attempt of one delivery waits; one message a subject."""
+    return f"crown.retry.{channel}.{delivery_id}"
+
+
+def event(channel: str) -> str:
+    """Where outcomes are told."""
+    return f"crown.event.outcome.{channel}"
+
+
+def dead(channel: str) -> str:
+    """Where deliveries go that nobody will try again by itself."""
+    return f"crown.dead.{channel}"
+
+
+def live_source(user_id: str) -> str:
+    """Where events for a person's sockets are published, into REALTIME."""
+    return f"crown.rt.user.{token(user_id)}"
+
+
+def live(user_id: str) -> str:
+    """Where realtime nodes hear them, with the stream's sequence."""
+    return f"crown.live.user.{token(user_id)}"
+
+
+def streams(max_bytes: int) -> list[dict[str, Any]]:
+    """The settings of every stream, as JetStream's API takes them; `max_bytes` bounds each that refuses."""
+    lanes = LANES.values()
+    # A stream at its bound refuses, so that the sender hears it; the usual policy would delete the oldest.
+    refusing = {"discard": "new", "max_bytes": max_bytes, "allow_atomic": True}
+    # With schedules the server takes no other policy than deleting the oldest; so there is no bound at which
+    # it could, since a schedule that is deleted is a notification that is lost.
+    scheduling = {"discard": "old", "allow_msg_schedules": True, "allow_rollup_hdrs": True}
+    return [
+        *({"name": intake_stream(lane), "subjects": [intake(lane)], **refusing} for lane in lanes),
+        *({"name": delivery_stream(lane), "subjects": [delivery("*", lane)], **refusing} for lane in lanes),
+        {"name": RETRY, "subjects": ["crown.retry.>", "crown.due.*.*"], **scheduling},
+        {"name": "SCHEDULE", "subjects": ["crown.schedule.>", "crown.due_intake.*"], **scheduling},
+        {
+            "name": REALTIME,
+            "subjects": ["crown.rt.>"],
+            "discard": "old",
+            "persist_mode": "async",
+            "max_age": _LIVE_KEPT_S * 10**9,
+            "max_msgs_per_subject": _LIVE_KEPT_EACH,
+            "republish": {"src": "crown.rt.>", "dest": "crown.live.>"},
+            "max_bytes": max_bytes,
+            "allow_direct": True,
+        },
+        {
+            "name": EVENT,
+            "subjects": [EVENTS],
+            "discard": "old",
+            "max_age": 7 * _DAY_S * 10**9,
+            "max_bytes": max_bytes,
+            "allow_atomic": True,
+        },
+        {"name": DEAD, "subjects": ["crown.dead.>"], "discard": "new", "max_bytes": max_bytes},
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A durable pull consumer."""
+
+    stream: str
+    name: str
+    subject: str
+    # Seconds after which an unsettled message goes to another worker. Calls to providers end within a third.
+    ack_wait_s: int = 30
+    # Messages that all workers together may hold unsettled.
+    max_ack_pending: int = 4_096
+
+    def settings(self) -> dict[str, Any]:
+        """As JetStream takes them. The engine decides when to give up, so `max_deliver` has no bound."""
+        return {
+            "durable_name": self.name,
+            "filter_subject": self.subject,
+            "ack_policy": "explicit",
+            "ack_wait": self.ack_wait_s * 10**9,
+            "max_ack_pending": self.max_ack_pending,
+            "max_deliver": -1,
+            "deliver_policy": "all",
+            "max_waiting": 512,
+        }
+
+
+def dispatcher(lane: str) -> Consumer:
+    """Dispatch's consumer of accepted notifications."""
+    return Consumer(intake_stream(lane), "dispatch", intake(lane), ack_wait_s=20)
+
+
+def worker(channel: str, lane: str) -> Consumer:
+    """A channel's consumer of deliveries."""
+    return Consumer(delivery_stream(lane), channel, delivery(channel, lane))
+
+
+def retrier(channel: str, lane: str) -> Consumer:
+    """A channel's consumer of retries whose time has come."""
+    return Consumer(RETRY, f"{channel}_{lane}", due(channel, lane))
+
+
+def recorder() -> Consumer:
+    """The recorder's consumer of outcomes."""
+    return Consumer(EVENT, "record", EVENTS)
