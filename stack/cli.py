@@ -1,0 +1,152 @@
+"""The `crown` command: runs the suite on this machine and hands out what one needs to try it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from stack import logs, show
+from stack.control import UP_LIMIT_S, Stack
+from stack.errors import StackError, StartFailed
+from stack.plan import GATEWAY
+from stack.tokens import DEFAULT_TTL_S
+
+app = typer.Typer(
+    help="The Crown Notification Service on one machine. CROWN_STACK_PORT_BASE (3000) tells stacks apart.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_FAILED_LOG_LINES = 20
+
+
+@app.command()
+def up(
+    only: Annotated[str, typer.Option(help="Only these, comma separated, and what they need.")] = "",
+    timeout: Annotated[float, typer.Option(help="Seconds until all must be healthy.")] = UP_LIMIT_S,
+) -> None:
+    """Start the suite in the background and wait until it is healthy."""
+    stack = Stack(only=[name.strip() for name in only.split(",") if name.strip()])
+    was_up = stack.supervisor_pid() is not None
+    try:
+        with show.Progress(stack) as progress:
+            stack.up(timeout, progress.tell)
+    except StartFailed as failure:
+        _show_log_of(stack, failure.name)
+        raise
+    if not was_up:
+        _seed(stack)
+    show.overview(stack)
+
+
+@app.command()
+def down() -> None:
+    """Stop the suite; its data stay."""
+    stack = Stack()
+    if stack.supervisor_pid() is None:
+        print("the stack is not up")
+        return
+    stack.down()
+    print(f"the stack is down; its data stay in {show.path(stack.layout.folder)}")
+
+
+@app.command()
+def clean() -> None:
+    """Stop the suite and delete its data, logs and secrets."""
+    stack = Stack()
+    stack.clean()
+    print(f"{show.path(stack.layout.folder)} is gone")
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Show every process and server: name, pid, address, health. Exit status 3 unless all are healthy."""
+    stack = Stack()
+    processes = stack.status()
+    if as_json:
+        print(json.dumps([asdict(one) for one in processes], indent=2))
+    else:
+        show.table(stack, processes)
+    if not stack.healthy():
+        raise typer.Exit(3)
+
+
+@app.command("logs")
+def show_logs(
+    name: Annotated[str, typer.Argument(help="A process, or `supervisor`; all when missing.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="The last lines of each.")] = 50,
+) -> None:
+    """Show the logs, each line with the process it comes from."""
+    layout = Stack().layout
+    paths = [layout.log(name)] if name else sorted(layout.logs.glob("*.log"))
+    if not paths or not paths[0].exists():
+        raise StackError(f"there is no log of {name or 'any process'} in {layout.logs}")
+    width = 0 if name else max(len(path.stem) for path in paths)
+    for path in paths:
+        for line in logs.tail(path, lines):
+            show.log_line(path.stem, line, width)
+    if follow:
+        for path, line in logs.follow(paths):
+            show.log_line(path.stem, line, width)
+
+
+@app.command()
+def token(
+    user: Annotated[str, typer.Option(help="For this user.")] = "",
+    service: Annotated[str, typer.Option(help="For this service.")] = "",
+    operator: Annotated[str, typer.Option(help="For this operator.")] = "",
+    scope: Annotated[
+        list[str] | None, typer.Option(help="A service's right; all when none is given.")
+    ] = None,
+    ttl: Annotated[int, typer.Option(help="Seconds until it expires.")] = DEFAULT_TTL_S,
+) -> None:
+    """Print a token, alone on a line."""
+    scopes = [one for given in scope or () for one in given.replace(",", " ").split()]
+    print(Stack().token(user or None, service or None, operator or None, scopes=scopes, ttl_s=ttl))
+
+
+@app.command()
+def demo() -> None:
+    """Send one notification on every channel and show where each arrived."""
+    importlib.import_module("stack.demo").main()
+
+
+def _seed(stack: Stack) -> None:
+    if not any(one.name == GATEWAY for one in stack.status()):
+        return
+    # Late: `crown token` shall not wait for an HTTP client.
+    from stack.seed import seed
+
+    seed(f"127.0.0.1:{stack.settings.ports.gateway}", stack.token(service="stack"))
+
+
+def _show_log_of(stack: Stack, name: str) -> None:
+    for line in stack.log_tail(name, _FAILED_LOG_LINES):
+        print(f"  {name} | {line}", file=sys.stderr)
+
+
+def main() -> None:
+    try:
+        app()
+    except StackError as error:
+        print(f"crown: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # `crown logs | head`: the reader has seen enough.
+        sys.stderr.close()
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""What shall run: the processes, in the order of start, and the servers that run elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from stack import elsewhere, probes, providers, services
+from stack.errors import StackError
+from stack.layout import Layout
+from stack.process import Process
+from stack.secrets import Secrets
+from stack.servers import envoy, mongod, nats, valkey
+from stack.settings import LOOPBACK, Settings
+
+GATEWAY = envoy.NAME
+
+NAMES = ("mongod", "nats", "valkey", "mailbox", "sandbox", *(role.name for role in services.ROLES), GATEWAY)
+
+_GATEWAY_NEEDS = tuple(role.name for role in services.ROLES)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one stack consists of."""
+
+    settings: Settings
+    layout: Layout
+    secrets: Secrets
+    processes: dict[str, Process]
+    external: dict[str, str]  # server name -> address
+
+
+def make(settings: Settings, only: Sequence[str] = ()) -> Plan:
+    """The plan for the whole suite, or for the named processes and what they need.
+
+    Raises StackError for an unknown name, or a server whose binary is not here.
+    """
+    layout = Layout.of(settings)
+    layout.make()
+    secrets = Secrets(layout.secrets)
+    external = elsewhere.addresses(settings.given)
+    names = wanted(only)
+    builders = _builders(settings, layout, secrets)
+    return Plan(
+        settings=settings,
+        layout=layout,
+        secrets=secrets,
+        processes={name: builders[name]() for name in names if name not in external},
+        external={name: external[name] for name in names if name in external},
+    )
+
+
+def _builders(settings: Settings, layout: Layout, secrets: Secrets) -> dict[str, Callable[[], Process]]:
+    ports = settings.ports
+    builders: dict[str, Callable[[], Process]] = {
+        "mongod": lambda: mongod.process(layout, secrets, ports.mongod),
+        "nats": lambda: nats.process(layout, secrets, ports.nats, ports.nats_monitor),
+        "valkey": lambda: valkey.process(layout, secrets, ports.valkey),
+        "mailbox": lambda: _mailbox(settings),
+        "sandbox": lambda: _sandbox(settings, secrets),
+        GATEWAY: lambda: envoy.process(layout, settings, _trusted(settings, secrets), _GATEWAY_NEEDS),
+    }
+    for role in services.ROLES:
+        builders[role.name] = partial(services.process, settings, secrets, role)
+    return builders
+
+
+def _mailbox(settings: Settings) -> Process:
+    ports = settings.ports
+    return Process(
+        name="mailbox",
+        command=(sys.executable, "-m", "stack.mailbox"),
+        environment={
+            "CROWN_MAILBOX_HTTP_PORT": str(ports.mailbox_http),
+            "CROWN_MAILBOX_SMTP_PORT": str(ports.mailbox_smtp),
+        },
+        address=f"{LOOPBACK}:{ports.mailbox_smtp}",
+        ports={"mailbox": ports.mailbox_smtp, "mailbox http": ports.mailbox_http},
+        probe=probes.http(ports.mailbox_http, "/healthz"),
+        grace_s=3,
+    )
+
+
+def _sandbox(settings: Settings, secrets: Secrets) -> Process:
+    port = settings.ports.sandbox
+    return Process(
+        name="sandbox",
+        command=(sys.executable, "-m", "stack.sandbox"),
+        environment={
+            "CROWN_SANDBOX_PORT": str(port),
+            **providers.sandbox_credentials(settings, secrets),
+        },
+        address=f"{LOOPBACK}:{port}",
+        ports={"sandbox": port},
+        probe=probes.http(port, "/healthz"),
+        grace_s=3,
+    )
+
+
+def _trusted(settings: Settings, secrets: Secrets) -> dict[str, str]:
+    trust = services.trust(settings, secrets)
+    return envoy.variables(
+        settings, trust["CROWN_JWKS"], trust["CROWN_JWT_ISSUER"], trust["CROWN_JWT_AUDIENCE"]
+    )
+
+
+def wanted(only: Sequence[str]) -> tuple[str, ...]:
+    """The named processes and all that they need, in the order of start; every process when none is named."""
+    found: set[str] = set()
+    queue = list(only or NAMES)
+    while queue:
+        name = queue.pop()
+        if name not in NAMES:
+            raise StackError(f"no process is called {name}: there are {', '.join(NAMES)}")
+        if name not in found:
+            found.add(name)
+            queue.extend(_needs_of(name))
+    return tuple(name for name in NAMES if name in found)
+
+
+def _needs_of(name: str) -> tuple[str, ...]:
+    if name == GATEWAY:
+        return _GATEWAY_NEEDS
+    return next((role.needs for role in services.ROLES if role.name == name), ())

@@ -1,0 +1,100 @@
+"""Every password and key of a stack, made once and kept in files that only their owner can read.
+
+Processes get the *paths* (NAME_FILE), each only its own: nothing secret stands in an argument or a variable.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stack import keys
+from stack.layout import write_private
+
+# Who has credentials of its own at NATS, MongoDB and Valkey. `operator`, for tests and people, may do all.
+SERVICES = ("ingest", "realtime", "email", "push", "sms")
+OPERATOR = "operator"
+USERS = (*SERVICES, OPERATOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The secrets in one folder. Each method answers the path of a file, which it makes if it is missing."""
+
+    folder: Path
+
+    def nats_password(self, user: str) -> Path:
+        return self._kept(f"nats-{user}", _password)
+
+    def mongod_password(self, user: str) -> Path:
+        return self._kept(f"mongod-{user}", _password)
+
+    def valkey_password(self, user: str) -> Path:
+        return self._kept(f"valkey-{user}", _password)
+
+    def mongod_member_key(self) -> Path:
+        """What the members of the replica set show each other; mongod demands it as soon as users do."""
+        return self._kept("mongod-member-key", lambda: base64.b64encode(secrets.token_bytes(96)).decode())
+
+    def data_key(self) -> Path:
+        """Wraps the key of each person, under which their content is encrypted."""
+        return self._kept("data-key", lambda: base64.b64encode(secrets.token_bytes(32)).decode())
+
+    def signing_key(self) -> Path:
+        return self._kept("token-signing-key.pem", keys.new_signing_key)
+
+    def jwks(self) -> Path:
+        """The public half of the signing key, as the gateway and the services read it."""
+        return self._kept("jwks.json", lambda: keys.jwks(self.signing_key().read_text()))
+
+    def sendgrid_key(self) -> Path:
+        def make() -> str:
+            return f"SG.{secrets.token_urlsafe(16)}.{secrets.token_urlsafe(32)}"
+
+        return self._kept("sendgrid-key", make)
+
+    def twilio_key(self) -> Path:
+        return self._kept("twilio-key", lambda: f"AC{secrets.token_hex(16)}:{secrets.token_hex(16)}")
+
+    def fcm_service_account(self, token_url: str) -> Path:
+        """A service account as Firebase hands it out, whose token endpoint is the sandbox's."""
+        return self._kept("fcm-service-account.json", lambda: keys.new_service_account(token_url))
+
+    def write(self, name: str, value: str) -> Path:
+        """Keeps a value that follows from others (an address with its password) or that the caller gave."""
+        path = self.folder / name
+        if not path.exists() or path.read_text() != value:
+            write_private(path, value)
+        return path
+
+    def _kept(self, name: str, make: Callable[[], str]) -> Path:
+        path = self.folder / name
+        if not path.exists():
+            write_private(path, make())
+        return path
+
+    def as_file(self, given: Mapping[str, str], name: str) -> dict[str, str]:
+        """The secret `name` as the caller set it, turned into NAME_FILE; empty when it is not set."""
+        if given.get(f"{name}_FILE"):
+            return {f"{name}_FILE": given[f"{name}_FILE"]}
+        if given.get(name):
+            return {f"{name}_FILE": str(self.write(f"given-{name.lower()}", given[name]))}
+        return {}
+
+
+def _password() -> str:
+    # Hexadecimal: it stands in URLs and configuration files without escapes.
+    return secrets.token_hex(16)
+
+
+def read(path: Path) -> str:
+    return path.read_text().strip()
+
+
+def project_of(service_account: Path) -> str:
+    """The Firebase project that a service account belongs to."""
+    return str(json.loads(service_account.read_text())["project_id"])

@@ -1,0 +1,66 @@
+"""Envoy, the gateway. What it does with a request stands in gateway/; this file only runs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from stack import probes
+from stack.layout import Layout, write_private
+from stack.process import Process
+from stack.servers import binary
+from stack.settings import LOOPBACK, Settings
+
+NAME = "gateway"
+
+
+def process(
+    layout: Layout, settings: Settings, variables: Mapping[str, str], needs: tuple[str, ...]
+) -> Process:
+    """`variables` is what gateway.render fills its template with."""
+    program = binary.in_package("envoy", "_bin", "envoy")
+    configuration = layout.run / "envoy.yaml"
+
+    def prepare() -> None:
+        from gateway.render import render
+
+        write_private(configuration, render(variables))
+
+    ports = settings.ports
+    command = (
+        str(binary.runnable(program, layout.run / "envoy")),
+        "--config-path", str(configuration),
+        "--concurrency", str(min(2, os.cpu_count() or 1)),
+        "--disable-hot-restart",  # two Envoys on one machine would otherwise meet in shared memory
+        "--log-level", "warning",
+    )  # fmt: skip
+    return Process(
+        name=NAME,
+        command=command,
+        address=f"{settings.gateway_host}:{ports.gateway}",
+        ports={NAME: ports.gateway, "gateway admin": ports.envoy_admin},
+        probe=probes.http(ports.envoy_admin, "/ready"),
+        needs=needs,
+        prepare=prepare,
+        start_limit_s=30,
+        grace_s=5,
+    )
+
+
+def variables(settings: Settings, jwks: str, issuer: str, audience: str) -> dict[str, str]:
+    """The addresses and the trust that the gateway's configuration is rendered with."""
+    ports = settings.ports
+    return {
+        "GATEWAY_BIND": settings.gateway_host,
+        "NOTIFICATION_SERVICE_PORT": str(ports.gateway),
+        "ENVOY_ADMIN_PORT": str(ports.envoy_admin),
+        "INGEST_ADDRESS": f"{LOOPBACK}:{ports.grpc('ingest-api')}",
+        "EMAIL_ADDRESS": f"{LOOPBACK}:{ports.grpc('email')}",
+        "PUSH_ADDRESS": f"{LOOPBACK}:{ports.grpc('push')}",
+        "SMS_ADDRESS": f"{LOOPBACK}:{ports.grpc('sms')}",
+        "REALTIME_ADDRESS": f"{LOOPBACK}:{ports.grpc('realtime')}",
+        "REALTIME_WEBSOCKET_ADDRESS": f"{LOOPBACK}:{ports.websocket}",
+        "JWKS_PATH": jwks,
+        "JWT_ISSUER": issuer,
+        "JWT_AUDIENCE": audience,
+    }

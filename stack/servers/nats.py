@@ -1,0 +1,68 @@
+"""nats-server with JetStream that answers only after an fsync, and a user per service."""
+
+from __future__ import annotations
+
+import json
+
+from stack import probes
+from stack.layout import Layout, write_private
+from stack.process import Process
+from stack.secrets import USERS, Secrets, read
+from stack.servers import binary
+from stack.settings import LOOPBACK
+
+NAME = "nats"
+
+
+def process(layout: Layout, secrets: Secrets, port: int, monitor_port: int) -> Process:
+    configuration = layout.run / "nats.conf"
+
+    def prepare() -> None:
+        write_private(configuration, configure(layout, secrets, port, monitor_port))
+
+    return Process(
+        name=NAME,
+        command=(str(binary.in_scripts("nats-server")), "--config", str(configuration)),
+        address=f"{LOOPBACK}:{port}",
+        ports={NAME: port, "nats monitor": monitor_port},
+        probe=probes.http(monitor_port, "/healthz?js-server-only=true"),
+        prepare=prepare,
+    )
+
+
+def configure(layout: Layout, secrets: Secrets, port: int, monitor_port: int) -> str:
+    """The server's configuration file. Quoting is JSON's, which nats-server reads."""
+    return f"""\
+server_name: crown
+listen: "{LOOPBACK}:{port}"
+http: "{LOOPBACK}:{monitor_port}"
+
+jetstream {{
+  store_dir: {json.dumps(str(layout.data(NAME)))}
+  max_file_store: 20GB
+  max_memory_store: 256MB
+  # By default an acknowledged message reaches the disk up to two minutes later: a power cut loses it.
+  sync_interval: always
+}}
+
+max_payload: 1MB
+write_deadline: "5s"
+ping_interval: "20s"
+ping_max: 3
+
+accounts {{
+  CROWN {{
+    jetstream: enabled
+    users: [
+{_users(secrets)}
+    ]
+  }}
+  SYS {{}}
+}}
+system_account: SYS
+"""
+
+
+def _users(secrets: Secrets) -> str:
+    rows = ({"user": user, "password": read(secrets.nats_password(user))} for user in USERS)
+    return "\n".join(f"      {json.dumps(row)}" for row in rows)

@@ -1,0 +1,137 @@
+"""Our own processes: which there are, and which settings each gets. None gets what only another needs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stack import elsewhere, probes, providers, tokens
+from stack.process import Process
+from stack.secrets import Secrets
+from stack.servers import mongod, valkey
+from stack.settings import LOOPBACK, Settings
+
+_STORES = ("mongod", "nats", "valkey")
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One process of a service: its arguments, and the credentials that it uses."""
+
+    name: str
+    user: str
+    arguments: tuple[str, ...]
+    needs: tuple[str, ...] = _STORES
+    lanes: str = ""
+
+
+ROLES = (
+    Role("ingest-api", "ingest", ("services.ingest", "api")),
+    Role("ingest-dispatch-critical", "ingest", ("services.ingest", "dispatch"), lanes="critical"),
+    Role("ingest-dispatch", "ingest", ("services.ingest", "dispatch"), lanes="normal,bulk"),
+    Role("ingest-record", "ingest", ("services.ingest", "record")),
+    Role("email", "email", ("services.email",), needs=(*_STORES, "mailbox", "sandbox")),
+    Role("push", "push", ("services.push",), needs=(*_STORES, "sandbox")),
+    Role("sms", "sms", ("services.sms",), needs=(*_STORES, "sandbox")),
+    Role("realtime", "realtime", ("services.realtime",)),
+)
+
+# Settings that the stack gives to each process itself: one value for all would be wrong.
+_OWN = frozenset(
+    {"CROWN_GRPC_PORT", "CROWN_METRICS_PORT", "CROWN_BIND", "CROWN_WEBSOCKET_PORT"}
+    | {"CROWN_DISPATCH_LANES", "CROWN_PEERS", "CROWN_JWKS", "CROWN_JWT_ISSUER", "CROWN_JWT_AUDIENCE"}
+    | {"CROWN_DATA_KEY", "CROWN_DATA_KEY_FILE", *providers.VARIABLES}
+)
+
+
+def process(settings: Settings, secrets: Secrets, role: Role) -> Process:
+    ports = settings.ports
+    opens = {role.name: ports.grpc(role.name), f"{role.name} metrics": ports.metrics(role.name)}
+    if role.name == "realtime":
+        opens["realtime websocket"] = ports.websocket
+    return Process(
+        name=role.name,
+        command=(sys.executable, "-m", *role.arguments),
+        environment=environment(settings, secrets, role),
+        address=f"{LOOPBACK}:{ports.grpc(role.name)}",
+        ports=opens,
+        probe=probes.grpc(ports.grpc(role.name)),
+        needs=role.needs,
+        grace_s=15,  # more than the services' own grace (CROWN_GRACE_S), so that they report what was left
+    )
+
+
+def environment(settings: Settings, secrets: Secrets, role: Role) -> dict[str, str]:
+    """Every setting of one service process."""
+    ports = settings.ports
+    result = {
+        **connections(settings, secrets, role.user),
+        **_handed_on(settings.given),
+        **providers.environment(settings, secrets, role.name),
+        "CROWN_BIND": LOOPBACK,
+        "CROWN_GRPC_PORT": str(ports.grpc(role.name)),
+        "CROWN_METRICS_PORT": str(ports.metrics(role.name)),
+    }
+    if role.lanes:
+        result["CROWN_DISPATCH_LANES"] = role.lanes
+    if role.name == "ingest-api":
+        result["CROWN_PEERS"] = ",".join(
+            f"{peer.name}={LOOPBACK}:{ports.grpc(peer.name)}" for peer in ROLES if peer is not role
+        )
+    if role.name == "realtime":
+        result["CROWN_WEBSOCKET_PORT"] = str(ports.websocket)
+    return result
+
+
+def connections(settings: Settings, secrets: Secrets, user: str) -> dict[str, str]:
+    """How `user` reaches NATS, MongoDB and Valkey, and what it trusts."""
+    return {
+        **_nats(settings, secrets, user),
+        **_store(settings, secrets, "DATABASE_URL", mongod.url(secrets, user, settings.ports.mongod), user),
+        **_store(settings, secrets, "REDIS_HOST", valkey.url(secrets, user, settings.ports.valkey), user),
+        **(secrets.as_file(settings.given, "CROWN_DATA_KEY") or _file("CROWN_DATA_KEY", secrets.data_key())),
+        **trust(settings, secrets),
+    }
+
+
+def trust(settings: Settings, secrets: Secrets) -> dict[str, str]:
+    """Whose tokens are believed: the stack's own, unless the caller named an issuer."""
+    given = settings.given
+    return {
+        "CROWN_JWKS": given.get("CROWN_JWKS") or str(secrets.jwks()),
+        "CROWN_JWT_ISSUER": given.get("CROWN_JWT_ISSUER") or tokens.ISSUER,
+        "CROWN_JWT_AUDIENCE": given.get("CROWN_JWT_AUDIENCE") or tokens.AUDIENCE,
+    }
+
+
+def _nats(settings: Settings, secrets: Secrets, user: str) -> dict[str, str]:
+    given = settings.given
+    if "nats" not in elsewhere.addresses(given):
+        return {
+            "NATS_URL": f"nats://{LOOPBACK}:{settings.ports.nats}",
+            "NATS_USER": user,
+            **_file("NATS_PASSWORD", secrets.nats_password(user)),
+        }
+    named = {name: given[name] for name in ("NATS_URL", "NATS_USER") if given.get(name)}
+    return {**named, **secrets.as_file(given, "NATS_PASSWORD")}
+
+
+def _store(settings: Settings, secrets: Secrets, name: str, url: str, user: str) -> dict[str, str]:
+    """The store that the caller named, else ours. The address holds a password, so it travels in a file."""
+    file_name = f"{name.lower().replace('_', '-')}-{user}"
+    return secrets.as_file(settings.given, name) or _file(name, secrets.write(file_name, url))
+
+
+def _handed_on(given: Mapping[str, str]) -> dict[str, str]:
+    """The caller's other CROWN_* settings (log level, stream sizes, …) reach every service."""
+    return {
+        name: value
+        for name, value in given.items()
+        if name.startswith("CROWN_") and not name.startswith("CROWN_STACK_") and name not in _OWN
+    }
+
+
+def _file(name: str, path: Path) -> dict[str, str]:
+    return {f"{name}_FILE": str(path)}

@@ -1,0 +1,147 @@
+"""The background process that runs a stack: starts all in order, restarts what ends, stops all in reverse.
+
+`python -m stack.supervisor [name …]`; the settings come from the environment, what happens goes to stdout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping
+
+from stack import logs, plan, state
+from stack.errors import StackError, StartFailed
+from stack.keeper import Keeper
+from stack.layout import Layout
+from stack.plan import Plan
+from stack.process import layers
+from stack.settings import Settings
+from stack.state import Health, Phase, ProcessStatus, StackState
+
+_LOG_CHECK_INTERVAL_S = 5.0
+
+# What processes inherit. Not the rest: the caller's secrets are no business of every process.
+_INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_INHERITED_PREFIXES = ("PYTHON", "OTEL_", "GRPC_", "COVERAGE_")
+
+
+class Supervisor:
+    """Owns the processes of one plan."""
+
+    def __init__(self, made: Plan) -> None:
+        self._plan = made
+        self._phase = Phase.STARTING
+        self._failure: StartFailed | None = None
+        inherited = inherited_environment(made.settings.given)
+        self._keepers = {
+            name: Keeper(process, made.layout, inherited, self._report)
+            for name, process in made.processes.items()
+        }
+
+    async def run(self) -> int:
+        """Runs until SIGTERM or SIGINT. Returns 1 when the stack did not come up; it is down then too."""
+        stop = asyncio.Event()
+        for one in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(one, stop.set)
+        self._report()
+        try:
+            await self._keep_until(stop)
+        except* StackError as group:
+            self._fail(group)
+        finally:
+            await self._stop_all()
+        return 0 if self._failure is None else 1
+
+    async def _keep_until(self, stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(keeper.keep(self._needed(keeper)), name=name)
+                for name, keeper in self._keepers.items()
+            ]
+            tasks.append(group.create_task(self._announce()))
+            tasks.append(group.create_task(self._cap_logs()))
+            await stop.wait()
+            for task in tasks:
+                task.cancel()
+
+    async def _announce(self) -> None:
+        for keeper in self._keepers.values():
+            await keeper.first_healthy.wait()
+        self._phase = Phase.UP
+        self._report()
+        logs.say("up")
+
+    async def _cap_logs(self) -> None:
+        while True:
+            logs.cap(self._plan.layout)
+            await asyncio.sleep(_LOG_CHECK_INTERVAL_S)
+
+    async def _stop_all(self) -> None:
+        if self._phase is not Phase.FAILED:
+            self._phase = Phase.STOPPING
+        self._report()
+        for layer in reversed(layers(self._plan.processes)):
+            await asyncio.gather(*(self._keepers[name].stop() for name in layer))
+        if self._phase is not Phase.FAILED:
+            self._phase = Phase.DOWN
+        self._report()
+        logs.say("down")
+
+    def _needed(self, keeper: Keeper) -> list[Keeper]:
+        return [self._keepers[name] for name in keeper.process.needs if name in self._keepers]
+
+    def _fail(self, group: BaseExceptionGroup[StackError]) -> None:
+        first = next(error for error in group.exceptions if isinstance(error, StackError))
+        name = getattr(first, "name", "the stack")
+        self._failure = StartFailed(name, getattr(first, "reason", str(first)))
+        self._phase = Phase.FAILED
+        logs.say(str(self._failure))
+
+    def _report(self) -> None:
+        external = [
+            ProcessStatus(name, None, address, Health.EXTERNAL)
+            for name, address in self._plan.external.items()
+        ]
+        failure = self._failure
+        state.write(
+            self._plan.layout,
+            StackState(
+                phase=self._phase,
+                failed=failure.name if failure else None,
+                reason=failure.reason if failure else None,
+                processes=[*external, *(keeper.status for keeper in self._keepers.values())],
+            ),
+        )
+
+
+def inherited_environment(given: Mapping[str, str]) -> dict[str, str]:
+    kept = {
+        name: value
+        for name, value in given.items()
+        if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)
+    }
+    # Unbuffered: the last words of a process that is killed must be in its log.
+    return {**kept, "PYTHONUNBUFFERED": "1"}
+
+
+def main(only: list[str]) -> int:
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a refused health check is no news
+    settings = Settings.read()
+    layout = Layout.of(settings)
+    layout.make()
+    with state.held(layout, os.getpid()) as mine:
+        if not mine:
+            logs.say(f"another supervisor runs in {layout.folder}")
+            return 1
+        try:
+            made = plan.make(settings, only)
+        except StackError as error:
+            state.write(layout, StackState(phase=Phase.FAILED, failed="the stack", reason=str(error)))
+            return 1
+        return asyncio.run(Supervisor(made).run())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
