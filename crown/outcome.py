@@ -1,0 +1,51 @@
+"""How an attempt can end. A channel returns one of these and never raises for what a provider did; an
+exception is a bug, and counts as Retry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The provider has it. `message_id` is the provider's own."""
+
+    message_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """It was surely not sent, and may work later. `after_s` is the provider's wish, None where it has none;
+    `done` are the destinations that have it already."""
+
+    error: str
+    after_s: float | None = None
+    done: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snooze:
+    """The provider asks us to wait; costs no attempt. `done` as for Retry."""
+
+    error: str
+    after_s: float | None = None
+    done: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """It can never be sent. `reason` is a stable word, `error` the provider's code."""
+
+    reason: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The call broke off after the provider may have taken it. `done` as for Retry."""
+
+    error: str
+    done: tuple[str, ...] = ()
+
+
+Outcome = Delivered | Retry | Snooze | Discard | Unknown

@@ -1,0 +1,47 @@
+"""Each person's own key, made when they are first written about. What they are sent and where they can be
+reached is stored under it; destroying it makes all of that unreadable."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from pymongo import UpdateOne
+
+from crown.store import Database
+from crown.vault import Key, VaultError
+
+
+class People:
+    """The people's keys, wrapped under the deployment's data key."""
+
+    def __init__(self, db: Database, data_key: Key) -> None:
+        self._people = db.people
+        self._data_key = data_key
+
+    async def keys(self, user_ids: Collection[str]) -> dict[str, Key]:
+        """The keys of those who have one."""
+        found = self._people.find({"_id": {"$in": list(user_ids)}})
+        return {row["_id"]: self._data_key.unwrap(row["key"]) async for row in found}
+
+    async def keys_or_new(self, user_ids: Collection[str]) -> dict[str, Key]:
+        """The keys of all of them; who has none gets one. Two callers at once end up with the same key."""
+        known = await self.keys(user_ids)
+        missing = [user_id for user_id in user_ids if user_id not in known]
+        if missing:
+            await self._people.bulk_write([self._insert(user_id) for user_id in missing], ordered=False)
+            known.update(await self.keys(missing))
+        return known
+
+    def _insert(self, user_id: str) -> UpdateOne:
+        wrapped = self._data_key.wrap(Key.fresh())
+        return UpdateOne({"_id": user_id}, {"$setOnInsert": {"key": wrapped}}, upsert=True)
+
+
+def opened(key: Key | None, sealed: bytes | None) -> str:
+    """What was sealed for a person, as text; empty where it or the key is gone."""
+    if key is None or not sealed:
+        return ""
+    try:
+        return key.open(sealed).decode()
+    except VaultError:
+        return ""

@@ -1,0 +1,159 @@
+"""Where people can be reached: contacts and devices, stored under each person's own key. A channel resolves
+them when it sends, so that addresses never ride the bus and a change or an erasure counts at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from crown.clock import now
+from crown.notification.v1.types_pb2 import Channel, DeviceKind, Platform
+from crown.people import People, opened
+from crown.store import Database, Document
+
+DEVICES_MOST = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One address of a person on one channel. `id` is stable and says nothing of the address."""
+
+    id: str
+    address: str
+    kind: DeviceKind.Type.ValueType = DeviceKind.TOKEN
+    platform: Platform.Type.ValueType = Platform.PLATFORM_UNSPECIFIED
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """A person's contact in the clear."""
+
+    email: str = ""
+    phone: str = ""
+    locale: str = ""
+    time_zone: str = ""
+    update_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A person's device; the token in the clear."""
+
+    id: str
+    user_id: str
+    token: str
+    kind: DeviceKind.Type.ValueType
+    platform: Platform.Type.ValueType
+    create_time: datetime
+    last_seen_time: datetime
+
+
+class Recipients:
+    """Contacts and devices in the store."""
+
+    def __init__(self, db: Database, people: People) -> None:
+        self._contacts = db.contacts
+        self._devices = db.devices
+        self._people = people
+
+    async def destinations(
+        self, channel: Channel.Type.ValueType, user_ids: Collection[str]
+    ) -> dict[str, list[Destination]]:
+        """Where each of these people is reached on `channel`; who cannot be is not in it."""
+        keys = await self._people.keys(user_ids)
+        if channel == Channel.PUSH:
+            found: dict[str, list[Destination]] = {}
+            async for row in self._devices.find({"user_id": {"$in": list(user_ids)}}):
+                device = _device(row, opened(keys.get(row["user_id"]), row["token"]))
+                if device.token:
+                    destination = Destination(device.id, device.token, device.kind, device.platform)
+                    found.setdefault(device.user_id, []).append(destination)
+            return found
+        field = "email" if channel == Channel.EMAIL else "phone"
+        rows = self._contacts.find({"_id": {"$in": list(user_ids)}, field: {"$exists": True}}, {field: 1})
+        clear = {row["_id"]: opened(keys.get(row["_id"]), row[field]) async for row in rows}
+        return {user_id: [Destination(field, address)] for user_id, address in clear.items() if address}
+
+    # -- contacts
+
+    async def contact(self, user_id: str) -> Contact:
+        """The person's contact; empty where there is none."""
+        row = await self._contacts.find_one({"_id": user_id})
+        if row is None:
+            return Contact()
+        key = (await self._people.keys([user_id])).get(user_id)
+        return Contact(
+            opened(key, row.get("email")),
+            opened(key, row.get("phone")),
+            row["locale"],
+            row["time_zone"],
+            row["update_time"],
+        )
+
+    async def replace_contact(self, user_id: str, contact: Contact) -> None:
+        """Makes `contact` all that is known; what is empty is forgotten."""
+        key = (await self._people.keys_or_new([user_id]))[user_id]
+        row: Document = {"locale": contact.locale, "time_zone": contact.time_zone, "update_time": now()}
+        if contact.email:
+            row["email"] = key.seal(contact.email.encode())
+        if contact.phone:
+            row["phone"] = key.seal(contact.phone.encode())
+        await self._contacts.replace_one({"_id": user_id}, row, upsert=True)
+
+    # -- devices
+
+    async def devices(self, user_id: str) -> list[Device]:
+        """The person's devices, the last seen first."""
+        key = (await self._people.keys([user_id])).get(user_id)
+        rows = self._devices.find({"user_id": user_id}).sort("last_seen_time", -1).limit(DEVICES_MOST)
+        return [_device(row, opened(key, row["token"])) async for row in rows]
+
+    async def put_device(self, device: Device) -> Device:
+        """Stores `device` over what was known of it, whoever it belonged to. A person's oldest devices go
+        where there are more than 20."""
+        key = (await self._people.keys_or_new([device.user_id]))[device.user_id]
+        row = await self._devices.find_one_and_update(
+            {"_id": device.id},
+            {
+                "$set": {
+                    "user_id": device.user_id,
+                    "token": key.seal(device.token.encode()),
+                    "kind": device.kind,
+                    "platform": device.platform,
+                    "last_seen_time": device.last_seen_time,
+                },
+                "$setOnInsert": {"create_time": device.create_time},
+            },
+            upsert=True,
+            return_document=True,
+        )
+        assert row is not None  # an upsert that answers the new document
+        await self._drop_oldest(device.user_id)
+        return _device(row, device.token)
+
+    async def _drop_oldest(self, user_id: str) -> None:
+        rows = self._devices.find({"user_id": user_id}, {"_id": 1}).sort("last_seen_time", -1)
+        surplus = [row["_id"] async for row in rows.skip(DEVICES_MOST)]
+        if surplus:
+            await self._devices.delete_many({"_id": {"$in": surplus}})
+
+    async def delete_device(self, user_id: str, device_id: str) -> None:
+        """Removes the device, if it is this person's."""
+        await self._devices.delete_one({"_id": device_id, "user_id": user_id})
+
+    async def forget_devices(self, device_ids: Collection[str]) -> None:
+        """Removes devices that the provider says are gone."""
+        await self._devices.delete_many({"_id": {"$in": list(device_ids)}})
+
+
+def _device(row: Document, token: str) -> Device:
+    return Device(
+        row["_id"],
+        row["user_id"],
+        token,
+        row["kind"],
+        row["platform"],
+        row["create_time"],
+        row["last_seen_time"],
+    )

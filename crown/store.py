@@ -1,0 +1,92 @@
+"""MongoDB: the connection, and every collection with its indexes. What is written is on the disk of a
+majority before it counts.
+
+| collection    | one document a …             | _id                          |
+| ------------- | ---------------------------- | ---------------------------- |
+| notifications | notification                 | notification id              |
+| ledger        | notification and person      | notification id / user id    |
+| claims        | attempt of a delivery        | delivery id : number         |
+| timeline      | state that a delivery took   | delivery id : number : state |
+| direct        | direct send                  | delivery id                  |
+| people        | person: their key, wrapped   | user id                      |
+| contacts      | person                       | user id                      |
+| devices       | installation of the app      | device id                    |
+| preferences   | person                       | user id                      |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import PyMongoError
+from pymongo.write_concern import WriteConcern
+
+from crown.errors import StoreUnavailable
+from crown.settings import Settings
+
+Document = dict[str, Any]
+Database = AsyncDatabase[Document]
+
+_DAY_S = 86_400
+_INDEXES: Mapping[str, list[IndexModel]] = {
+    "ledger": [
+        IndexModel(
+            [("user_id", ASCENDING), ("create_time", DESCENDING), ("_id", DESCENDING)], name="history"
+        ),
+        # `open` lists the channels whose delivery is not final: what the sweeper looks at.
+        IndexModel([("open", ASCENDING), ("lane", ASCENDING), ("create_time", ASCENDING)], name="open"),
+    ],
+    # Long after the ledger has the outcome of the attempt; never a lock that expires.
+    "claims": [IndexModel([("time", ASCENDING)], name="old", expireAfterSeconds=30 * _DAY_S)],
+    "timeline": [IndexModel([("notification_id", ASCENDING), ("time", ASCENDING)], name="notification")],
+    "direct": [IndexModel([("time", ASCENDING)], name="old", expireAfterSeconds=90 * _DAY_S)],
+    "devices": [IndexModel([("user_id", ASCENDING), ("last_seen_time", DESCENDING)], name="person")],
+}
+
+
+class Store:
+    """A connection to MongoDB. `db` is the database that the address names, or `crown`."""
+
+    def __init__(self, client: AsyncMongoClient[Document]) -> None:
+        self._client = client
+        self.db: Database = client.get_default_database("crown").with_options(
+            write_concern=WriteConcern(w="majority", j=True, wtimeout=5_000)
+        )
+
+    @classmethod
+    async def connect(cls, settings: Settings, name: str) -> Store:
+        """Connects and makes the indexes. Raises StoreUnavailable."""
+        client: AsyncMongoClient[Document] = AsyncMongoClient(
+            settings.database_url.get_secret_value(),
+            appname=name,
+            tz_aware=True,
+            uuidRepresentation="standard",
+            serverSelectionTimeoutMS=2_000,
+            connectTimeoutMS=2_000,
+            socketTimeoutMS=15_000,
+            maxPoolSize=20,
+            retryWrites=True,
+        )
+        store = cls(client)
+        try:
+            for collection, indexes in _INDEXES.items():
+                await store.db[collection].create_indexes(indexes)
+        except PyMongoError as error:
+            await client.close()
+            raise StoreUnavailable(f"cannot connect to MongoDB ({type(error).__name__})") from error
+        return store
+
+    async def healthy(self) -> bool:
+        """True where the store answers."""
+        try:
+            await self.db.command("ping")
+        except PyMongoError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.close()
