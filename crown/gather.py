@@ -13,12 +13,11 @@ V = TypeVar("V")
 
 class Gather(Generic[K, V]):
     """Calls `work` with the items of all callers that came while it was busy, up to `most` at once. `work`
-    answers one result for each item, in order; a result that is an exception is raised to its caller, and
-    an exception of `work` itself to all of them."""
+    answers one result for each item, in order; what it raises is raised to all of them."""
 
     def __init__(
         self,
-        work: Callable[[list[K]], Awaitable[Sequence[V | Exception]]],
+        work: Callable[[list[K]], Awaitable[Sequence[V]]],
         most: int = 256,
         parallel: int = 2,
     ) -> None:
@@ -49,17 +48,15 @@ class Gather(Generic[K, V]):
             task.add_done_callback(self._tasks.discard)
 
     async def _run(self, taken: list[tuple[K, asyncio.Future[V]]]) -> None:
-        results: Sequence[V | Exception]
         try:
             results = await self._work([item for item, _ in taken])
         except Exception as error:
-            results = [error] * len(taken)
-        for (_, future), result in zip(taken, results, strict=True):
-            if future.done():  # its caller gave up
-                continue
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+            for _, future in taken:
+                if not future.done():
+                    future.set_exception(error)
+        else:
+            for (_, future), result in zip(taken, results, strict=True):
+                if not future.done():  # else its caller gave up
+                    future.set_result(result)
         self._room += 1
         self._begin()

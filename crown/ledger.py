@@ -1,0 +1,228 @@
+"""The ledger: one row for each notification and person, with the state of every delivery. It is the inbox,
+too. Dispatch writes rows, channels change them; a delivery that is final stays as it is.
+
+A row: {_id: "<notification>/<user>", notification_id, user_id, create_time, expire_time, kind, category,
+lane, channels, wrapped_key, deliveries: {<channel>: {id, state, reason, attempts, claims, unknowns, provider,
+provider_message_id, update_time, due_time, done}}, open: [<channel>, …], read_time, delete_time}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError
+
+from crown.clock import now
+from crown.gather import Gather
+from crown.notification.v1.events_pb2 import DeliveryEvent
+from crown.notification.v1.types_pb2 import Category, DeliveryState
+from crown.store import Database, Document
+from crown.subjects import CHANNELS
+
+_DUPLICATE = 11_000
+
+FINAL = frozenset(
+    value
+    for value in DeliveryState.Type.values()
+    if value not in {DeliveryState.STATE_UNSPECIFIED, DeliveryState.PENDING, DeliveryState.RETRYING}
+)
+_NOT_FINAL = [DeliveryState.PENDING, DeliveryState.RETRYING]
+
+
+def row_id(notification_id: str, user_id: str) -> str:
+    """The id of a row. Notification ids have a fixed length, so that no two pairs give the same id."""
+    return f"{notification_id}/{user_id}"
+
+
+def rows_of(notification_id: str) -> Document:
+    """A filter for all rows of one notification, served by the index on _id."""
+    return {"_id": {"$gte": f"{notification_id}/", "$lt": f"{notification_id}0"}}  # 0 follows / in ASCII
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One delivery as the ledger has it, and what is needed to send it."""
+
+    event: DeliveryEvent
+    state: DeliveryState.Type.ValueType
+    reason: str
+    attempts: int
+    claims: int
+    unknowns: int
+    done: tuple[str, ...]
+    due_time: datetime | None
+    provider: str
+    provider_message_id: str
+    kind: str
+    category: Category.Type.ValueType
+    create_time: datetime
+    expire_time: datetime | None
+    wrapped_key: bytes
+    ciphertext: bytes
+
+    @property
+    def channel(self) -> str:
+        """The channel's name."""
+        return CHANNELS[self.event.channel]
+
+    @property
+    def final(self) -> bool:
+        """True where nothing will change any more, but by the provider's later word."""
+        return self.state in FINAL
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an attempt, or a decision not to attempt, makes of a delivery."""
+
+    event: DeliveryEvent
+    state: DeliveryState.Type.ValueType
+    reason: str = ""
+    attempts: int = 0
+    claims: int = 0
+    unknowns: int = 0
+    provider: str = ""
+    provider_message_id: str = ""
+    due_time: datetime | None = None
+    done: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to make attempt `number` of a delivery."""
+
+    delivery_id: str
+    number: int
+    worker: str
+
+    @property
+    def id(self) -> str:
+        """The document's id: whoever inserts it first has the claim."""
+        return f"{self.delivery_id}:{self.number}"
+
+
+class Ledger:
+    """Rows, claims and notifications in the store. What many callers ask at once goes in one round trip."""
+
+    def __init__(self, db: Database) -> None:
+        self._ledger = db.ledger
+        self._claims = db.claims
+        self._notifications = db.notifications
+        self.load: Gather[DeliveryEvent, Entry | None] = Gather(self._load)
+        self.claim: Gather[Claim, bool] = Gather(self._claim)
+        self.record: Gather[Change, bool] = Gather(self._record)
+
+    # -- dispatch
+
+    async def insert(self, notifications: Sequence[Document], rows: Sequence[Document]) -> set[str]:
+        """Writes new notifications and rows, and answers the ids of rows that were there already."""
+        await _insert_new(self._notifications, notifications)
+        return await _insert_new(self._ledger, rows)
+
+    async def deliveries(self, row_ids: Iterable[str]) -> list[Document]:
+        """Rows by id, without content."""
+        return [row async for row in self._ledger.find({"_id": {"$in": list(row_ids)}})]
+
+    # -- channels
+
+    async def _load(self, events: list[DeliveryEvent]) -> list[Entry | None]:
+        row_ids = {row_id(event.notification_id, event.user_id) for event in events}
+        rows = {row["_id"]: row async for row in self._ledger.find({"_id": {"$in": list(row_ids)}})}
+        wanted = {event.notification_id for event in events}
+        found = self._notifications.find({"_id": {"$in": list(wanted)}}, {"content": 1})
+        contents = {row["_id"]: row["content"] async for row in found}
+        return [
+            _entry(event, rows.get(row_id(event.notification_id, event.user_id)), contents)
+            for event in events
+        ]
+
+    async def _claim(self, claims: list[Claim]) -> list[bool]:
+        moment = now()
+        documents = [{"_id": claim.id, "time": moment, "worker": claim.worker} for claim in claims]
+        lost = await _insert_new(self._claims, documents)
+        taken: set[str] = set()
+        won = []
+        for claim in claims:
+            # Two callers of this process may ask for the same claim in one round trip.
+            won.append(claim.id not in lost and claim.id not in taken)
+            taken.add(claim.id)
+        return won
+
+    async def claimed(self, claim: Claim) -> datetime | None:
+        """When somebody took this claim; None where nobody has."""
+        row = await self._claims.find_one({"_id": claim.id}, {"time": 1})
+        return row["time"] if row else None
+
+    async def _record(self, changes: list[Change]) -> list[bool]:
+        moment = now()
+        await self._ledger.bulk_write([_update(change, moment) for change in changes], ordered=False)
+        return [True] * len(changes)
+
+
+async def _insert_new(collection: Any, documents: Sequence[Document]) -> set[str]:
+    if not documents:
+        return set()
+    try:
+        await collection.insert_many(documents, ordered=False)
+    except BulkWriteError as error:
+        problems = (error.details or {}).get("writeErrors", [])
+        if any(problem["code"] != _DUPLICATE for problem in problems):
+            raise
+        if (error.details or {}).get("writeConcernErrors"):
+            raise
+        return {documents[problem["index"]]["_id"] for problem in problems}
+    return set()
+
+
+def _entry(event: DeliveryEvent, row: Document | None, contents: dict[str, bytes]) -> Entry | None:
+    delivery = row and row["deliveries"].get(CHANNELS.get(event.channel, ""))
+    if row is None or not delivery:
+        return None
+    return Entry(
+        event,
+        delivery["state"],
+        delivery.get("reason", ""),
+        delivery.get("attempts", 0),
+        delivery.get("claims", 0),
+        delivery.get("unknowns", 0),
+        tuple(delivery.get("done", ())),
+        delivery.get("due_time"),
+        delivery.get("provider", ""),
+        delivery.get("provider_message_id", ""),
+        row["kind"],
+        row["category"],
+        row["create_time"],
+        row["expire_time"],
+        row["wrapped_key"],
+        contents.get(event.notification_id, b""),
+    )
+
+
+def _update(change: Change, moment: datetime) -> UpdateOne:
+    channel = CHANNELS[change.event.channel]
+    at = f"deliveries.{channel}"
+    fields: Document = {
+        f"{at}.state": change.state,
+        f"{at}.reason": change.reason,
+        f"{at}.attempts": change.attempts,
+        f"{at}.claims": change.claims,
+        f"{at}.unknowns": change.unknowns,
+        f"{at}.provider": change.provider,
+        f"{at}.provider_message_id": change.provider_message_id,
+        f"{at}.update_time": moment,
+        f"{at}.due_time": change.due_time,
+        f"{at}.done": list(change.done),
+    }
+    update: Document = {"$set": fields}
+    if change.state in FINAL:
+        update["$pull"] = {"open": channel}
+    # The condition keeps a late worker from taking a final state back.
+    where = {
+        "_id": row_id(change.event.notification_id, change.event.user_id),
+        f"{at}.state": {"$in": _NOT_FINAL},
+    }
+    return UpdateOne(where, update)
