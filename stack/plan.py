@@ -59,8 +59,8 @@ def _builders(settings: Settings, layout: Layout, secrets: Secrets) -> dict[str,
         "mongod": lambda: mongod.process(layout, secrets, ports.mongod),
         "nats": lambda: nats.process(layout, secrets, ports.nats, ports.nats_monitor),
         "valkey": lambda: valkey.process(layout, secrets, ports.valkey),
-        "mailbox": lambda: _mailbox(settings),
-        "sandbox": lambda: _sandbox(settings, secrets),
+        "mailbox": lambda: _mailbox(settings, layout),
+        "sandbox": lambda: _sandbox(settings, layout, secrets),
         GATEWAY: lambda: envoy.process(layout, settings, _trusted(settings, secrets), _GATEWAY_NEEDS),
     }
     for role in services.ROLES:
@@ -68,7 +68,7 @@ def _builders(settings: Settings, layout: Layout, secrets: Secrets) -> dict[str,
     return builders
 
 
-def _mailbox(settings: Settings) -> Process:
+def _mailbox(settings: Settings, layout: Layout) -> Process:
     ports = settings.ports
     return Process(
         name="mailbox",
@@ -76,6 +76,7 @@ def _mailbox(settings: Settings) -> Process:
         environment={
             "CROWN_MAILBOX_HTTP_PORT": str(ports.mailbox_http),
             "CROWN_MAILBOX_SMTP_PORT": str(ports.mailbox_smtp),
+            "CROWN_MAILBOX_STORE": str(layout.data("mailbox") / "letters.jsonl"),
         },
         address=f"{LOOPBACK}:{ports.mailbox_smtp}",
         ports={"mailbox": ports.mailbox_smtp, "mailbox http": ports.mailbox_http},
@@ -84,13 +85,14 @@ def _mailbox(settings: Settings) -> Process:
     )
 
 
-def _sandbox(settings: Settings, secrets: Secrets) -> Process:
+def _sandbox(settings: Settings, layout: Layout, secrets: Secrets) -> Process:
     port = settings.ports.sandbox
     return Process(
         name="sandbox",
         command=(sys.executable, "-m", "stack.sandbox"),
         environment={
             "CROWN_SANDBOX_PORT": str(port),
+            "CROWN_SANDBOX_LEDGER": str(layout.data("sandbox") / "ledger.jsonl"),
             **providers.sandbox_credentials(settings, secrets),
         },
         address=f"{LOOPBACK}:{port}",

@@ -38,9 +38,9 @@ def environment(settings: Settings, secrets: Secrets, service: str) -> dict[str,
 def sandbox_credentials(settings: Settings, secrets: Secrets) -> dict[str, str]:
     """What the sandbox accepts: the same files that the channels show it."""
     return {
-        "CROWN_SENDGRID_API_KEY_FILE": str(secrets.sendgrid_key()),
-        "PUSH_SERVICE_KEY_FILE": str(secrets.fcm_service_account(token_url(settings))),
-        "SMS_API_KEY_FILE": str(secrets.twilio_key()),
+        "CROWN_SANDBOX_SENDGRID_KEY_FILE": str(secrets.sendgrid_key()),
+        "CROWN_SANDBOX_SERVICE_ACCOUNT": str(secrets.fcm_service_account(token_url(settings))),
+        "CROWN_SANDBOX_TWILIO_KEY_FILE": str(secrets.twilio_key()),
     }
 
 

@@ -82,7 +82,8 @@ def table(stack: Stack, processes: Iterable[ProcessStatus]) -> None:
             (one.since or "").partition(".")[0],
             one.last_exit or "",
         )
-    console = Console(highlight=False, soft_wrap=True)
+    # Wider than a narrow terminal: cut names are of no use to anybody.
+    console = Console(highlight=False, width=160)
     console.print(f"The stack on ports {stack.settings.ports.base}… is {state.phase}")
     if state.phase is Phase.FAILED:
         console.print(f"[red]{state.failed} did not become healthy: {state.reason}[/]")

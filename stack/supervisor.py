@@ -40,11 +40,8 @@ class Supervisor:
             for name, process in made.processes.items()
         }
 
-    async def run(self) -> int:
-        """Runs until SIGTERM or SIGINT. Returns 1 when the stack did not come up; it is down then too."""
-        stop = asyncio.Event()
-        for one in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(one, stop.set)
+    async def run(self, stop: asyncio.Event) -> int:
+        """Runs until `stop` is set. Returns 1 when the stack did not come up; it is down then too."""
         self._report()
         try:
             await self._keep_until(stop)
@@ -126,6 +123,13 @@ def inherited_environment(given: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1"}
 
 
+async def _run_until_signalled(made: Plan) -> int:
+    stop = asyncio.Event()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(one, stop.set)
+    return await Supervisor(made).run(stop)
+
+
 def main(only: list[str]) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a refused health check is no news
     settings = Settings.read()
@@ -140,7 +144,7 @@ def main(only: list[str]) -> int:
         except StackError as error:
             state.write(layout, StackState(phase=Phase.FAILED, failed="the stack", reason=str(error)))
             return 1
-        return asyncio.run(Supervisor(made).run())
+        return asyncio.run(_run_until_signalled(made))
 
 
 if __name__ == "__main__":

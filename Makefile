@@ -1,0 +1,87 @@
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# What the targets call comes from .venv; the machine's own commands come after.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help setup node lock proto check-proto fmt lint check-adr docs \
+  test test-unit test-integration test-e2e test-power fault-quick check \
+  up down status logs clean demo bench bench-quick
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install the locked packages and the crown command into .venv
+	@tools/setup.sh
+
+node: setup
+	@tools/node.sh
+
+lock: setup ## Regenerate requirements/ from pyproject.toml (UPGRADE=1: newest versions)
+	tools/lock.sh
+
+proto: setup ## Regenerate code and the gateway's descriptor set from protos/
+	tools/proto.sh
+
+check-proto: setup ## Fail when the committed generated code is not what protos/ gives
+	tools/proto.sh --check
+
+fmt: setup ## Format and sort what can be
+	ruff format .
+	ruff check --fix .
+	buf format -w --path protos/crown
+
+lint: setup ## ruff, mypy --strict, buf lint, buf breaking against protos/released.binpb
+	tools/lint.sh
+
+check-adr: setup
+	@python tools/adr.py
+
+docs: setup ## Check that links in the documents lead somewhere
+	@python tools/links.py
+
+test: setup node ## Every test against real servers, which it starts itself
+	tools/test.sh tests/unit tests/integration tests/e2e
+
+test-unit: setup ## Seconds, needs nothing
+	tools/test.sh tests/unit
+
+test-integration: setup ## Against real NATS, MongoDB and Valkey
+	tools/test.sh tests/integration
+
+test-e2e: setup node ## The whole suite through the gateway
+	tools/test.sh tests/e2e
+
+test-power: setup ## Power loss; needs root for a file system of its own
+	tools/test.sh tests/fault/power
+
+fault-quick: setup ## Kill every service and server under load
+	tools/test.sh tests/fault -- --ignore=tests/fault/power
+
+check: lint check-proto check-adr test docs fault-quick test-power ## What CI runs
+
+up: setup ## Start the suite in the background
+	@crown up
+
+down: setup ## Stop it; its data stay
+	@crown down
+
+status: setup ## What runs where
+	@crown status || [ $$? -eq 3 ]
+
+logs: setup ## The last lines of every process
+	@crown logs
+
+clean: setup ## Stop it and delete its data
+	@crown clean
+
+demo: setup ## One notification on every channel, and where each arrived
+	@crown demo
+
+bench: setup ## Every figure beside its limit, one table
+	python -m bench
+
+bench-quick: setup ## The same in a minute
+	python -m bench --quick
