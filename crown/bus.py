@@ -109,6 +109,10 @@ class Bus:
         """True while the link to NATS stands."""
         return bool(self.client.is_connected)
 
+    async def healthy(self) -> bool:
+        """`connected`, as health checks ask it."""
+        return self.connected
+
     def on_reconnect(self, action: Callable[[], Awaitable[None]]) -> None:
         """Runs `action` after each reconnect."""
         self._on_reconnect.append(action)

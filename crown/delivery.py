@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 from pymongo.errors import PyMongoError
 
-from crown import backoff, logs, metrics, notices, preferences, subjects
+from crown import backoff, failpoint, logs, metrics, notices, preferences, subjects
 from crown.bus import Bus, BusError, Outgoing
 from crown.clock import now
 from crown.errors import CrownError
@@ -240,7 +240,9 @@ class Engine:
         claim = Claim(attempt.delivery_id, attempt.number, self._worker)
         provider = self._providers[(attempt.number - 1) % len(self._providers)]
         if await self._ledger.claim(claim):
+            failpoint.reach("delivery.after_claim")
             outcome: Outcome | None = await self._send(provider, attempt)
+            failpoint.reach("delivery.after_send")
         else:
             outcome = await self._take_over(provider, attempt, claim, message)
         if outcome is None:
@@ -286,6 +288,7 @@ class Engine:
         made good when the message comes again."""
         if not entry.final:
             await self._record(change)
+            failpoint.reach("delivery.after_record")
         if change.state in {DeliveryState.FAILED, DeliveryState.UNKNOWN}:
             await self._bus.publish(notices.dead(self._name, change, message))
         if change.state == DeliveryState.RETRYING:

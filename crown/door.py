@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from crown.errors import (
     StoreUnavailable,
     TooLarge,
     Undecodable,
+    Violation,
 )
 from crown.validation import violations
 
@@ -36,6 +37,8 @@ DEADLINE_S = 15.0
 MARGIN_S = 0.05
 
 Context = grpc.aio.ServicerContext[Any, Any]
+# What is wrong with a decoded request; empty where nothing is.
+Check = Callable[[Any], Sequence[Violation]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +60,20 @@ class Door:
         self._authenticator = authenticator
         self._limits = limits
 
-    def handlers(self, service: ServiceDescriptor, servicer: object) -> grpc.GenericRpcHandler:
-        """The RPCs of `service`, as `servicer` has them, each behind this door."""
-        wrapped = {m.name: self._handler(m, getattr(servicer, m.name)) for m in service.methods}
+    def handlers(
+        self, service: ServiceDescriptor, servicer: object, checks: Mapping[str, Check]
+    ) -> grpc.GenericRpcHandler:
+        """The RPCs of `service`, as `servicer` has them, each behind this door. `checks` find violations
+        beyond the rules in the protos, by method name."""
+        wrapped = {
+            m.name: self._handler(m, getattr(servicer, m.name), checks.get(m.name)) for m in service.methods
+        }
         return grpc.method_handlers_generic_handler(service.full_name, wrapped)
 
-    def _handler(self, method: MethodDescriptor, behaviour: Any) -> grpc.RpcMethodHandler[Any, Any]:
-        entry = _Entry(self._authenticator, method, self._limits.of(method.name))
+    def _handler(
+        self, method: MethodDescriptor, behaviour: Any, check: Check | None
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        entry = _Entry(self._authenticator, method, self._limits.of(method.name), check)
         if method.client_streaming:
             raise ValueError(f"{method.full_name}: streams of requests are not served here")
         if method.server_streaming:
@@ -74,11 +84,14 @@ class Door:
 class _Entry:
     """What every call of one method passes before its handler."""
 
-    __slots__ = ("_authenticator", "_check", "_limit", "_open", "_type", "method", "seconds")
+    __slots__ = ("_authenticator", "_check", "_limit", "_may", "_open", "_type", "method", "seconds")
 
-    def __init__(self, authenticator: auth.Authenticator, method: MethodDescriptor, limit: int) -> None:
+    def __init__(
+        self, authenticator: auth.Authenticator, method: MethodDescriptor, limit: int, check: Check | None
+    ) -> None:
         self._authenticator = authenticator
-        self._check = access.check(method)
+        self._may = access.check(method)
+        self._check = check
         self._open = access.rule(method).anyone
         self._type: type[Message] = GetMessageClass(method.input_type)
         self._limit = limit
@@ -93,8 +106,12 @@ class _Entry:
             auth.set_caller(principal)
         request = self._decode(raw)
         if not self._open:
-            self._check(principal, request)
+            self._may(principal, request)
         broken = violations(request)
+        if self._check is not None:
+            # One word a field: what the protos say is enough where they say something.
+            told = {violation.field for violation in broken}
+            broken.extend(found for found in self._check(request) if found.field not in told)
         if broken:
             raise InvalidRequest.of(broken)
         return request

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,8 +16,8 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from crown import auth, logs, metrics
-from crown.door import Door
+from crown import auth, failpoint, logs, metrics
+from crown.door import Check, Door
 from crown.settings import Settings, SettingsError, exit_with
 
 log = logs.get(__name__)
@@ -56,9 +56,11 @@ class Server:
         self._own: list[str] = [""]
         self._ready: bool | None = None
 
-    def add(self, service: ServiceDescriptor, servicer: object) -> None:
-        """Serves the RPCs of `service`."""
-        self._server.add_generic_rpc_handlers((self._door.handlers(service, servicer),))
+    def add(
+        self, service: ServiceDescriptor, servicer: object, checks: Mapping[str, Check] | None = None
+    ) -> None:
+        """Serves the RPCs of `service`; `checks` as the door takes them."""
+        self._server.add_generic_rpc_handlers((self._door.handlers(service, servicer, checks or {}),))
         self._own.append(service.full_name)
         self.describe([service.full_name])
 
@@ -110,12 +112,25 @@ class Server:
             await self.health.set(name, known.SERVING if ready else known.NOT_SERVING)
 
 
+async def until(stopping: asyncio.Event, lost: asyncio.Event) -> None:
+    """Returns when `stopping` is set. Ends the process where `lost` is set first: a connection that is gone
+    for good cannot be mended from within, and whoever supervises us starts anew."""
+    waits = {asyncio.create_task(event.wait()) for event in (stopping, lost)}
+    _, left = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in left:
+        wait.cancel()
+    if lost.is_set() and not stopping.is_set():
+        log.error("connection_lost")
+        os._exit(1)
+
+
 def run(name: str, settings_type: type[Any], main: Callable[[Any, asyncio.Event], Awaitable[None]]) -> None:
     """The life of a service process: settings, logs, metrics, then `main(settings, stopping)`, which returns
     once `stopping` is set (by SIGTERM or SIGINT) and its work is drained."""
     try:
         settings = settings_type.load()
         logs.set_up(name, settings.log_level)
+        failpoint.arm(settings.failpoint)
         metrics.serve(settings.metrics_port, settings.bind)
         uvloop.run(_until_stopped(main, settings))
     except SettingsError as error:

@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     grace_s: float = Field(10.0, validation_alias="CROWN_GRACE_S", ge=0, le=600)
     log_level: str = Field("INFO", validation_alias="CROWN_LOG_LEVEL")
 
+    # Where tests kill this process, see crown/failpoint.py; empty in real life.
+    failpoint: str = Field("", validation_alias="CROWN_FAILPOINT")
+
     nats_url: str = Field(validation_alias="NATS_URL")
     nats_user: str = Field("", validation_alias="NATS_USER")
     nats_password: SecretStr = Field(SecretStr(""), validation_alias="NATS_PASSWORD")

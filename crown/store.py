@@ -57,8 +57,8 @@ class Store:
         )
 
     @classmethod
-    async def connect(cls, settings: Settings, name: str) -> Store:
-        """Connects and makes the indexes. Raises StoreUnavailable."""
+    def open(cls, settings: Settings, name: str) -> Store:
+        """A store that connects when it is first asked something."""
         client: AsyncMongoClient[Document] = AsyncMongoClient(
             settings.database_url.get_secret_value(),
             appname=name,
@@ -70,12 +70,17 @@ class Store:
             maxPoolSize=20,
             retryWrites=True,
         )
-        store = cls(client)
+        return cls(client)
+
+    @classmethod
+    async def connect(cls, settings: Settings, name: str) -> Store:
+        """Connects and makes the indexes. Raises StoreUnavailable."""
+        store = cls.open(settings, name)
         try:
             for collection, indexes in _INDEXES.items():
                 await store.db[collection].create_indexes(indexes)
         except PyMongoError as error:
-            await client.close()
+            await store.close()
             raise StoreUnavailable(f"cannot connect to MongoDB ({type(error).__name__})") from error
         return store
 

@@ -1,0 +1,1 @@
+"""Accepts notifications, decides who gets them where, and keeps the books."""

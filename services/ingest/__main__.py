@@ -1,0 +1,129 @@
+"""Starts one role of ingest: `python -m services.ingest api | dispatch | record`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+
+from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
+from redis.asyncio import Redis
+
+from crown import rpc, vault
+from crown.bus import Bus
+from crown.notification.v1 import (
+    contact_service_pb2,
+    device_service_pb2,
+    email_service_pb2,
+    inbox_service_pb2,
+    ingest_service_pb2,
+    preference_service_pb2,
+    push_service_pb2,
+    realtime_service_pb2,
+    sms_service_pb2,
+    status_service_pb2,
+)
+from crown.people import People
+from crown.recipients import Recipients
+from crown.store import Store
+from services.ingest.choices import PreferenceService
+from services.ingest.contacts import ContactService
+from services.ingest.dispatch import Dispatcher
+from services.ingest.inbox import InboxService
+from services.ingest.janitor import Janitor
+from services.ingest.readiness import StatusService
+from services.ingest.record import Recorder
+from services.ingest.service import IngestService
+from services.ingest.settings import IngestSettings
+from services.ingest.sweep import Sweeper
+
+# What the gateway's reflection lists: every service of the suite, whoever serves it.
+_SUITE = (
+    device_service_pb2.DESCRIPTOR,
+    email_service_pb2.DESCRIPTOR,
+    push_service_pb2.DESCRIPTOR,
+    realtime_service_pb2.DESCRIPTOR,
+    sms_service_pb2.DESCRIPTOR,
+)
+
+
+async def api(settings: IngestSettings, stopping: asyncio.Event) -> None:
+    """Accepts and answers. Accepting needs the bus alone, so health asks nothing else."""
+    data_key = vault.data_key(settings.data_key.get_secret_value())
+    bus = await Bus.connect(settings, "ingest-api")
+    store = Store.open(settings, "ingest-api")
+    redis = Redis.from_url(settings.redis_host.get_secret_value(), socket_timeout=1, socket_connect_timeout=1)
+    ingest = IngestService(bus, store.db, redis, data_key, settings.hosts)
+    contacts = ContactService(Recipients(store.db, People(store.db, data_key)))
+    status = StatusService(settings.peer_addresses)
+
+    server = rpc.Server(settings)
+    server.add(_only(ingest_service_pb2.DESCRIPTOR), ingest, ingest.checks())
+    server.add(_only(inbox_service_pb2.DESCRIPTOR), InboxService(store.db, data_key))
+    server.add(_only(preference_service_pb2.DESCRIPTOR), PreferenceService(store.db))
+    server.add(_only(contact_service_pb2.DESCRIPTOR), contacts, contacts.checks())
+    server.add(_only(status_service_pb2.DESCRIPTOR), status)
+    server.describe(_only(file).full_name for file in _SUITE)
+    async with server.serving(bus.healthy):
+        await rpc.until(stopping, bus.closed)
+    await status.close()
+    await redis.aclose()
+    await bus.close()
+    await store.close()
+
+
+async def dispatch(settings: IngestSettings, stopping: asyncio.Event) -> None:
+    """Decides who gets what where."""
+    bus = await Bus.connect(settings, "ingest-dispatch")
+    store = await Store.connect(settings, "ingest-dispatch")
+    dispatcher = Dispatcher(bus, store, vault.data_key(settings.data_key.get_secret_value()), settings.lanes)
+    server = rpc.Server(settings)
+    async with server.serving(dispatcher.healthy), asyncio.TaskGroup() as tasks:
+        tasks.create_task(dispatcher.run(stopping))
+        tasks.create_task(rpc.until(stopping, bus.closed))
+    await bus.close()
+    await store.close()
+
+
+async def record(settings: IngestSettings, stopping: asyncio.Event) -> None:
+    """Keeps the books: timeline, what got stuck, what was settled."""
+    bus = await Bus.connect(settings, "ingest-record")
+    store = await Store.connect(settings, "ingest-record")
+
+    async def healthy() -> bool:
+        return await bus.healthy() and await store.healthy()
+
+    server = rpc.Server(settings)
+    async with server.serving(healthy), asyncio.TaskGroup() as tasks:
+        tasks.create_task(Recorder(bus, store).run(stopping))
+        tasks.create_task(Sweeper(bus, store, settings.sweep_period_s).run(stopping))
+        tasks.create_task(Janitor(bus).run(stopping))
+        tasks.create_task(rpc.until(stopping, bus.closed))
+    await bus.close()
+    await store.close()
+
+
+def _only(file: FileDescriptor) -> ServiceDescriptor:
+    """The one service of a file of the contract."""
+    (service,) = file.services_by_name.values()
+    return service
+
+
+_ROLES: dict[str, Callable[[IngestSettings, asyncio.Event], Awaitable[None]]] = {
+    "api": api,
+    "dispatch": dispatch,
+    "record": record,
+}
+
+
+def main() -> None:
+    """Runs the role that the first argument names."""
+    role = sys.argv[1] if len(sys.argv) == 2 else ""
+    if role not in _ROLES:
+        print(f"usage: python -m services.ingest {' | '.join(_ROLES)}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2)
+    rpc.run(f"ingest-{role}", IngestSettings, _ROLES[role])
+
+
+if __name__ == "__main__":
+    main()

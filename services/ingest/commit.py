@@ -1,0 +1,144 @@
+"""Group commit: many requests, few fsyncs. A lone request is published by itself, which is quickest; when more
+than about ten come within ten milliseconds, those that wait go together as one atomic batch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from crown import logs, metrics, tracing
+from crown.bus import BATCH_MOST, Bus, BusError, Outgoing
+from crown.errors import BusUnavailable, CrownError, OutcomeUnknown
+
+log = logs.get(__name__)
+
+_BUSY_COUNT = 10
+_BUSY_WITHIN_S = 0.010
+_LINGER_S = 0.003
+# Batches of this process under way at once; the server takes fifty from all processes together.
+_BATCHES_MOST = 2
+_BATCH_MOST_BYTES = 4 << 20
+_CONFIRM_S = 2.0
+# Seconds that a request waits for the bus in all, and then says "unknown".
+PATIENCE_S = 8.0
+
+
+@dataclass(slots=True)
+class _Unit:
+    """The messages of one request: they are stored together or not at all."""
+
+    messages: list[Outgoing]
+    future: asyncio.Future[None]
+    until: float
+
+
+class GroupCommit:
+    """Publishes to one lane's intake."""
+
+    def __init__(self, bus: Bus, subject: str) -> None:
+        self._bus = bus
+        self._subject = subject
+        self._waiting: deque[_Unit] = deque()
+        self._arrivals: deque[float] = deque(maxlen=_BUSY_COUNT + 1)
+        self._batches = 0
+        self._lingering = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def put(self, payloads: list[bytes]) -> None:
+        """Returns when all are stored. Raises IntakeFull or BusUnavailable where nothing was, OutcomeUnknown
+        where nobody can say. A caller that gives up takes nothing back: what began is finished."""
+        loop = asyncio.get_running_loop()
+        headers = {tracing.HEADER: tracing.current()}
+        messages = [Outgoing(self._subject, payload, headers) for payload in payloads]
+        unit = _Unit(messages, loop.create_future(), loop.time() + PATIENCE_S)
+        self._arrivals.append(loop.time())
+        if self._busy(loop.time()) or self._waiting:
+            self._waiting.append(unit)
+            self._pump()
+        else:
+            self._spawn([unit])
+        await asyncio.shield(unit.future)
+
+    def _busy(self, moment: float) -> bool:
+        return len(self._arrivals) > _BUSY_COUNT and moment - self._arrivals[0] < _BUSY_WITHIN_S
+
+    def _pump(self) -> None:
+        if self._lingering or not self._waiting or self._batches >= _BATCHES_MOST:
+            return
+        if self._batches:
+            # The one under way is the linger: what comes meanwhile rides the next.
+            return
+        self._lingering = True
+        asyncio.get_running_loop().call_later(_LINGER_S, self._flush)
+
+    def _flush(self) -> None:
+        self._lingering = False
+        while self._waiting and self._batches < _BATCHES_MOST:
+            self._spawn(self._together())
+
+    def _together(self) -> list[_Unit]:
+        units: list[_Unit] = []
+        count = size = 0
+        while self._waiting:
+            unit = self._waiting[0]
+            count += len(unit.messages)
+            size += sum(len(message.data) for message in unit.messages)
+            if units and (count > BATCH_MOST or size > _BATCH_MOST_BYTES):
+                break
+            units.append(self._waiting.popleft())
+        return units
+
+    def _spawn(self, units: list[_Unit]) -> None:
+        plain = len(units) == 1 and len(units[0].messages) == 1
+        self._batches += not plain
+        task = asyncio.create_task(self._commit(units, plain))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _commit(self, units: list[_Unit], plain: bool) -> None:
+        try:
+            await self._store(units)
+        except CrownError as error:
+            _fail(units, error)
+        except Exception as error:
+            log.exception("commit_failed")
+            _fail(units, BusUnavailable(f"the bus refused ({type(error).__name__})"))
+        else:
+            metrics.COMMITS.labels("plain" if plain else "batch").inc()
+            for unit in units:
+                if not unit.future.done():
+                    unit.future.set_result(None)
+        finally:
+            self._batches -= not plain
+            self._flush()
+
+    async def _store(self, units: list[_Unit]) -> None:
+        """Publishes until confirmed. A time-out is no refusal: the same goes again, and dispatch, which knows
+        every notification by its id, drops what came twice."""
+        loop = asyncio.get_running_loop()
+        messages = [message for unit in units for message in unit.messages]
+        while True:
+            try:
+                await self._bus.publish_batch(messages, _CONFIRM_S)
+                return
+            except OutcomeUnknown:
+                if loop.time() >= min(unit.until for unit in units):
+                    raise OutcomeUnknown(
+                        "the bus did not confirm in time; retry with the same idempotency key"
+                    ) from None
+            except BusError as error:
+                if len(units) == 1:
+                    raise BusUnavailable(f"the bus refused ({error.err_code})") from error
+                # Something in the batch, or the batch as such, was refused: each for itself.
+                log.warning("batch_refused", err_code=error.err_code, count=len(units))
+                await asyncio.gather(*(self._commit([unit], plain=True) for unit in units))
+                return
+
+
+def _fail(units: list[_Unit], error: CrownError) -> None:
+    for unit in units:
+        if not unit.future.done():
+            unit.future.set_exception(error)
+            # A caller that is gone does not fetch it.
+            unit.future.exception()

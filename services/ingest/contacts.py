@@ -1,0 +1,83 @@
+"""ContactService: where a person can be reached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+from zoneinfo import available_timezones
+
+from crown import addresses
+from crown.clock import timestamp
+from crown.errors import Violation
+from crown.notification.v1 import contact_service_pb2 as pb
+from crown.recipients import Contact, Recipients
+
+
+class ContactService:
+    """The servicer."""
+
+    def __init__(self, recipients: Recipients) -> None:
+        self._recipients = recipients
+
+    def checks(self) -> Mapping[str, Callable[[Any], Sequence[Violation]]]:
+        """What the door checks beside the rules in the protos, by method."""
+        return {"UpdateContact": _problems}
+
+    async def GetContact(self, request: pb.GetContactRequest, _context: Any) -> pb.GetContactResponse:
+        """What is known."""
+        return pb.GetContactResponse(contact=await self._read(request.user_id))
+
+    async def UpdateContact(
+        self, request: pb.UpdateContactRequest, _context: Any
+    ) -> pb.UpdateContactResponse:
+        """Replaces what is known."""
+        given = request.contact
+        contact = Contact(
+            email=_normal(addresses.email, given.email),
+            phone=_normal(addresses.phone, given.phone),
+            locale=given.locale,
+            time_zone=given.time_zone,
+        )
+        await self._recipients.replace_contact(request.user_id, contact)
+        return pb.UpdateContactResponse(contact=await self._read(request.user_id))
+
+    async def _read(self, user_id: str) -> pb.Contact:
+        found = await self._recipients.contact(user_id)
+        return pb.Contact(
+            user_id=user_id,
+            email=found.email,
+            phone=found.phone,
+            locale=found.locale,
+            time_zone=found.time_zone,
+            update_time=timestamp(found.update_time),
+        )
+
+
+def _normal(check: Callable[[str, str], str | Violation], value: str) -> str:
+    """The normal form of an address that the door has let in; empty stays empty."""
+    found = check(value, "") if value else ""
+    assert isinstance(found, str)
+    return found
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+def _problems(request: pb.UpdateContactRequest) -> list[Violation]:
+    contact = request.contact
+    found: list[Violation] = []
+    for check, value, field in (
+        (addresses.email, contact.email, "contact.email"),
+        (addresses.phone, contact.phone, "contact.phone"),
+    ):
+        problem = check(value, field) if value else ""
+        if isinstance(problem, Violation):
+            found.append(problem)
+    if contact.time_zone and contact.time_zone not in _zones():
+        found.append(
+            Violation("contact.time_zone", "must be an IANA time zone, such as Europe/Berlin", "zone")
+        )
+    return found

@@ -1,0 +1,326 @@
+"""Dispatch: from the intake to inbox, sockets and channels. In this order, so that a crash between any two
+loses nothing: the ledger, then what is published, then the ack of the intake. What a redelivery finds in the
+ledger was written before the crash; it publishes what may not have been published and writes nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from pymongo.errors import PyMongoError
+
+from crown import failpoint, ids, logs, metrics, subjects, tracing
+from crown.bus import Bus, BusError, Outgoing
+from crown.clock import moment, now, timestamp
+from crown.errors import CrownError
+from crown.lanes import Lanes
+from crown.ledger import Ledger, row_id
+from crown.notification.v1.events_pb2 import DeadLetter, DeliveryEvent, IntakeEvent, LiveEvent
+from crown.notification.v1.types_pb2 import DeliveryState
+from crown.people import People
+from crown.preferences import Choices, Preferences
+from crown.pull import Message, Pull, ready
+from crown.store import Document, Store
+from crown.vault import Key, VaultError
+from services.ingest.decide import Decision, decide
+
+log = logs.get(__name__)
+
+_MESSAGES_A_TURN = 500
+_ROWS_A_TURN = 2_000
+_TURNS_AT_ONCE = 2
+_PAUSE_S = 2.0
+_EXTEND_S = 8.0
+
+
+@dataclass(slots=True)
+class Order:
+    """One intake message, decoded; `fresh` are the rows that this turn writes first."""
+
+    message: Message
+    event: IntakeEvent
+    content_key: Key
+    trace: str
+    decisions: dict[str, list[Decision]] = field(default_factory=dict)
+
+
+class Dispatcher:
+    """Works on the lanes it is given."""
+
+    def __init__(self, bus: Bus, store: Store, data_key: Key, lanes: Sequence[str]) -> None:
+        self._bus = bus
+        self._store = store
+        self._data_key = data_key
+        self._ledger = Ledger(store.db)
+        self._people = People(store.db, data_key)
+        self._preferences = Preferences(store.db)
+        self._timeline = store.db.timeline
+        self._wake = asyncio.Event()
+        pulls = {lane: [Pull(bus, subjects.dispatcher(lane), self._wake, 1_000)] for lane in lanes}
+        self._lanes = Lanes(pulls, self._wake)
+        self._turns: set[asyncio.Task[None]] = set()
+        self._held: set[Message] = set()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Works until `stopping` is set, and finishes the turns that are under way."""
+        await self._lanes.start()
+        keeper = asyncio.create_task(self._extend_held(), name="extend")
+        try:
+            while not stopping.is_set():
+                room = len(self._turns) < _TURNS_AT_ONCE
+                taken = await self._lanes.take(_MESSAGES_A_TURN) if room else []
+                if taken:
+                    self._begin(taken)
+                else:
+                    await ready(self._wake, stopping)
+        finally:
+            await self._lanes.stop()
+            if self._turns:
+                await asyncio.wait(self._turns, timeout=10)
+            keeper.cancel()
+
+    async def healthy(self) -> bool:
+        """True while bus and store answer."""
+        return self._bus.connected and await self._store.healthy()
+
+    def _begin(self, messages: list[Message]) -> None:
+        self._held.update(messages)
+        task = asyncio.create_task(self._turn(messages))
+        self._turns.add(task)
+        task.add_done_callback(self._turns.discard)
+
+    async def _extend_held(self) -> None:
+        while True:
+            await asyncio.sleep(_EXTEND_S)
+            if self._bus.connected:
+                for message in list(self._held):
+                    await message.in_progress()
+
+    async def _turn(self, messages: list[Message]) -> None:
+        try:
+            orders = [order for message in messages if (order := await self._read(message)) is not None]
+            for part in _parts(orders):
+                await self._dispatch(part)
+                for order in part:
+                    await order.message.ack()
+                    self._held.discard(order.message)
+        except (PyMongoError, CrownError, BusError) as error:
+            log.warning("dispatch_waits", error=type(error).__name__)
+            await self._give_back(messages)
+        except Exception:
+            log.exception("dispatch_failed")
+            await self._give_back(messages)
+        finally:
+            self._held.difference_update(messages)
+            self._wake.set()
+
+    async def _give_back(self, messages: list[Message]) -> None:
+        for message in messages:
+            if message in self._held and self._bus.connected:
+                await message.nak(_PAUSE_S)
+        await asyncio.sleep(_PAUSE_S)
+
+    # -- one turn
+
+    async def _read(self, message: Message) -> Order | None:
+        message.adopt_trace()
+        try:
+            event = IntakeEvent.FromString(message.data)
+            key = self._data_key.unwrap(event.content.wrapped_key)
+        except (DecodeError, VaultError):
+            await self._bury(message)
+            return None
+        return Order(message, event, key, tracing.current())
+
+    async def _dispatch(self, orders: list[Order]) -> None:
+        people = list({user_id for order in orders for user_id in order.event.user_ids})
+        keys, choices = await asyncio.gather(
+            self._people.keys_or_new(people), self._preferences.choices(people)
+        )
+        rows, owners = self._rows(orders, keys, choices)
+        failpoint.reach("dispatch.before_ledger")
+        known = await self._ledger.insert(_notifications(orders), list(rows.values()))
+        failpoint.reach("dispatch.after_ledger")
+        await self._tell_differing(orders, known)
+        await self._publish(await self._to_publish(rows, owners, known))
+        failpoint.reach("dispatch.after_publish")
+
+    def _rows(
+        self, orders: list[Order], keys: dict[str, Key], choices: dict[str, Choices]
+    ) -> tuple[dict[str, Document], dict[str, Order]]:
+        """The rows by id, and the order that each came from: the first one, where one came several times."""
+        rows: dict[str, Document] = {}
+        owners: dict[str, Order] = {}
+        present = now()
+        for order in orders:
+            for user_id in order.event.user_ids:
+                key = row_id(order.event.notification_id, user_id)
+                if key not in rows:
+                    order.decisions[user_id] = _decisions(order.event, choices.get(user_id, {}), present)
+                    rows[key] = _row(order, user_id, keys[user_id], present)
+                    owners[key] = order
+        return rows, owners
+
+    async def _to_publish(
+        self, rows: dict[str, Document], owners: dict[str, Order], known: set[str]
+    ) -> list[tuple[Order, Document]]:
+        """New rows, and known ones whose message comes again: its first time may have ended before it
+        published. A known row whose message is new is a sender's retry: its first message takes care."""
+        again = [key for key in known if owners[key].message.deliveries > 1]
+        stored = {row["_id"]: row for row in await self._ledger.deliveries(again)} if again else {}
+        fresh = [(owners[key], row) for key, row in rows.items() if key not in known]
+        return fresh + [(owners[key], stored[key]) for key in again if key in stored]
+
+    async def _publish(self, work: list[tuple[Order, Document]]) -> None:
+        live: list[Outgoing] = []
+        deliveries: dict[str, list[Outgoing]] = {}
+        for order, row in work:
+            for channel, state in row["deliveries"].items():
+                metrics.DISPATCHED.labels(channel, DeliveryState.Type.Name(state["state"])).inc()
+                if channel == "real_time" and state["state"] == DeliveryState.DELIVERED:
+                    live.append(_live(order, row))
+                elif state["state"] == DeliveryState.PENDING:
+                    lane = subjects.LANES[row["lane"]]
+                    deliveries.setdefault(lane, []).append(_delivery(order, row, channel, state["id"]))
+        await asyncio.gather(
+            self._bus.publish_all(live), *(self._bus.publish_many(found) for found in deliveries.values())
+        )
+
+    async def _tell_differing(self, orders: list[Order], known: set[str]) -> None:
+        """Where the same key came with another body and nobody could tell at the time, the timeline does."""
+        suspects = {
+            order.event.notification_id: order.event.request_hash
+            for order in orders
+            if order.event.request_hash
+            and any(row_id(order.event.notification_id, user_id) in known for user_id in order.event.user_ids)
+        }
+        if not suspects:
+            return
+        stored = self._store.db.notifications.find({"_id": {"$in": list(suspects)}}, {"request_hash": 1})
+        async for row in stored:
+            if row["request_hash"] != suspects[row["_id"]]:
+                entry = {"notification_id": row["_id"], "time": now(), "event": "KEY_REUSED"}
+                await self._timeline.update_one(
+                    {"_id": f"{row['_id']}:reused"}, {"$setOnInsert": entry}, upsert=True
+                )
+
+    async def _bury(self, message: Message) -> None:
+        letter = DeadLetter(
+            reason="UNDECODABLE",
+            body=message.data[: 64 << 10],
+            create_time=timestamp(now()),
+            stream=message.stream,
+            sequence=message.sequence,
+        )
+        metrics.DEAD.labels("dispatch", "UNDECODABLE").inc()
+        await self._bus.publish(Outgoing(subjects.DEAD_DISPATCH, letter.SerializeToString()))
+        await message.term("UNDECODABLE")
+        self._held.discard(message)
+
+
+def _parts(orders: list[Order]) -> Iterator[list[Order]]:
+    """The orders, a few thousand rows at a time."""
+    part: list[Order] = []
+    size = 0
+    for order in orders:
+        if part and size + len(order.event.user_ids) > _ROWS_A_TURN:
+            yield part
+            part, size = [], 0
+        part.append(order)
+        size += len(order.event.user_ids)
+    if part:
+        yield part
+
+
+def _expire_time(event: IntakeEvent) -> datetime | None:
+    return moment(event.expire_time) if event.HasField("expire_time") else None
+
+
+def _decisions(event: IntakeEvent, choices: Choices, present: datetime) -> list[Decision]:
+    return decide(list(event.channels), event.category, choices, _expire_time(event), present)
+
+
+def _notifications(orders: list[Order]) -> list[Document]:
+    """The documents of these orders; the parts of one notification share theirs."""
+    return list({order.event.notification_id: _notification(order.event) for order in orders}.values())
+
+
+def _notification(event: IntakeEvent) -> Document:
+    return {
+        "_id": event.notification_id,
+        "sender": event.sender,
+        "kind": event.kind,
+        "category": event.category,
+        "priority": event.priority,
+        "channels": list(event.channels),
+        "create_time": moment(event.create_time),
+        "expire_time": _expire_time(event),
+        "recipient_count": event.recipient_count,
+        "request_hash": event.request_hash,
+        "content": event.content.ciphertext,
+    }
+
+
+def _row(order: Order, user_id: str, key: Key, present: datetime) -> Document:
+    event = order.event
+    decisions = order.decisions[user_id]
+    return {
+        "_id": row_id(event.notification_id, user_id),
+        "notification_id": event.notification_id,
+        "user_id": user_id,
+        "create_time": moment(event.create_time),
+        "expire_time": _expire_time(event),
+        "kind": event.kind,
+        "category": event.category,
+        "lane": event.priority,
+        "channels": list(event.channels),
+        "wrapped_key": key.wrap(order.content_key),
+        "deliveries": {
+            subjects.CHANNELS[decision.channel]: _state(event, user_id, decision, present)
+            for decision in decisions
+        },
+        "open": [subjects.CHANNELS[decision.channel] for decision in decisions if decision.open],
+    }
+
+
+def _state(event: IntakeEvent, user_id: str, decision: Decision, present: datetime) -> dict[str, Any]:
+    channel = subjects.CHANNELS[decision.channel]
+    return {
+        "id": ids.delivery(event.notification_id, user_id, channel),
+        "state": decision.state,
+        "reason": decision.reason,
+        "update_time": present,
+    }
+
+
+_CHANNEL_OF = {name: value for value, name in subjects.CHANNELS.items()}
+
+
+def _delivery(order: Order, row: Document, channel: str, delivery_id: str) -> Outgoing:
+    event = DeliveryEvent(
+        delivery_id=delivery_id,
+        notification_id=row["notification_id"],
+        user_id=row["user_id"],
+        channel=_CHANNEL_OF[channel],
+        priority=row["lane"],
+    )
+    subject = subjects.delivery(channel, subjects.LANES[row["lane"]])
+    return Outgoing(subject, event.SerializeToString(), {tracing.HEADER: order.trace})
+
+
+def _live(order: Order, row: Document) -> Outgoing:
+    event = LiveEvent(
+        user_id=row["user_id"],
+        event="notification",
+        notification_id=row["notification_id"],
+        kind=row["kind"],
+        category=row["category"],
+        create_time=order.event.create_time,
+        content=order.event.content,
+    )
+    subject = subjects.live_source(row["user_id"])
+    return Outgoing(subject, event.SerializeToString(), {tracing.HEADER: order.trace})

@@ -1,0 +1,92 @@
+"""What became of one notification: its document and its rows of the ledger, as its sender sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from uuid import UUID
+
+from crown.clock import timestamp
+from crown.ledger import rows_of
+from crown.notification.v1.notification_pb2 import Delivery, Notification
+from crown.notification.v1.types_pb2 import NotificationStatus
+from crown.store import Database, Document
+from crown.subjects import CHANNELS
+
+_CHANNEL_OF = {name: value for value, name in CHANNELS.items()}
+DELIVERIES_MOST = 1_000
+# A notification that was accepted a moment ago is dispatched in a moment: worth waiting for.
+_FRESH_S = 5.0
+_WAIT_S = 2.0
+_STEP_S = 0.05
+
+
+class Overview:
+    """Reads notifications with their deliveries."""
+
+    def __init__(self, db: Database) -> None:
+        self._notifications = db.notifications
+        self._ledger = db.ledger
+
+    async def find(self, notification_id: str) -> Notification | None:
+        """The notification; None where there is none."""
+        row = await self._notifications.find_one({"_id": notification_id}, {"content": 0})
+        deadline = time.monotonic() + (_WAIT_S if _is_fresh(notification_id) else 0.0)
+        while row is None and time.monotonic() < deadline:
+            await asyncio.sleep(_STEP_S)
+            row = await self._notifications.find_one({"_id": notification_id}, {"content": 0})
+        if row is None:
+            return None
+        cursor = self._ledger.find(rows_of(notification_id), {"deliveries": 1, "user_id": 1}).sort("_id", 1)
+        rows = [found async for found in cursor.limit(DELIVERIES_MOST)]
+        return _notification(row, rows, await self._is_open(row))
+
+    async def _is_open(self, row: Document) -> bool:
+        """True while a delivery is not final, or some people's rows are not written yet."""
+        waiting = await self._ledger.find_one({**rows_of(row["_id"]), "open": {"$ne": []}}, {"_id": 1})
+        if waiting is not None:
+            return True
+        written = await self._ledger.count_documents(rows_of(row["_id"]), limit=row["recipient_count"])
+        return bool(written < row["recipient_count"])
+
+
+def _is_fresh(notification_id: str) -> bool:
+    """Whether a UUIDv7 says that it was made just now."""
+    uuid = UUID(notification_id)
+    return uuid.version == 7 and abs(time.time() - (uuid.int >> 80) / 1000) < _FRESH_S
+
+
+def _notification(row: Document, rows: list[Document], is_open: bool) -> Notification:
+    return Notification(
+        notification_id=row["_id"],
+        status=NotificationStatus.IN_PROGRESS if is_open else NotificationStatus.DONE,
+        sender=row["sender"],
+        kind=row["kind"],
+        category=row["category"],
+        priority=row["priority"],
+        channels=row["channels"],
+        create_time=timestamp(row["create_time"]),
+        expire_time=timestamp(row["expire_time"]),
+        recipient_count=row["recipient_count"],
+        deliveries=[delivery for found in rows for delivery in deliveries(found)][:DELIVERIES_MOST],
+    )
+
+
+def deliveries(row: Document) -> list[Delivery]:
+    """The deliveries of one row of the ledger, in the order of their channels."""
+    found = [
+        Delivery(
+            delivery_id=state["id"],
+            user_id=row["user_id"],
+            channel=_CHANNEL_OF[channel],
+            state=state["state"],
+            reason=state.get("reason", ""),
+            attempts=state.get("attempts", 0),
+            provider=state.get("provider", ""),
+            provider_message_id=state.get("provider_message_id", ""),
+            update_time=timestamp(state["update_time"]),
+            due_time=timestamp(state.get("due_time")),
+        )
+        for channel, state in row["deliveries"].items()
+    ]
+    return sorted(found, key=lambda delivery: delivery.channel)

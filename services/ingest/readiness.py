@@ -1,0 +1,43 @@
+"""StatusService: whether every part of the suite is ready, and who is not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from crown.errors import NotReady
+from crown.notification.v1 import status_service_pb2 as pb
+
+_LIMIT_S = 1.0
+
+
+class StatusService:
+    """The servicer. Asks each part's own health, and the parts at once."""
+
+    def __init__(self, addresses: Mapping[str, str]) -> None:
+        self._channels = {name: grpc.aio.insecure_channel(address) for name, address in addresses.items()}
+
+    async def GetReadiness(self, _request: pb.GetReadinessRequest, _context: Any) -> pb.GetReadinessResponse:
+        """Answers where all are ready; raises NotReady naming who is not."""
+        names = sorted(self._channels)
+        ready = await asyncio.gather(*(self._ask(name) for name in names))
+        missing = ", ".join(name for name, up in zip(names, ready, strict=True) if not up)
+        if missing:
+            raise NotReady(f"not ready: {missing}", metadata={"not_ready": missing})
+        return pb.GetReadinessResponse(ready=names)
+
+    async def _ask(self, name: str) -> bool:
+        stub = health_pb2_grpc.HealthStub(self._channels[name])
+        try:
+            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=_LIMIT_S)
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await asyncio.gather(*(channel.close() for channel in self._channels.values()))

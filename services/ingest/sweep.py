@@ -1,0 +1,111 @@
+"""The sweeper: finds deliveries that got stuck and publishes them again. It touches only what is not final, has
+no retry ahead, and is older than the oldest message that its channel still has to settle; so an outage with a
+backlog makes it wait, not double the backlog."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+from pymongo.errors import PyMongoError
+
+from crown import logs, metrics, subjects
+from crown.bus import Bus, BusError, Outgoing
+from crown.clock import now
+from crown.errors import CrownError
+from crown.notification.v1.events_pb2 import DeliveryEvent
+from crown.notification.v1.types_pb2 import Channel, DeliveryState, Priority
+from crown.pull import ready
+from crown.store import Document, Store
+
+log = logs.get(__name__)
+
+# Younger ones are simply under way.
+_GRACE = timedelta(seconds=60)
+_LATE = timedelta(seconds=5)
+# Of each channel and lane in one period.
+_MOST = 1_000
+
+
+class Sweeper:
+    """Looks every `period_s` seconds."""
+
+    def __init__(self, bus: Bus, store: Store, period_s: float) -> None:
+        self._bus = bus
+        self._ledger = store.db.ledger
+        self._period_s = period_s
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Works until `stopping` is set."""
+        while not stopping.is_set():
+            await ready(stopping, stopping, self._period_s)
+            try:
+                await self.sweep()
+            except (PyMongoError, CrownError, BusError) as error:
+                log.warning("sweep_failed", error=type(error).__name__)
+
+    async def sweep(self) -> int:
+        """One look at everything; answers how many were published again."""
+        count = 0
+        for channel in subjects.DELIVERED:
+            for priority in subjects.LANES:
+                count += await self._sweep(channel, priority)
+        return count
+
+    async def _sweep(self, channel: Channel.Type.ValueType, priority: Priority.Type.ValueType) -> int:
+        name, lane = subjects.CHANNELS[channel], subjects.LANES[priority]
+        before = await self._oldest_unsettled(name, lane)
+        stuck = [
+            row
+            async for row in self._ledger.find(
+                _stuck(name, priority, before), {f"deliveries.{name}": 1, "notification_id": 1, "user_id": 1}
+            )
+            .sort("create_time", 1)
+            .limit(_MOST)
+        ]
+        if stuck:
+            log.warning("swept", channel=name, lane=lane, count=len(stuck))
+            metrics.SWEPT.labels(name).inc(len(stuck))
+            await self._bus.publish_many(_again(row, channel, priority) for row in stuck)
+        return len(stuck)
+
+    async def _oldest_unsettled(self, channel: str, lane: str) -> datetime:
+        """When the oldest message that the channel has not settled was stored; a while ago where it has
+        settled all."""
+        oldest = now() - _GRACE
+        for consumer in (subjects.worker(channel, lane), subjects.retrier(channel, lane)):
+            oldest = min(oldest, await self._oldest(consumer) or oldest)
+        return oldest
+
+    async def _oldest(self, consumer: subjects.Consumer) -> datetime | None:
+        try:
+            info = await self._bus.api(f"CONSUMER.INFO.{consumer.stream}.{consumer.name}")
+            if not info["num_pending"] and not info["num_ack_pending"]:
+                return None
+            request = {"seq": info["ack_floor"]["stream_seq"] + 1, "next_by_subj": consumer.subject}
+            found: dict[str, Any] = await self._bus.api(f"STREAM.MSG.GET.{consumer.stream}", request)
+        except BusError as error:
+            if error.err_code in {10014, 10037}:  # no such consumer; no such message
+                return None
+            raise
+        return datetime.fromisoformat(found["message"]["time"])
+
+
+def _stuck(channel: str, priority: Priority.Type.ValueType, before: datetime) -> Document:
+    at = f"deliveries.{channel}"
+    waiting = {f"{at}.state": DeliveryState.PENDING, f"{at}.update_time": {"$lt": before}}
+    late = {f"{at}.state": DeliveryState.RETRYING, f"{at}.due_time": {"$lt": min(before, now() - _LATE)}}
+    return {"open": channel, "lane": priority, "$or": [waiting, late]}
+
+
+def _again(row: Document, channel: Channel.Type.ValueType, priority: Priority.Type.ValueType) -> Outgoing:
+    name = subjects.CHANNELS[channel]
+    event = DeliveryEvent(
+        delivery_id=row["deliveries"][name]["id"],
+        notification_id=row["notification_id"],
+        user_id=row["user_id"],
+        channel=channel,
+        priority=priority,
+    )
+    return Outgoing(subjects.delivery(name, subjects.LANES[priority]), event.SerializeToString())
