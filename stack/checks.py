@@ -23,7 +23,7 @@ _OLDEST_GLIBC = {"mongod": (2, 34), GATEWAY: (2, 30)}
 _FROM_WHEELS = frozenset({"mongod", "nats", "valkey", GATEWAY})
 
 # What a killed supervisor left behind lets go of its ports within this time.
-_PATIENCE_S = 2.0
+_PATIENCE_S = 1.0
 
 
 def machine_fits(servers: Iterable[str]) -> None:

@@ -201,6 +201,7 @@ class Stack:
         # Late: psutil is of no use to those who only ask for a token.
         from stack import checks
 
+        self._reap()
         made = plan.make(self.settings, self._only)
         checks.machine_fits(made.processes)
         checks.ports_free(made.processes.values(), self.settings.gateway_host)

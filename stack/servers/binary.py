@@ -35,7 +35,7 @@ def runnable(binary: Path, spare: Path) -> Path:
         return binary
     try:
         binary.chmod(binary.stat().st_mode | 0o111)
-    except PermissionError:
+    except OSError:
         return _copied(binary, spare)
     return binary
 

@@ -1,0 +1,75 @@
+"""Channels send to the stand-ins, or to the world as soon as a key is given; never half and half."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stack import providers
+from stack.secrets import Secrets
+from stack.settings import Settings
+
+
+def environment(tmp_path: Path, service: str, **given: str) -> dict[str, str]:
+    settings = Settings.read({"CROWN_STACK_PORT_BASE": "13000", **given})
+    return providers.environment(settings, Secrets(tmp_path), service)
+
+
+def test_without_keys_the_sandbox_and_the_mailbox_are_addressed(tmp_path: Path) -> None:
+    email, push, sms = (environment(tmp_path, service) for service in ("email", "push", "sms"))
+    assert (email["SMTP_HOST"], email["CROWN_EMAIL_PROVIDERS"]) == ("127.0.0.1:13025", "smtp,sendgrid")
+    sandbox = "http://127.0.0.1:13009"
+    assert email["CROWN_SENDGRID_URL"] == push["CROWN_FCM_URL"] == sms["CROWN_TWILIO_URL"] == sandbox
+    account = json.loads(Path(push["PUSH_SERVICE_KEY_FILE"]).read_text())
+    assert (account["project_id"], account["token_uri"]) == ("crown-sandbox", f"{sandbox}/token")
+    assert Path(sms["SMS_API_KEY_FILE"]).read_text().startswith("AC")
+
+
+def test_the_sandbox_is_shown_the_files_of_the_channels(tmp_path: Path) -> None:
+    settings, secrets = Settings.read({}), Secrets(tmp_path)
+    shown = set(providers.sandbox_credentials(settings, secrets).values())
+    used = {
+        environment(tmp_path, "email")["CROWN_SENDGRID_API_KEY_FILE"],
+        environment(tmp_path, "push")["PUSH_SERVICE_KEY_FILE"],
+        environment(tmp_path, "sms")["SMS_API_KEY_FILE"],
+    }
+    assert shown == used
+
+
+@pytest.mark.parametrize(
+    ("service", "variable", "url"),
+    [
+        ("push", "PUSH_SERVICE_KEY", "CROWN_FCM_URL"),
+        ("sms", "SMS_API_KEY", "CROWN_TWILIO_URL"),
+        ("email", "CROWN_SENDGRID_API_KEY", "CROWN_SENDGRID_URL"),
+    ],
+)
+def test_a_real_key_leads_out_into_the_world(tmp_path: Path, service: str, variable: str, url: str) -> None:
+    found = environment(tmp_path, service, **{variable: "a real key"})
+    assert url not in found
+    assert Path(found[f"{variable}_FILE"]).read_text() == "a real key"
+    assert variable not in environment(tmp_path, "realtime", **{variable: "a real key"})
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ({"SMTP_HOST": "smtp.example.com"}, "smtp"),
+        ({"CROWN_SENDGRID_API_KEY": "SG.x"}, "sendgrid"),
+        ({"SMTP_HOST": "smtp.example.com", "CROWN_SENDGRID_API_KEY": "SG.x"}, "smtp,sendgrid"),
+        ({"SMTP_HOST": "smtp.example.com", "CROWN_EMAIL_PROVIDERS": "sendgrid"}, "sendgrid"),
+    ],
+    ids=["smtp", "sendgrid", "both", "as asked"],
+)
+def test_real_mail_never_falls_over_to_a_stand_in(tmp_path: Path, given: dict[str, str], used: str) -> None:
+    assert environment(tmp_path, "email", **given)["CROWN_EMAIL_PROVIDERS"] == used
+
+
+def test_smtp_credentials_go_to_email_in_a_file(tmp_path: Path) -> None:
+    given = {"SMTP_HOST": "smtp.example.com:587", "SMTP_USER": "me", "SMTP_PASSWORD": "hush"}
+    found = environment(tmp_path, "email", **given)
+    assert (found["SMTP_HOST"], found["SMTP_USER"]) == ("smtp.example.com:587", "me")
+    assert Path(found["SMTP_PASSWORD_FILE"]).read_text() == "hush"
+    assert environment(tmp_path, "sms", **given).get("SMTP_PASSWORD_FILE") is None

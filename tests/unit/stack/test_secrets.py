@@ -1,0 +1,85 @@
+"""Secrets are made once, differ, and open for their owner only."""
+
+from __future__ import annotations
+
+import base64
+import json
+import stat
+from pathlib import Path
+
+import jwt
+import pytest
+
+from stack import keys
+from stack.secrets import USERS, Secrets
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> Secrets:
+    return Secrets(tmp_path)
+
+
+def every_file(secrets: Secrets) -> list[Path]:
+    per_user = [
+        make(user)
+        for user in USERS
+        for make in (secrets.nats_password, secrets.mongod_password, secrets.valkey_password)
+    ]
+    return [
+        *per_user,
+        secrets.mongod_member_key(),
+        secrets.data_key(),
+        secrets.signing_key(),
+        secrets.jwks(),
+        secrets.sendgrid_key(),
+        secrets.twilio_key(),
+        secrets.fcm_service_account("http://127.0.0.1:1/token"),
+        secrets.write("database-url-email", "mongodb://…"),
+    ]
+
+
+def test_only_the_owner_can_read_them(secrets: Secrets) -> None:
+    assert {stat.S_IMODE(path.stat().st_mode) for path in every_file(secrets)} == {0o600}
+
+
+def test_they_are_made_once_and_all_differ(secrets: Secrets) -> None:
+    first = [path.read_text() for path in every_file(secrets)]
+    assert [path.read_text() for path in every_file(secrets)] == first
+    assert len(set(first)) == len(first)
+
+
+def test_they_look_like_what_the_providers_hand_out(secrets: Secrets) -> None:
+    sid, _, token = secrets.twilio_key().read_text().partition(":")
+    assert (sid[:2], len(sid), len(token)) == ("AC", 34, 32)
+    assert [len(part) for part in secrets.sendgrid_key().read_text().split(".")] == [2, 22, 43]
+    assert len(base64.b64decode(secrets.data_key().read_text(), validate=True)) == 32
+
+
+def test_the_key_set_holds_the_public_half_only(secrets: Secrets) -> None:
+    (key,) = json.loads(secrets.jwks().read_text())["keys"]
+    assert key.keys() == {"kty", "crv", "x", "y", "kid", "alg", "use"}
+    assert key["kid"] == keys.key_id(secrets.signing_key().read_text())
+    assert jwt.PyJWK(key).algorithm_name == "ES256"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {}),
+        ({"KEY": ""}, {}),
+        ({"KEY_FILE": "/a/file"}, {"KEY_FILE": "/a/file"}),
+        ({"KEY": "x", "KEY_FILE": "/a/file"}, {"KEY_FILE": "/a/file"}),
+    ],
+    ids=["unset", "empty", "a file", "both"],
+)
+def test_a_given_secret_is_handed_on(
+    secrets: Secrets, given: dict[str, str], expected: dict[str, str]
+) -> None:
+    assert secrets.as_file(given, "KEY") == expected
+
+
+def test_a_given_value_becomes_a_file(secrets: Secrets) -> None:
+    path = Path(secrets.as_file({"KEY": "hush"}, "KEY")["KEY_FILE"])
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == ("hush", 0o600)
+    assert secrets.as_file({"KEY": "other"}, "KEY")["KEY_FILE"] == str(path)
+    assert path.read_text() == "other"

@@ -1,0 +1,98 @@
+"""The settings that each service process gets: its own addresses and credentials, and the caller's wishes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stack import services
+from stack.secrets import Secrets
+from stack.services import ROLES
+from stack.settings import Settings
+
+NAMES = [role.name for role in ROLES]
+
+
+def environment(tmp_path: Path, name: str, **given: str) -> dict[str, str]:
+    settings = Settings.read({"CROWN_STACK_PORT_BASE": "13000", **given})
+    role = next(role for role in ROLES if role.name == name)
+    return services.environment(settings, Secrets(tmp_path), role)
+
+
+def read(environment: dict[str, str], name: str) -> str:
+    return Path(environment[f"{name}_FILE"]).read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_service_knows_where_it_listens_and_whom_it_reaches(tmp_path: Path, name: str) -> None:
+    user = name.partition("-")[0]
+    found = environment(tmp_path, name)
+    assert found["CROWN_BIND"] == "127.0.0.1"
+    assert int(found["CROWN_METRICS_PORT"]) - int(found["CROWN_GRPC_PORT"]) == 20
+    assert (found["NATS_URL"], found["NATS_USER"]) == ("nats://127.0.0.1:13022", user)
+    assert read(found, "NATS_PASSWORD") == (tmp_path / f"nats-{user}").read_text()
+    assert read(found, "DATABASE_URL").startswith(f"mongodb://{user}:")
+    assert "@127.0.0.1:13017/crown?replicaSet=crown" in read(found, "DATABASE_URL")
+    assert read(found, "REDIS_HOST").startswith(f"redis://{user}:")
+    assert (found["CROWN_JWKS"], found["CROWN_JWT_ISSUER"]) == (str(tmp_path / "jwks.json"), "crown-stack")
+    assert len(read(found, "CROWN_DATA_KEY")) == 44
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_service_gets_the_credentials_of_another(tmp_path: Path, name: str) -> None:
+    user = name.partition("-")[0]
+    own = {value for key, value in environment(tmp_path, name).items() if key.endswith("_FILE")}
+    others = {other for other in services.ROLES if other.user != user}
+    for other in others:
+        shared = own & {v for k, v in environment(tmp_path, other.name).items() if k.endswith("_FILE")}
+        assert shared == {str(tmp_path / "data-key")}
+
+
+def test_the_roles_of_ingest_differ_in_their_lanes(tmp_path: Path) -> None:
+    def lanes(name: str) -> str | None:
+        return environment(tmp_path, name).get("CROWN_DISPATCH_LANES")
+
+    assert lanes("ingest-dispatch-critical") == "critical"
+    assert lanes("ingest-dispatch") == "normal,bulk"
+    assert lanes("ingest-api") is None
+
+
+def test_the_ingest_api_knows_all_its_peers(tmp_path: Path) -> None:
+    peers = environment(tmp_path, "ingest-api")["CROWN_PEERS"].split(",")
+    assert len(peers) == len(NAMES) - 1
+    assert "email=127.0.0.1:13034" in peers
+
+
+def test_the_caller_s_settings_reach_every_service_but_ports_stay_the_stack_s(tmp_path: Path) -> None:
+    found = environment(
+        tmp_path, "email", CROWN_LOG_LEVEL="DEBUG", CROWN_STREAM_MAX_BYTES="1048576", CROWN_GRPC_PORT="1"
+    )
+    assert (found["CROWN_LOG_LEVEL"], found["CROWN_STREAM_MAX_BYTES"]) == ("DEBUG", "1048576")
+    assert found["CROWN_GRPC_PORT"] == "13034"
+    assert not [name for name in found if name.startswith("CROWN_STACK_")]
+
+
+def test_other_servers_are_handed_on_with_their_secrets_in_files(tmp_path: Path) -> None:
+    found = environment(
+        tmp_path,
+        "email",
+        NATS_URL="nats://bus:4222",
+        NATS_USER="me",
+        NATS_PASSWORD="hush",
+        DATABASE_URL="mongodb://me:hush@db/crown",
+        REDIS_HOST_FILE="/run/secrets/redis",
+    )
+    assert (found["NATS_URL"], found["NATS_USER"], read(found, "NATS_PASSWORD")) == (
+        "nats://bus:4222",
+        "me",
+        "hush",
+    )
+    assert read(found, "DATABASE_URL") == "mongodb://me:hush@db/crown"
+    assert found["REDIS_HOST_FILE"] == "/run/secrets/redis"
+    assert "hush" not in " ".join(found.values())
+
+
+def test_another_issuer_is_handed_on(tmp_path: Path) -> None:
+    found = environment(tmp_path, "sms", CROWN_JWKS="https://auth/jwks", CROWN_JWT_ISSUER="auth")
+    assert (found["CROWN_JWKS"], found["CROWN_JWT_ISSUER"]) == ("https://auth/jwks", "auth")
