@@ -1,0 +1,95 @@
+"""What the descriptor set says about routing: which methods a REST path takes, and which RPCs stream.
+
+Reads gateway/crown.binpb, as Envoy does, so that no route is written down twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from google.api import annotations_pb2
+from google.api.http_pb2 import HttpRule
+from google.protobuf import descriptor_pb2
+
+# One segment of a path: {user_id}. The contract has no variables of several segments.
+_VARIABLE = re.compile(r"\{[^}]+\}")
+
+Row = dict[str, object]
+
+
+def load(path: Path) -> descriptor_pb2.FileDescriptorSet:
+    """Reads a descriptor set; raises OSError or DecodeError."""
+    return descriptor_pb2.FileDescriptorSet.FromString(path.read_bytes())
+
+
+def rest_rows(files: descriptor_pb2.FileDescriptorSet) -> list[Row]:
+    """One row for each HTTP method: the pattern of the paths that take it."""
+    by_method: dict[str, set[str]] = defaultdict(set)
+    for method, template in _bindings(files):
+        by_method[method].add(template)
+    return [{"method": m, "paths": _pattern(by_method[m])} for m in sorted(by_method)]
+
+
+def wrong_method_rows(files: descriptor_pb2.FileDescriptorSet) -> list[Row]:
+    """One row for each set of methods: the paths that take these and no others.
+
+    Paths without variables come first, so that the more exact path says what is allowed.
+    """
+    methods: dict[str, set[str]] = defaultdict(set)
+    for method, template in _bindings(files):
+        methods[template].add(method)
+    groups: dict[tuple[bool, tuple[str, ...]], set[str]] = defaultdict(set)
+    for template, allowed in methods.items():
+        groups["{" in template, tuple(sorted(allowed))].add(template)
+    return [
+        {"allow": ", ".join(allowed), "paths": _pattern(templates)}
+        for (_, allowed), templates in sorted(groups.items())
+    ]
+
+
+def stream_rows(files: descriptor_pb2.FileDescriptorSet, clusters: Mapping[str, str]) -> list[Row]:
+    """One row for each RPC that streams, either way: its gRPC path and the cluster of its service."""
+    return [
+        {"path": f"/{package}.{service.name}/{rpc.name}", "cluster": clusters[service.name]}
+        for package, service in _services(files)
+        for rpc in service.method
+        if rpc.client_streaming or rpc.server_streaming
+    ]
+
+
+def service_names(files: descriptor_pb2.FileDescriptorSet) -> list[str]:
+    """The services of the contract, without their package."""
+    return [service.name for _, service in _services(files)]
+
+
+def _services(
+    files: descriptor_pb2.FileDescriptorSet,
+) -> Iterator[tuple[str, descriptor_pb2.ServiceDescriptorProto]]:
+    for file in files.file:
+        for service in file.service:
+            yield file.package, service
+
+
+def _bindings(files: descriptor_pb2.FileDescriptorSet) -> Iterator[tuple[str, str]]:
+    """(HTTP method, path template) of every REST binding."""
+    for _, service in _services(files):
+        for rpc in service.method:
+            rule: HttpRule = rpc.options.Extensions[annotations_pb2.http]
+            for binding in (rule, *rule.additional_bindings):
+                verb = binding.WhichOneof("pattern")
+                if verb == "custom":
+                    yield binding.custom.kind, binding.custom.path
+                elif verb is not None:
+                    yield verb.upper(), getattr(binding, verb)
+
+
+def _pattern(templates: set[str]) -> str:
+    """An RE2 pattern that matches each of the path templates, and nothing longer."""
+    return "|".join(_segments(template) for template in sorted(templates))
+
+
+def _segments(template: str) -> str:
+    return "[^/]+".join(re.escape(part) for part in _VARIABLE.split(template))

@@ -1,0 +1,83 @@
+"""Makes Envoy's configuration of envoy.yaml: `python -m gateway.render > envoy.yaml`, elsewhere.
+
+Knows what the placeholders stand for: the environment, and what follows from it and from the contract.
+What only Envoy can tell, `envoy --mode validate` does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from gateway import contract
+from gateway.template import ConfigurationError, Scope, dump, expand
+
+HERE = Path(__file__).resolve().parent
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.*:\[\]-]+")
+_NO_ORIGIN = r"[^\s\S]"
+
+
+def render(environ: Mapping[str, str]) -> str:
+    """The configuration, as YAML that Envoy reads. A variable that is empty counts as not set.
+
+    Raises ConfigurationError naming the variable that is missing or makes no sense.
+    """
+    document = yaml.safe_load((HERE / "envoy.yaml").read_text())
+    variables: dict[str, Any] = {"DESCRIPTOR_PATH": str(HERE / "crown.binpb")}
+    variables |= {name: value for name, value in environ.items() if value}
+    variables["CORS_PATTERN"] = _origins_pattern(variables.get("CORS_ORIGINS", ""))
+    scope = {**variables, **_tables(document["x-tables"]), **_keys(document["x-keys"], variables)}
+    return dump(expand(document, scope))
+
+
+def _tables(written: dict[str, list[contract.Row]]) -> dict[str, list[contract.Row]]:
+    """The tables of envoy.yaml, and those that the contract gives."""
+    files = contract.load(HERE / "crown.binpb")
+    clusters = {str(row["service"]): str(row["cluster"]) for row in written["services"]}
+    return written | {
+        "rest": contract.rest_rows(files),
+        "wrong_methods": contract.wrong_method_rows(files),
+        "streams": contract.stream_rows(files, clusters),
+    }
+
+
+def _keys(written: Mapping[str, Any], variables: Scope) -> dict[str, Any]:
+    """Where the keys of tokens come from: a file, or JWKS_URL and the cluster that fetches it."""
+    url = variables.get("JWKS_URL")
+    if url is None:
+        return {"keys_file": expand(written["file"], variables)}
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ConfigurationError("JWKS_URL: an http or https URL is needed")
+    secure = parts.scheme == "https"
+    address = f"{parts.hostname}:{parts.port or (443 if secure else 80)}"
+    known = {**variables, "JWKS_HOST": parts.hostname, "JWKS_ADDRESS": address}
+    cluster = written["cluster"] | ({"transport_socket": written["tls"]} if secure else {})
+    return {"keys_url": expand(written["url"], known), "keys_cluster": expand(cluster, known)}
+
+
+def _origins_pattern(origins: str) -> str:
+    """An RE2 pattern of comma separated origins, in which `*` stands for one label. None match nothing."""
+    listed = [origin.strip() for origin in origins.split(",") if origin.strip()]
+    if not all(_ORIGIN.fullmatch(origin) for origin in listed):
+        raise ConfigurationError("CORS_ORIGINS: an origin reads like https://app.example, without a path")
+    return "|".join(re.escape(origin).replace(r"\*", "[A-Za-z0-9-]+") for origin in listed) or _NO_ORIGIN
+
+
+def main() -> None:
+    """Prints the configuration, or says which variable is wrong and exits with 1."""
+    try:
+        sys.stdout.write(render(os.environ))
+    except ConfigurationError as error:
+        sys.exit(f"gateway: {error}")
+
+
+if __name__ == "__main__":
+    main()
