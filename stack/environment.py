@@ -30,7 +30,10 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
 def secrets_from_files(values: Any, *names: str) -> Any:
-    """For a `model_validator(mode="before")`: puts what NAME_FILE points to in the place of NAME."""
+    """For a `model_validator(mode="before")`: puts what NAME_FILE points to in the place of NAME.
+
+    A validator of the whole class starts its message with the variable, without the prefix: see `load`.
+    """
     if not isinstance(values, Mapping):
         return values
     merged = dict(values)
@@ -39,11 +42,11 @@ def secrets_from_files(values: Any, *names: str) -> Any:
         if path is None:
             continue
         if merged.get(name) is not None:
-            raise ValueError(f"{name} and {name}_file are both set")
+            raise ValueError(f"{name.upper()} and {name.upper()}_FILE are both set")
         try:
             merged[name] = Path(path).read_text().strip()
         except OSError as error:
-            raise ValueError(f"{name}_file: {error.strerror}") from None
+            raise ValueError(f"{name.upper()}_FILE: {error.strerror}") from None
     return merged
 
 
@@ -54,6 +57,7 @@ def load(settings: type[S]) -> S:
     except ValidationError as error:
         prefix = settings.model_config.get("env_prefix", "")
         for problem in error.errors(include_input=False, include_url=False):
-            where = "_".join(str(part) for part in problem["loc"]).removeprefix(prefix.lower())
-            print(f"{prefix}{where}".upper().rstrip("_") + f": {problem['msg']}", file=sys.stderr)
+            field = "_".join(str(part) for part in problem["loc"]).upper()
+            text = problem["msg"].removeprefix("Value error, ")
+            print(f"{prefix}{field}: {text}" if field else f"{prefix}{text}", file=sys.stderr)
         raise SystemExit(2) from None
