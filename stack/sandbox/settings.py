@@ -1,0 +1,34 @@
+"""What the sandbox reads from its environment, all under CROWN_SANDBOX_."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from stack.environment import Loopback, Port, secrets_from_files
+
+
+class Settings(BaseSettings):
+    """A provider without its key or account refuses everybody."""
+
+    model_config = SettingsConfigDict(env_prefix="CROWN_SANDBOX_", env_ignore_empty=True, frozen=True)
+
+    port: Port = 3009
+    bind: Loopback = "127.0.0.1"
+    ledger: Path | None = None
+    """Where the ledger is kept, a line of JSON per entry; without it the ledger dies with the process."""
+    sendgrid_key: SecretStr | None = None
+    sendgrid_key_file: Path | None = None
+    twilio_key: SecretStr | None = None
+    """`SID:token`."""
+    twilio_key_file: Path | None = None
+    service_account: Path | None = None
+    """The service account's JSON: its key verifies assertions, its project is the only one that FCM knows."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secrets(cls, values: Any) -> Any:
+        return secrets_from_files(values, "sendgrid_key", "twilio_key")
