@@ -11,19 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError
 
 from crown.clock import now
 from crown.gather import Gather
 from crown.notification.v1.events_pb2 import DeliveryEvent
 from crown.notification.v1.types_pb2 import Category, DeliveryState
-from crown.store import Database, Document
+from crown.store import Database, Document, insert_new
 from crown.subjects import CHANNELS
-
-_DUPLICATE = 11_000
 
 FINAL = frozenset(
     value
@@ -120,8 +116,8 @@ class Ledger:
 
     async def insert(self, notifications: Sequence[Document], rows: Sequence[Document]) -> set[str]:
         """Writes new notifications and rows, and answers the ids of rows that were there already."""
-        await _insert_new(self._notifications, notifications)
-        return await _insert_new(self._ledger, rows)
+        await insert_new(self._notifications, notifications)
+        return await insert_new(self._ledger, rows)
 
     async def deliveries(self, row_ids: Iterable[str]) -> list[Document]:
         """Rows by id, without content."""
@@ -143,7 +139,7 @@ class Ledger:
     async def _claim(self, claims: list[Claim]) -> list[bool]:
         moment = now()
         documents = [{"_id": claim.id, "time": moment, "worker": claim.worker} for claim in claims]
-        lost = await _insert_new(self._claims, documents)
+        lost = await insert_new(self._claims, documents)
         taken: set[str] = set()
         won = []
         for claim in claims:
@@ -161,21 +157,6 @@ class Ledger:
         moment = now()
         await self._ledger.bulk_write([_update(change, moment) for change in changes], ordered=False)
         return [True] * len(changes)
-
-
-async def _insert_new(collection: Any, documents: Sequence[Document]) -> set[str]:
-    if not documents:
-        return set()
-    try:
-        await collection.insert_many(documents, ordered=False)
-    except BulkWriteError as error:
-        problems = (error.details or {}).get("writeErrors", [])
-        if any(problem["code"] != _DUPLICATE for problem in problems):
-            raise
-        if (error.details or {}).get("writeConcernErrors"):
-            raise
-        return {documents[problem["index"]]["_id"] for problem in problems}
-    return set()
 
 
 def _entry(event: DeliveryEvent, row: Document | None, contents: dict[str, bytes]) -> Entry | None:

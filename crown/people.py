@@ -5,9 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from pymongo import UpdateOne
-
-from crown.store import Database
+from crown.store import Database, insert_new
 from crown.vault import Key, VaultError
 
 
@@ -28,13 +26,10 @@ class People:
         known = await self.keys(user_ids)
         missing = [user_id for user_id in user_ids if user_id not in known]
         if missing:
-            await self._people.bulk_write([self._insert(user_id) for user_id in missing], ordered=False)
+            fresh = [{"_id": user_id, "key": self._data_key.wrap(Key.fresh())} for user_id in missing]
+            await insert_new(self._people, fresh)
             known.update(await self.keys(missing))
         return known
-
-    def _insert(self, user_id: str) -> UpdateOne:
-        wrapped = self._data_key.wrap(Key.fresh())
-        return UpdateOne({"_id": user_id}, {"$setOnInsert": {"key": wrapped}}, upsert=True)
 
 
 def opened(key: Key | None, sealed: bytes | None) -> str:

@@ -16,12 +16,13 @@ majority before it counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel
+from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import PyMongoError
+from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from crown.errors import StoreUnavailable
@@ -31,6 +32,7 @@ Document = dict[str, Any]
 Database = AsyncDatabase[Document]
 
 _DAY_S = 86_400
+_DUPLICATE = 11_000
 _INDEXES: Mapping[str, list[IndexModel]] = {
     "ledger": [
         IndexModel(
@@ -95,3 +97,18 @@ class Store:
     async def close(self) -> None:
         """Closes the connections."""
         await self._client.close()
+
+
+async def insert_new(collection: AsyncCollection[Document], documents: Sequence[Document]) -> set[str]:
+    """Inserts those whose _id is not there yet, and answers the ids of the others. Raises PyMongoError."""
+    if not documents:
+        return set()
+    try:
+        await collection.insert_many(documents, ordered=False)
+    except BulkWriteError as error:
+        details = error.details or {}
+        problems = details.get("writeErrors", [])
+        if details.get("writeConcernErrors") or any(problem["code"] != _DUPLICATE for problem in problems):
+            raise
+        return {documents[problem["index"]]["_id"] for problem in problems}
+    return set()

@@ -110,8 +110,9 @@ class GroupCommit:
                 if not unit.future.done():
                     unit.future.set_result(None)
         finally:
-            self._batches -= not plain
-            self._flush()
+            if not plain:
+                self._batches -= 1
+                self._flush()
 
     async def _store(self, units: list[_Unit]) -> None:
         """Publishes until confirmed. A time-out is no refusal: the same goes again, and dispatch, which knows
