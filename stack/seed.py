@@ -39,9 +39,8 @@ def seed(gateway: str, token: str) -> None:
 async def _seed(url: str, token: str) -> None:
     headers = {"Authorization": f"Bearer {token}"}
     async with aiohttp.ClientSession(url, headers=headers, timeout=_LIMIT) as session:
-        async with asyncio.TaskGroup() as group:
-            for person in PEOPLE:
-                group.create_task(_write(session, person))
+        for person in PEOPLE:
+            await _write(session, person)
 
 
 async def _write(session: aiohttp.ClientSession, person: Person) -> None:

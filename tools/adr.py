@@ -29,8 +29,8 @@ def problems_of(path: Path, text: str) -> list[str]:
     return found
 
 
-def main() -> int:
-    records = sorted(path for path in FOLDER.glob("*.md") if path.name != "template.md")
+def main(folder: Path) -> int:
+    records = sorted(path for path in folder.glob("*.md") if path.name != "template.md")
     wrong = [f"{path.name}: {one}" for path in records for one in problems_of(path, path.read_text())]
     numbers = [path.name.partition("-")[0] for path in records]
     wrong += [f"{number} is given twice" for number in sorted(set(numbers)) if numbers.count(number) > 1]
@@ -40,4 +40,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Path(*sys.argv[1:2]) if sys.argv[1:] else FOLDER))

@@ -16,8 +16,8 @@ options=(--quiet --allow-unsafe --generate-hashes --strip-extras --no-emit-index
 
 compile() { "$python" -m piptools compile "${options[@]}" "$@"; }
 
-compile --all-extras --output-file=requirements/dev.txt pyproject.toml
+compile --all-extras --output-file=requirements/dev.txt pyproject.toml requirements/older.in
 # One set of versions: what the image runs is what the tests ran.
 compile --extra=realtime --extra=email --extra=push --extra=sms --constraint=requirements/dev.txt \
-  --output-file=requirements/runtime.txt pyproject.toml
+  --output-file=requirements/runtime.txt pyproject.toml requirements/older.in
 compile --output-file=requirements/node.txt requirements/node.in

