@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from crown.clock import timestamp
 from crown.notification.v1 import preference_service_pb2 as pb
 from crown.notification.v1.preference_pb2 import ChannelPreferences, NotificationPreferences
 from crown.preferences import Choices, Preferences, spelled_out
@@ -21,10 +22,9 @@ class PreferenceService:
     ) -> pb.GetNotificationPreferencesResponse:
         """What holds for this person."""
         choices, update_time = await self._preferences.get(request.user_id)
-        found = _message(request.user_id, choices)
-        if update_time is not None:
-            found.update_time.FromDatetime(update_time)
-        return pb.GetNotificationPreferencesResponse(preferences=found)
+        return pb.GetNotificationPreferencesResponse(
+            user_id=request.user_id, categories=_categories(choices), update_time=timestamp(update_time)
+        )
 
     async def UpdateNotificationPreferences(
         self, request: pb.UpdateNotificationPreferencesRequest, _context: Any
@@ -32,9 +32,9 @@ class PreferenceService:
         """Replaces what holds."""
         choices = _choices(request.preferences)
         update_time = await self._preferences.replace(request.user_id, choices)
-        found = _message(request.user_id, choices)
-        found.update_time.FromDatetime(update_time)
-        return pb.UpdateNotificationPreferencesResponse(preferences=found)
+        return pb.UpdateNotificationPreferencesResponse(
+            user_id=request.user_id, categories=_categories(choices), update_time=timestamp(update_time)
+        )
 
 
 def _choices(preferences: NotificationPreferences) -> Choices:
@@ -45,8 +45,5 @@ def _choices(preferences: NotificationPreferences) -> Choices:
     }
 
 
-def _message(user_id: str, choices: Choices) -> NotificationPreferences:
-    return NotificationPreferences(
-        user_id=user_id,
-        categories={name: ChannelPreferences(**channels) for name, channels in spelled_out(choices).items()},
-    )
+def _categories(choices: Choices) -> dict[str, ChannelPreferences]:
+    return {name: ChannelPreferences(**channels) for name, channels in spelled_out(choices).items()}

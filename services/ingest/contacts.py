@@ -26,7 +26,8 @@ class ContactService:
 
     async def GetContact(self, request: pb.GetContactRequest, _context: Any) -> pb.GetContactResponse:
         """What is known."""
-        return pb.GetContactResponse(contact=await self._read(request.user_id))
+        found = await self._recipients.contact(request.user_id)
+        return pb.GetContactResponse(user_id=request.user_id, **_fields(found))
 
     async def UpdateContact(
         self, request: pb.UpdateContactRequest, _context: Any
@@ -40,18 +41,18 @@ class ContactService:
             time_zone=given.time_zone,
         )
         await self._recipients.replace_contact(request.user_id, contact)
-        return pb.UpdateContactResponse(contact=await self._read(request.user_id))
+        found = await self._recipients.contact(request.user_id)
+        return pb.UpdateContactResponse(user_id=request.user_id, **_fields(found))
 
-    async def _read(self, user_id: str) -> pb.Contact:
-        found = await self._recipients.contact(user_id)
-        return pb.Contact(
-            user_id=user_id,
-            email=found.email,
-            phone=found.phone,
-            locale=found.locale,
-            time_zone=found.time_zone,
-            update_time=timestamp(found.update_time),
-        )
+
+def _fields(contact: Contact) -> dict[str, Any]:
+    return {
+        "email": contact.email,
+        "phone": contact.phone,
+        "locale": contact.locale,
+        "time_zone": contact.time_zone,
+        "update_time": timestamp(contact.update_time),
+    }
 
 
 def _normal(check: Callable[[str, str], str | Violation], value: str) -> str:

@@ -85,23 +85,43 @@ Global___GetContactRequest: _TypeAlias = GetContactRequest  # noqa: Y015
 
 @_typing.final
 class GetContactResponse(_message.Message):
-    """GetContactResponse holds the contact."""
+    """GetContactResponse holds the contact, in the form that an update takes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    CONTACT_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    PHONE_FIELD_NUMBER: _builtins.int
+    LOCALE_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The person."""
+    email: _builtins.str
+    """E-mail address; empty: none."""
+    phone: _builtins.str
+    """Phone number in E.164 form; empty: none."""
+    locale: _builtins.str
+    """Language tag; empty: the default language."""
+    time_zone: _builtins.str
+    """IANA time zone; empty: UTC."""
     @_builtins.property
-    def contact(self) -> Global___Contact:
-        """The contact."""
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When it last changed; absent: never."""
 
     def __init__(
         self,
         *,
-        contact: Global___Contact | None = ...,
+        user_id: _builtins.str = ...,
+        email: _builtins.str = ...,
+        phone: _builtins.str = ...,
+        locale: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["contact", b"contact"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact", b"contact"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "locale", b"locale", "phone", b"phone", "time_zone", b"time_zone", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -141,19 +161,39 @@ class UpdateContactResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    CONTACT_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    PHONE_FIELD_NUMBER: _builtins.int
+    LOCALE_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The person."""
+    email: _builtins.str
+    """E-mail address; empty: none."""
+    phone: _builtins.str
+    """Phone number in E.164 form; empty: none."""
+    locale: _builtins.str
+    """Language tag; empty: the default language."""
+    time_zone: _builtins.str
+    """IANA time zone; empty: UTC."""
     @_builtins.property
-    def contact(self) -> Global___Contact:
-        """The contact."""
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When it last changed; absent: never."""
 
     def __init__(
         self,
         *,
-        contact: Global___Contact | None = ...,
+        user_id: _builtins.str = ...,
+        email: _builtins.str = ...,
+        phone: _builtins.str = ...,
+        locale: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["contact", b"contact"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact", b"contact"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "locale", b"locale", "phone", b"phone", "time_zone", b"time_zone", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

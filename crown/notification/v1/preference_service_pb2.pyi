@@ -3,9 +3,12 @@
 isort:skip_file
 Reading and changing preferences."""
 
+from collections import abc as _abc
 from crown.notification.v1 import preference_pb2 as _preference_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -41,23 +44,54 @@ Global___GetNotificationPreferencesRequest: _TypeAlias = GetNotificationPreferen
 
 @_typing.final
 class GetNotificationPreferencesResponse(_message.Message):
-    """GetNotificationPreferencesResponse holds the preferences."""
+    """GetNotificationPreferencesResponse holds the preferences, in the form that an update takes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    PREFERENCES_FIELD_NUMBER: _builtins.int
+    @_typing.final
+    class CategoriesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _preference_pb2.ChannelPreferences: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _preference_pb2.ChannelPreferences | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    CATEGORIES_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The person."""
     @_builtins.property
-    def preferences(self) -> _preference_pb2.NotificationPreferences:
-        """The preferences in full."""
+    def categories(self) -> _containers.MessageMap[_builtins.str, _preference_pb2.ChannelPreferences]:
+        """Every category with every channel, and what holds."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When the person last changed them; absent: never."""
 
     def __init__(
         self,
         *,
-        preferences: _preference_pb2.NotificationPreferences | None = ...,
+        user_id: _builtins.str = ...,
+        categories: _abc.Mapping[_builtins.str, _preference_pb2.ChannelPreferences] | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -97,19 +131,50 @@ class UpdateNotificationPreferencesResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    PREFERENCES_FIELD_NUMBER: _builtins.int
+    @_typing.final
+    class CategoriesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _preference_pb2.ChannelPreferences: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _preference_pb2.ChannelPreferences | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    CATEGORIES_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The person."""
     @_builtins.property
-    def preferences(self) -> _preference_pb2.NotificationPreferences:
-        """The preferences in full."""
+    def categories(self) -> _containers.MessageMap[_builtins.str, _preference_pb2.ChannelPreferences]:
+        """Every category with every channel, and what holds."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When the person last changed them; absent: never."""
 
     def __init__(
         self,
         *,
-        preferences: _preference_pb2.NotificationPreferences | None = ...,
+        user_id: _builtins.str = ...,
+        categories: _abc.Mapping[_builtins.str, _preference_pb2.ChannelPreferences] | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
