@@ -88,6 +88,10 @@ class Keeper:
         try:
             self.process.prepare()
         except Exception as error:
+            if self.first_healthy.is_set():
+                # It has run with what was written before; on a full disk it shall again.
+                logs.say(f"{self.process.name}: its configuration cannot be written anew: {error}")
+                return
             reason = f"its configuration cannot be written: {error}"
             raise StartFailed(self.process.name, reason) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -17,8 +18,9 @@ _TAIL_BYTES = 256 * 1024
 
 
 def say(event: str) -> None:
-    """A line in the supervisor's own log."""
-    print(datetime.now(UTC).isoformat(timespec="milliseconds"), event, flush=True)
+    """A line in the supervisor's own log. A full disk costs the line, not the stack."""
+    with contextlib.suppress(OSError):
+        print(datetime.now(UTC).isoformat(timespec="milliseconds"), event, flush=True)
 
 
 def cap(layout: Layout) -> None:

@@ -72,7 +72,10 @@ class Supervisor:
 
     async def _cap_logs(self) -> None:
         while True:
-            logs.cap(self._plan.layout)
+            try:
+                logs.cap(self._plan.layout)
+            except OSError as error:
+                logs.say(f"a log cannot be cut: {error}")
             await asyncio.sleep(_LOG_CHECK_INTERVAL_S)
 
     async def _stop_all(self) -> None:
@@ -102,15 +105,17 @@ class Supervisor:
             for name, address in self._plan.external.items()
         ]
         failure = self._failure
-        state.write(
-            self._plan.layout,
-            StackState(
-                phase=self._phase,
-                failed=failure.name if failure else None,
-                reason=failure.reason if failure else None,
-                processes=[*external, *(keeper.status for keeper in self._keepers.values())],
-            ),
+        now = StackState(
+            phase=self._phase,
+            failed=failure.name if failure else None,
+            reason=failure.reason if failure else None,
+            processes=[*external, *(keeper.status for keeper in self._keepers.values())],
         )
+        try:
+            state.write(self._plan.layout, now)
+        except OSError as error:
+            # A full disk makes the status stale; it must not take the stack down.
+            logs.say(f"the state cannot be written: {error}")
 
 
 def inherited_environment(given: Mapping[str, str]) -> dict[str, str]:
