@@ -17,7 +17,8 @@ import jwt
 from crown.errors import Unauthenticated, Unavailable
 
 _ALGORITHMS = ["RS256", "ES256"]
-_LEEWAY_S = 30
+# Seconds that a token is still good after it expired: clocks differ.
+LEEWAY_S = 30
 _TOKENS_KEPT = 20_000
 # A token with an unknown key id makes the keys be read again, but not more often than this.
 _RELOAD_PAUSE_S = 5.0
@@ -102,6 +103,10 @@ class Authenticator:
         self._audience = audience
         self._known: OrderedDict[str, Principal] = OrderedDict()
 
+    async def warm(self) -> None:
+        """Reads the keys before the first token comes. Raises Unavailable where they cannot be read."""
+        await self._keys.find("")
+
     async def principal(self, token: str) -> Principal:
         """Who holds `token`. Raises Unauthenticated; Unavailable where the keys have never been read."""
         known = self._known.get(token)
@@ -110,7 +115,7 @@ class Authenticator:
             self._known[token] = known
             if len(self._known) > _TOKENS_KEPT:
                 self._known.popitem(last=False)
-        if known.expires + _LEEWAY_S < time.time():
+        if known.expires + LEEWAY_S < time.time():
             self._known.pop(token, None)
             raise Unauthenticated("the token has expired")
         return known
@@ -127,7 +132,7 @@ class Authenticator:
                 algorithms=[key.algorithm_name],
                 audience=self._audience,
                 issuer=self._issuer,
-                leeway=_LEEWAY_S,
+                leeway=LEEWAY_S,
                 options={"require": ["exp", "iat", "sub", "iss", "aud"]},
             )
         except (jwt.PyJWTError, ValueError) as error:

@@ -20,6 +20,7 @@ DEAD = Counter("crown_dead_letters_total", "Dead letters written", ["channel", "
 SWEPT = Counter("crown_swept_total", "Deliveries that the sweeper published again", ["channel"])
 SOCKETS = Gauge("crown_sockets", "Open sockets")
 FRAMES = Counter("crown_frames_total", "Frames sent to sockets")
+CLOSES = Counter("crown_socket_closes_total", "Sockets that were closed from this side", ["code"])
 BUS = Gauge("crown_bus_connected", "1 while connected to NATS")
 
 
