@@ -1,0 +1,106 @@
+"""The door of the socket: a GET becomes a connection, or a refusal with an empty body. Addresses of requests
+are never logged, since they may hold a token."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from crown.auth import Authenticator, Principal
+from crown.errors import CrownError, Unauthenticated
+from services.realtime.origins import Origins
+from services.realtime.serializer import Serializer, for_version
+
+PATH = "/socket/websocket"
+_PROTOCOL = "phoenix"
+_BEARER = "base64url.bearer.phx."
+_FIELDS_MOST = 32
+_TOKEN_MOST_CHARS = 8_192
+
+Spawn = Callable[[Coroutine[Any, Any, None]], object]
+
+
+class Refused(Exception):
+    """No connection; `status` is the HTTP status that says so."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Who connects and what they speak; `subprotocol` is what the answer has to name."""
+
+    principal: Principal
+    serializer: Serializer
+    subprotocol: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """Decides on requests. `spawn` runs what a decision has to be made without."""
+
+    authenticator: Authenticator
+    origins: Origins
+    spawn: Spawn
+
+    def admit(self, target: str, headers: Mapping[str, str]) -> Admission:
+        """Lets a request in. Raises Refused."""
+        path, parameters = _split(target)
+        if path != PATH:
+            raise Refused(404)
+        if not self.origins.allow(headers.get("Origin"), headers.get("Host", "")):
+            raise Refused(403)
+        offered = [part.strip() for part in headers.get("Sec-WebSocket-Protocol", "").split(",")]
+        serializer = for_version(parameters.get("vsn"))
+        token = _offered_token(offered) or parameters.get("token", "")
+        if serializer is None or not 0 < len(token) <= _TOKEN_MOST_CHARS:
+            raise Refused(403)
+        return Admission(self._principal(token), serializer, _PROTOCOL if _PROTOCOL in offered else None)
+
+    def _principal(self, token: str) -> Principal:
+        # A token is checked in one step, except when a key has to be fetched first. The transport needs its
+        # answer now, so that client is sent away to come again, and finds the key when it does.
+        check = self.authenticator.principal(token)
+        try:
+            check.send(None)
+        except StopIteration as done:
+            principal: Principal = done.value
+            return principal
+        except Unauthenticated:
+            raise Refused(403) from None
+        except CrownError:
+            raise Refused(503) from None
+        check.close()
+        self.spawn(self._fetch_keys(token))
+        raise Refused(503)
+
+    async def _fetch_keys(self, token: str) -> None:
+        with suppress(CrownError):
+            await self.authenticator.principal(token)
+
+
+def _split(target: str) -> tuple[str, dict[str, str]]:
+    try:
+        parts = urlsplit(target)
+        fields = parse_qsl(parts.query, keep_blank_values=True, max_num_fields=_FIELDS_MOST, errors="strict")
+    except ValueError:
+        raise Refused(400) from None
+    return parts.path, dict(fields)
+
+
+def _offered_token(offered: list[str]) -> str:
+    """The token that phoenix.js hides among the subprotocols, in base64 of either alphabet, unpadded."""
+    found = next((part for part in offered if part.startswith(_BEARER)), None)
+    if found is None:
+        return ""
+    text = found.removeprefix(_BEARER).replace("-", "+").replace("_", "/").rstrip("=")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True).decode()
+    except ValueError:
+        raise Refused(403) from None

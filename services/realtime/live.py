@@ -1,0 +1,167 @@
+"""Live events: opened once per message and node, then shared by everybody here who gets them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from google.protobuf import struct_pb2
+from google.protobuf.message import DecodeError
+
+from crown import vault
+from crown.notification.v1 import events_pb2, notification_pb2, realtime_service_pb2
+from crown.notification.v1.types_pb2 import Category, Channel
+
+NOTIFICATION = "notification"
+# Below this, a double holds every integer.
+_EXACT = 2.0**53
+
+
+class Unreadable(Exception):
+    """The message is no live event, or was sealed with another key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a topic's sequence. An offset says something only within its epoch: a store that lost its
+    tail counts on from a lower number, and offset 7 is then another message than it was."""
+
+    offset: int
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """One event for a topic."""
+
+    position: Position
+    source: events_pb2.LiveEvent
+    content: bytes
+
+    @property
+    def event(self) -> str:
+        """Its name on the socket."""
+        return self.source.event
+
+    @property
+    def payload(self) -> Any:
+        """What the socket gets with it. Raises Unreadable."""
+        if self.event == NOTIFICATION:
+            try:
+                return _notification(self.source, self._data(), self.position)
+            except ValueError as error:
+                raise Unreadable("the extra data is no JSON") from error
+        return self._json()
+
+    def response(self) -> realtime_service_pb2.SubscribeResponse:
+        """The same for a gRPC stream. Raises Unreadable."""
+        answer = realtime_service_pb2.SubscribeResponse(
+            offset=self.position.offset, epoch=self.position.epoch, event=self.event
+        )
+        if self.event == NOTIFICATION:
+            answer.notification.CopyFrom(_live_notification(self.source, self._data()))
+        else:
+            answer.payload.update(self._json())
+        return answer
+
+    def _data(self) -> notification_pb2.NotificationData:
+        try:
+            outer = events_pb2.NotificationContent.FromString(self.content)
+            return notification_pb2.NotificationData.FromString(outer.data)
+        except DecodeError as error:
+            raise Unreadable("the content is no notification") from error
+
+    def _json(self) -> dict[str, Any]:
+        try:
+            return msgspec.json.decode(self.content, type=dict[str, Any])
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise Unreadable("the payload is no JSON object") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Resync:
+    """Tells a topic that events may be missing: whoever keeps state reads the inbox."""
+
+    epoch: str
+    event: str = "resync"
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """Shaped as the answer to a join that recovered nothing."""
+        return {"recovered": False, "epoch": self.epoch}
+
+
+Event = Live | Resync
+
+
+def read(key: vault.Key, body: bytes, position: Position) -> Live:
+    """The live event in `body`. Raises Unreadable."""
+    try:
+        source = events_pb2.LiveEvent.FromString(body)
+        return Live(position, source, vault.unseal(key, source.content))
+    except (DecodeError, vault.VaultError) as error:
+        raise Unreadable(type(error).__name__) from error
+
+
+def plain(struct: struct_pb2.Struct) -> dict[str, Any]:
+    """`struct` as JSON has it: a number without a fraction is an integer, as in what other surfaces print.
+    Raises ValueError where a number is not finite."""
+    return {name: _plain_value(value) for name, value in struct.fields.items()}
+
+
+def _plain_value(value: struct_pb2.Value) -> Any:
+    match value.WhichOneof("kind"):
+        case "string_value":
+            return value.string_value
+        case "number_value":
+            return _plain_number(value.number_value)
+        case "bool_value":
+            return value.bool_value
+        case "struct_value":
+            return plain(value.struct_value)
+        case "list_value":
+            return [_plain_value(item) for item in value.list_value.values]
+        case _:
+            return None
+
+
+def _plain_number(number: float) -> int | float:
+    if not math.isfinite(number):
+        raise ValueError("not a finite number")
+    return int(number) if number.is_integer() and abs(number) < _EXACT else number
+
+
+def _notification(
+    source: events_pb2.LiveEvent, data: notification_pb2.NotificationData, position: Position
+) -> dict[str, Any]:
+    return {
+        "notification_id": source.notification_id,
+        "type": Channel.Type.Name(Channel.REAL_TIME),
+        "kind": source.kind,
+        "category": Category.Type.Name(source.category),
+        "data": {
+            "title": data.title,
+            "message": data.message,
+            "action_url": data.action_url,
+            "image_url": data.image_url,
+            "extra": plain(data.extra),
+        },
+        "create_time": source.create_time.ToJsonString(),
+        "offset": position.offset,
+        "epoch": position.epoch,
+    }
+
+
+def _live_notification(
+    source: events_pb2.LiveEvent, data: notification_pb2.NotificationData
+) -> realtime_service_pb2.LiveNotification:
+    return realtime_service_pb2.LiveNotification(
+        notification_id=source.notification_id,
+        type=Channel.REAL_TIME,
+        kind=source.kind,
+        category=source.category,
+        data=data,
+        create_time=source.create_time,
+    )

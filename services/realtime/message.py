@@ -1,0 +1,40 @@
+"""What travels on a socket, free of any encoding: a message has five fields, and replies match by `ref`.
+`join_ref` and `ref` stay the JSON they came as, since clients get them back exactly as they sent them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+NULL = msgspec.Raw(b"null")
+EMPTY = msgspec.Raw(b"{}")
+
+
+class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What a client sends, and what the server sends to one channel. Clients may send anything as `topic` and
+    `event`; only strings mean something."""
+
+    join_ref: msgspec.Raw
+    ref: msgspec.Raw
+    topic: Any
+    event: Any
+    payload: msgspec.Raw
+
+
+class Reply(msgspec.Struct, frozen=True, gc=False):
+    """The answer to one message."""
+
+    join_ref: msgspec.Raw
+    ref: msgspec.Raw
+    topic: Any
+    status: str
+    response: Any
+
+
+class Broadcast(msgspec.Struct, frozen=True, gc=False):
+    """What everybody on a topic gets, in the same bytes."""
+
+    topic: str
+    event: str
+    payload: Any

@@ -1,0 +1,199 @@
+"""Every open socket of this process: lets them in, watches them, and sends them away when it goes down."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import socket
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+from picows import WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener, ws_create_server
+
+from crown import auth, logs, metrics
+from crown.settings import SettingsError
+from services.realtime import closecodes
+from services.realtime.handshake import Admission, Handshake, Refused
+from services.realtime.hub import Encoding, Hub
+from services.realtime.origins import Origins
+from services.realtime.serializer import Serializer
+from services.realtime.socket import Socket
+from services.realtime.websocket import MESSAGE_MOST_BYTES, TextFrames, WebSocket
+
+log = logs.get(__name__)
+
+# Seconds that a client gets to answer our close; a stalled one never would.
+CLOSE_WAIT_S = 5.0
+_HANDSHAKE_S = 10.0
+_WATCH_PERIOD_S = 1.0
+# Sockets looked at, or sent away, before others get their turn.
+_SLICE = 500
+_BACKLOG = 4_096
+# Bytes that the kernel keeps for a client that does not read; it doubles what is asked.
+_KERNEL_QUEUE_BYTES = 128 << 10
+# Bytes that a socket's reader starts with; it grows for who sends more.
+_READ_BUFFER_BYTES = 2_048
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """The port that sockets come to. Raises SettingsError where it is not to be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        bound = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError:
+        raise SettingsError(
+            [f"CROWN_WEBSOCKET_PORT: cannot listen on {host}:{port}; is the port taken?"]
+        ) from None
+    # Connections inherit it. Left alone, the kernel would take up to 4 MB for each that does not read.
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_QUEUE_BYTES)
+    return bound
+
+
+class Sockets:
+    """The sockets of a process. `tasks` owns what they start."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        authenticator: auth.Authenticator,
+        origins: Origins,
+        tasks: asyncio.TaskGroup,
+        idle_s: float = 60.0,
+    ) -> None:
+        self._hub = hub
+        self._handshake = Handshake(authenticator, origins, self._spawn)
+        self._tasks = tasks
+        self._idle_s = idle_s
+        self._open: set[WebSocket] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._encodings: dict[Serializer, Encoding] = {}
+        self._server: asyncio.Server | None = None
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._open)
+
+    async def listen(self, bound: socket.socket) -> None:
+        """Lets connections in."""
+        self._server = await ws_create_server(
+            self._admit,
+            sock=bound,
+            backlog=_BACKLOG,
+            websocket_handshake_timeout=_HANDSHAKE_S,
+            max_frame_size=MESSAGE_MOST_BYTES,
+            read_buffer_init_size=_READ_BUFFER_BYTES,
+            # A ping of the client shows that it is there, so it has to come through to us.
+            enable_auto_pong=False,
+            logger_name=_Quiet(logging.getLogger("picows"), {}),
+        )
+
+    async def watch(self) -> None:
+        """Closes who is idle or whose token ended, until it is cancelled."""
+        while True:
+            await asyncio.sleep(min(_WATCH_PERIOD_S, self._idle_s / 4))
+            for number, connection in enumerate(list(self._open)):
+                self._look_at(connection)
+                if number % _SLICE == _SLICE - 1:
+                    await asyncio.sleep(0)
+
+    async def drain(self, most_s: float) -> None:
+        """Lets nobody in any more and sends everybody away: in slices, so that they do not all come to the
+        next node at once, and within `most_s` seconds."""
+        if self._server is not None:
+            self._server.close()
+        ends = asyncio.get_running_loop().time() + most_s
+        everybody = list(self._open)
+        slices = max(1, math.ceil(len(everybody) / _SLICE))
+        for start in range(0, len(everybody), _SLICE):
+            for connection in everybody[start : start + _SLICE]:
+                connection.close(closecodes.RESTART)
+            await asyncio.sleep(min(0.1, most_s / 2 / slices))
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(ends):
+                await self._empty.wait()
+        log.info("sockets_drained", sockets=len(everybody), cut_off=len(self._open))
+        for connection in list(self._open):
+            connection.abort()
+
+    # -- letting in
+
+    def _admit(self, request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
+        # What the library does with an exception here would show its text to the client.
+        try:
+            admission = self._handshake.admit(request.path.decode("ascii"), request.headers)
+        except Refused as refused:
+            return _refusal(refused.status)
+        except Exception as error:
+            log.error("handshake_failed", exc_info=error)
+            return _refusal(500)
+        # Some browsers send "keep-alive, Upgrade", which the library does not take.
+        if "upgrade" in request.headers.get("Connection", "").lower():
+            request.headers["Connection"] = "upgrade"
+        chosen = {"Sec-WebSocket-Protocol": admission.subprotocol} if admission.subprotocol else {}
+        response = WSUpgradeResponse.create_101_response(chosen)
+        return WSUpgradeResponseWithListener(response, self._enter(admission))
+
+    def _enter(self, admission: Admission) -> WebSocket:
+        speaks = admission.serializer
+        encoding = self._encodings.setdefault(speaks, TextFrames(speaks))
+        opened = WebSocket(encoding, self._arrived, self._gone)
+        opened.serve(Socket(admission.principal, speaks, self._hub, opened, self._spawn))
+        return opened
+
+    def _arrived(self, connection: WebSocket) -> None:
+        self._open.add(connection)
+        self._empty.clear()
+        metrics.SOCKETS.set(len(self._open))
+
+    def _gone(self, connection: WebSocket) -> None:
+        self._open.discard(connection)
+        metrics.SOCKETS.set(len(self._open))
+        if not self._open:
+            self._empty.set()
+
+    # -- watching
+
+    def _look_at(self, connection: WebSocket) -> None:
+        now = time.monotonic()
+        if connection.closing_since is not None:
+            if now - connection.closing_since > CLOSE_WAIT_S:
+                connection.abort()
+        elif now - connection.heard > self._idle_s:
+            connection.close(closecodes.IDLE)
+        elif connection.expires + auth.LEEWAY_S < time.time():
+            connection.close(closecodes.EXPIRED)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.create_task(_guarded(work))
+
+
+async def _guarded(work: Coroutine[Any, Any, None]) -> None:
+    # One connection's trouble must not end the group, and with it the process.
+    try:
+        await work
+    except Exception as error:
+        log.error("task_failed", exc_info=error)
+
+
+def _refusal(status: int) -> WSUpgradeResponseWithListener:
+    headers = {"Content-Length": "0"} | ({"Retry-After": "1"} if status == 503 else {})
+    return WSUpgradeResponseWithListener(WSUpgradeResponse.create_error_response(status, None, headers), None)
+
+
+class _Quiet(logging.LoggerAdapter[logging.Logger]):
+    """The library's log: it tells of every connection, and keeps a logger for each. Only faults matter."""
+
+    def isEnabledFor(self, level: int) -> bool:
+        """Nothing is: that saves putting the words together."""
+        del level
+        return False
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """What all the others come to."""
+        del level, args
+        if kwargs.get("exc_info"):
+            log.error("socket_failed", where=str(msg), exc_info=True)
