@@ -28,7 +28,7 @@ def load(path: Path) -> descriptor_pb2.FileDescriptorSet:
 def rest_rows(files: descriptor_pb2.FileDescriptorSet) -> list[Row]:
     """One row for each HTTP method: the pattern of the paths that take it."""
     by_method: dict[str, set[str]] = defaultdict(set)
-    for method, template in _bindings(files):
+    for method, template in _all_bindings(files):
         by_method[method].add(template)
     return [{"method": m, "paths": _pattern(by_method[m])} for m in sorted(by_method)]
 
@@ -39,7 +39,7 @@ def wrong_method_rows(files: descriptor_pb2.FileDescriptorSet) -> list[Row]:
     Paths without variables come first, so that the more exact path says what is allowed.
     """
     methods: dict[str, set[str]] = defaultdict(set)
-    for method, template in _bindings(files):
+    for method, template in _all_bindings(files):
         methods[template].add(method)
     groups: dict[tuple[bool, tuple[str, ...]], set[str]] = defaultdict(set)
     for template, allowed in methods.items():
@@ -54,36 +54,36 @@ def stream_rows(files: descriptor_pb2.FileDescriptorSet, clusters: Mapping[str, 
     """One row for each RPC that streams, either way: its gRPC path and the cluster of its service."""
     return [
         {"path": f"/{package}.{service.name}/{rpc.name}", "cluster": clusters[service.name]}
-        for package, service in _services(files)
+        for package, service in services(files)
         for rpc in service.method
         if rpc.client_streaming or rpc.server_streaming
     ]
 
 
-def service_names(files: descriptor_pb2.FileDescriptorSet) -> list[str]:
-    """The services of the contract, without their package."""
-    return [service.name for _, service in _services(files)]
-
-
-def _services(
+def services(
     files: descriptor_pb2.FileDescriptorSet,
 ) -> Iterator[tuple[str, descriptor_pb2.ServiceDescriptorProto]]:
+    """Every service of the contract, with its package."""
     for file in files.file:
         for service in file.service:
             yield file.package, service
 
 
-def _bindings(files: descriptor_pb2.FileDescriptorSet) -> Iterator[tuple[str, str]]:
-    """(HTTP method, path template) of every REST binding."""
-    for _, service in _services(files):
+def bindings(rpc: descriptor_pb2.MethodDescriptorProto) -> Iterator[tuple[str, str]]:
+    """(HTTP method, path template) of each REST path of an RPC; none where it is gRPC only."""
+    rule: HttpRule = rpc.options.Extensions[annotations_pb2.http]
+    for binding in (rule, *rule.additional_bindings):
+        verb = binding.WhichOneof("pattern")
+        if verb == "custom":
+            yield binding.custom.kind, binding.custom.path
+        elif verb is not None:
+            yield verb.upper(), getattr(binding, verb)
+
+
+def _all_bindings(files: descriptor_pb2.FileDescriptorSet) -> Iterator[tuple[str, str]]:
+    for _, service in services(files):
         for rpc in service.method:
-            rule: HttpRule = rpc.options.Extensions[annotations_pb2.http]
-            for binding in (rule, *rule.additional_bindings):
-                verb = binding.WhichOneof("pattern")
-                if verb == "custom":
-                    yield binding.custom.kind, binding.custom.path
-                elif verb is not None:
-                    yield verb.upper(), getattr(binding, verb)
+            yield from bindings(rpc)
 
 
 def _pattern(templates: set[str]) -> str:

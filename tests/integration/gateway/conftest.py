@@ -1,0 +1,302 @@
+"""A real Envoy, rendered as everywhere, in front of small gRPC servers that write down what reaches them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import grpc
+import jwt
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from yarl import URL
+
+from gateway.render import render
+from stack.servers import binary
+
+ISSUER = "crown-auth"
+AUDIENCE = "crown-notification"
+# As the stack deploys them: what runs behind which address of the gateway.
+SERVERS = {
+    "INGEST_ADDRESS": ("ingest", "inbox", "preference", "contact", "status"),
+    "EMAIL_ADDRESS": ("email",),
+    "PUSH_ADDRESS": ("push", "device"),
+    "SMS_ADDRESS": ("sms",),
+    "REALTIME_ADDRESS": ("realtime",),
+}
+START_LIMIT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call that reached a server."""
+
+    address: str
+    rpc: str
+    message: Any
+    metadata: dict[str, str]
+    deadline_s: float
+
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Answer = Callable[[Call, Context], Awaitable[Message | None]]
+
+
+@dataclass
+class Backend:
+    """The servers behind the gateway. `answers` replaces what an RPC does; else it answers empty."""
+
+    calls: list[Call] = field(default_factory=list)
+    answers: dict[str, Answer] = field(default_factory=dict)
+    servers: dict[str, grpc.aio.Server] = field(default_factory=dict)
+    addresses: dict[str, str] = field(default_factory=dict)
+
+    async def start(self, address: str) -> None:
+        """Starts the server that stands behind `address`, where it stood before if it ran before."""
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_metadata_size", 16 << 10)])
+        for noun in SERVERS[address]:
+            generated = importlib.import_module(f"crown.notification.v1.{noun}_service_pb2")
+            service = generated.DESCRIPTOR.services_by_name[f"{noun.capitalize()}Service"]
+            stubs = importlib.import_module(f"crown.notification.v1.{noun}_service_pb2_grpc")
+            getattr(stubs, f"add_{service.name}Servicer_to_server")(_Servicer(service, address, self), server)
+        health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
+        reflection.enable_server_reflection(["crown.notification.v1.InboxService"], server)
+        port = server.add_insecure_port(self.addresses.get(address, "127.0.0.1:0"))
+        await server.start()
+        self.servers[address] = server
+        self.addresses[address] = f"127.0.0.1:{port}"
+
+    async def stop(self) -> None:
+        """Stops them all."""
+        await asyncio.gather(*(server.stop(0) for server in self.servers.values()))
+
+    @contextlib.asynccontextmanager
+    async def without(self, address: str) -> AsyncIterator[int]:
+        """Nothing listens at `address` while the block runs. Gives its port."""
+        await self.servers[address].stop(0)
+        try:
+            yield int(self.addresses[address].rpartition(":")[2])
+        finally:
+            await self.start(address)
+
+
+class _Servicer:
+    """Serves any service: its RPCs write down the call and answer as the backend says."""
+
+    def __init__(self, service: ServiceDescriptor, address: str, backend: Backend) -> None:
+        self._service = service
+        self._address = address
+        self._backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        rpc = self._service.methods_by_name[name]
+        return self._stream(rpc) if rpc.server_streaming else self._unary(rpc)
+
+    def _note(self, rpc: MethodDescriptor, request: Message, context: Context) -> Call:
+        metadata = {str(k): str(v) for k, v in context.invocation_metadata() or ()}
+        left_s = context.time_remaining()
+        call = Call(self._address, rpc.name, request, metadata, -1.0 if left_s is None else left_s)
+        self._backend.calls.append(call)
+        return call
+
+    def _unary(self, rpc: MethodDescriptor) -> Any:
+        empty = GetMessageClass(rpc.output_type)
+
+        async def serve(request: Message, context: Context) -> Message:
+            call = self._note(rpc, request, context)
+            answer = self._backend.answers.get(rpc.name)
+            return (await answer(call, context) if answer else None) or empty()
+
+        return serve
+
+    def _stream(self, rpc: MethodDescriptor) -> Any:
+        item = GetMessageClass(rpc.output_type)
+
+        async def serve(request: Message, context: Context) -> AsyncGenerator[Message, None]:
+            self._note(rpc, request, context)
+            for offset in range(1, 4):
+                yield item(offset=offset)
+                await asyncio.sleep(0.2)
+
+        return serve
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An HTTP answer, its body read."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode()
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON; fails on anything else."""
+        assert self.headers["content-type"] == "application/json", self
+        return json.loads(self.text)
+
+
+@dataclass
+class Gateway:
+    """A running gateway and who speaks to it."""
+
+    port: int
+    http: aiohttp.ClientSession
+    key: ec.EllipticCurvePrivateKey
+    backend: Backend
+    log: Path
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def token(self, **claims: object) -> str:
+        """A token of user123 that the gateway takes, unless `claims` spoil it."""
+        now = int(time.time())
+        given = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": "user123",
+            "use": "user",
+            "iat": now,
+            "exp": now + 600,
+        }
+        return jwt.encode(given | claims, self.key, algorithm="ES256", headers={"kid": "k1"})
+
+    async def send(self, method: str, path: str, *, token: str | None = "", **request: Any) -> Reply:
+        """One request, its path as it is written; with a good token, or `token`, or none."""
+        headers = dict(request.pop("headers", {}))
+        if token is not None:
+            headers.setdefault("authorization", f"Bearer {token or self.token()}")
+        url = URL(self.url + path, encoded=True)
+        async with self.http.request(method, url, headers=headers, **request) as answer:
+            found = {name.lower(): value for name, value in answer.headers.items()}
+            return Reply(answer.status, found, await answer.read())
+
+    async def raw(self, request: bytes) -> Reply:
+        """What the gateway answers to these bytes, whether it takes them all or not."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(request)
+        try:
+            async with asyncio.timeout(5):
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
+                headers = dict(line.lower().split(": ", 1) for line in head[1:-1])
+                body = await reader.readexactly(int(headers["content-length"]))
+        finally:
+            writer.close()
+        return Reply(int(head[0].split()[1]), headers, body)
+
+    def channel(self) -> grpc.aio.Channel:
+        """A gRPC channel through the gateway."""
+        return grpc.aio.insecure_channel(f"127.0.0.1:{self.port}")
+
+    def bearer(self) -> tuple[tuple[str, str], ...]:
+        """The metadata of a caller with a good token."""
+        return (("authorization", f"Bearer {self.token()}"),)
+
+
+@pytest.fixture(scope="session")
+async def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+    home = tmp_path_factory.mktemp("gateway")
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = jwt.algorithms.ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    (home / "jwks.json").write_text(json.dumps({"keys": [public | {"kid": "k1", "alg": "ES256"}]}))
+    backend = Backend()
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(backend.stop)
+        for address in SERVERS:
+            await backend.start(address)
+        sockets = await stack.enter_async_context(_echo())
+        variables = backend.addresses | {
+            "GATEWAY_BIND": "127.0.0.1", "NOTIFICATION_SERVICE_PORT": "0", "ENVOY_ADMIN_PORT": "0",
+            "JWKS_PATH": str(home / "jwks.json"), "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE,
+            "REALTIME_WEBSOCKET_ADDRESS": sockets, "CORS_ORIGINS": "https://app.example",
+        }  # fmt: skip
+        (home / "envoy.yaml").write_text(render(variables))
+        http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
+        port = await stack.enter_async_context(_envoy(home, http))
+        yield Gateway(port, http, key, backend, home / "envoy.log")
+
+
+@pytest.fixture
+def gateway(gateway_process: Gateway) -> Gateway:
+    """The gateway, with a backend that has seen nothing yet."""
+    gateway_process.backend.calls.clear()
+    gateway_process.backend.answers.clear()
+    return gateway_process
+
+
+@contextlib.asynccontextmanager
+async def _echo() -> AsyncIterator[str]:
+    """A WebSocket server that says back what it hears, after the headers and the query that it got."""
+
+    async def serve(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        await socket.send_json({"headers": headers, "path": request.path_qs})
+        async for message in socket:
+            await socket.send_str(message.data)
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", serve)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=2048).start()
+    try:
+        yield "127.0.0.1:{1}".format(*runner.addresses[0])
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def _envoy(home: Path, http: aiohttp.ClientSession) -> AsyncIterator[int]:
+    """Envoy on a port that it chose itself."""
+    with (home / "envoy.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            str(binary.runnable(binary.in_package("envoy", "_bin", "envoy"), home / "envoy")),
+            "--config-path", str(home / "envoy.yaml"), "--concurrency", "1",
+            "--disable-hot-restart", "--log-level", "warning", "--file-flush-interval-msec", "50",
+            "--admin-address-path", str(home / "admin"), stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        yield await asyncio.wait_for(_port(home, http, process), START_LIMIT_S)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def _port(home: Path, http: aiohttp.ClientSession, process: asyncio.subprocess.Process) -> int:
+    while True:
+        assert process.returncode is None, (home / "envoy.log").read_text()
+        with contextlib.suppress(OSError, aiohttp.ClientError):
+            admin = f"http://{(home / 'admin').read_text().strip()}"
+            async with http.get(f"{admin}/ready") as ready:
+                if ready.status == 200:
+                    break
+        await asyncio.sleep(0.05)
+    async with http.get(f"{admin}/listeners?format=json") as answer:
+        listeners = (await answer.json(content_type=None))["listener_statuses"]
+    return int(listeners[0]["local_address"]["socket_address"]["port_value"])

@@ -1,0 +1,147 @@
+"""Every REST path of the contract reaches its RPC, at its service, as the message that it means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from google.protobuf.json_format import MessageToDict
+
+from crown.notification.v1 import inbox_service_pb2, preference_service_pb2
+from gateway import contract
+from gateway.render import HERE
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from tests.integration.gateway.conftest import Call, Context, Gateway
+
+DATA = {"title": "Hello", "message": "there"}
+PREFERENCES = {"user_id": "u1", "categories": {"marketing": {"email": True, "sms": False}}}
+INGEST, EMAIL, PUSH = "INGEST_ADDRESS", "EMAIL_ADDRESS", "PUSH_ADDRESS"
+SMS, REALTIME = "SMS_ADDRESS", "REALTIME_ADDRESS"
+
+# Method, path, body; then where it arrives, as which RPC and message.
+CASES: list[tuple[str, str, Any, str, str, dict[str, Any]]] = [
+    ("POST", "/api/v1/notifications", {"type": "push", "user_id": "u1", "data": DATA},
+     INGEST, "SendNotification", {"type": "PUSH", "user_id": "u1", "data": DATA}),
+    ("POST", "/api/v1/notifications/bulk", {"notifications": [{"type": "REAL_TIME", "user_ids": ["a", "b"]}]},
+     INGEST, "SendBulkNotifications", {"notifications": [{"type": "REAL_TIME", "user_ids": ["a", "b"]}]}),
+    ("GET", "/api/v1/notifications/n1", None, INGEST, "GetNotification", {"notification_id": "n1"}),
+    ("GET", "/api/v1/users/u1/notifications?page=2&limit=20&cursor=c", None,
+     INGEST, "ListNotifications", {"user_id": "u1", "page": 2, "limit": 20, "cursor": "c"}),
+    ("GET", "/api/v1/users/a@b.c:d/notification-preferences", None,
+     INGEST, "GetNotificationPreferences", {"user_id": "a@b.c:d"}),
+    ("PUT", "/api/v1/users/u1/notification-preferences", PREFERENCES,
+     INGEST, "UpdateNotificationPreferences", {"user_id": "u1", "preferences": PREFERENCES}),
+    ("GET", "/api/v1/users/u%20x/contact", None, INGEST, "GetContact", {"user_id": "u x"}),
+    ("PUT", "/api/v1/users/u1/contact", {"email": "a@example.org"},
+     INGEST, "UpdateContact", {"user_id": "u1", "contact": {"email": "a@example.org"}}),
+    ("POST", "/api/v1/users/u1/devices", {"token": "t", "platform": "ios"},
+     PUSH, "RegisterDevice", {"user_id": "u1", "token": "t", "platform": "IOS"}),
+    ("GET", "/api/v1/users/u1/devices", None, PUSH, "ListDevices", {"user_id": "u1"}),
+    ("DELETE", "/api/v1/users/u1/devices/d1", None, PUSH, "DeleteDevice", {"user_id": "u1", "device_id": "d1"}),
+    ("POST", "/api/v1/email:send", {"to": "a@example.org", "data": DATA},
+     EMAIL, "SendEmail", {"to": "a@example.org", "data": DATA}),
+    ("POST", "/api/v1/push:send", {"token": "t", "data": DATA}, PUSH, "SendPush", {"token": "t", "data": DATA}),
+    ("POST", "/api/v1/sms:send", {"to": "+14155550123", "data": DATA},
+     SMS, "SendSms", {"to": "+14155550123", "data": DATA}),
+    ("POST", "/api/v1/users/u1/events", {"event": "typing", "payload": {"a": [1, None]}},
+     REALTIME, "Publish", {"user_id": "u1", "event": "typing", "payload": {"a": [1.0, None]}}),
+    ("GET", "/readyz", None, INGEST, "GetReadiness", {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case[4] for case in CASES])
+async def test_reaches_its_rpc(
+    gateway: Gateway, case: tuple[str, str, Any, str, str, dict[str, Any]]
+) -> None:
+    method, path, body, address, rpc, message = case
+    reply = await gateway.send(method, path, json=body) if body else await gateway.send(method, path)
+    assert reply.status == 200, reply
+    [call] = gateway.backend.calls
+    assert (call.address, call.rpc) == (address, rpc)
+    assert MessageToDict(call.message, preserving_proto_field_name=True) == message
+
+
+def test_every_path_has_a_case() -> None:
+    files = contract.load(HERE / "crown.binpb")
+    rpcs = [rpc for _, service in contract.services(files) for rpc in service.method]
+    annotated = {rpc.name for rpc in rpcs if any(contract.bindings(rpc))}
+    assert annotated == {case[4] for case in CASES}
+
+
+@pytest.mark.parametrize("written", ["sms", "SMS", "Sms", 4])
+async def test_enum_names_are_read_in_any_case(gateway: Gateway, written: object) -> None:
+    assert (await gateway.send("POST", "/api/v1/notifications", json={"type": written})).status == 200
+    assert gateway.backend.calls[0].message.type == 4
+
+
+async def test_answers_in_proto_names_with_every_field(gateway: Gateway) -> None:
+    reply = await gateway.send("GET", "/api/v1/users/u1/notifications")
+    assert reply.json == {"notifications": [], "page": 0, "limit": 0, "total": 0, "next_cursor": ""}
+
+
+async def test_preferences_can_be_put_back_as_they_were_got(gateway: Gateway) -> None:
+    held = preference_service_pb2.GetNotificationPreferencesResponse(user_id="u1")
+    held.categories["marketing"].email = True
+    held.update_time.GetCurrentTime()
+
+    async def answer(call: Call, context: Context) -> Message:
+        return held
+
+    gateway.backend.answers["GetNotificationPreferences"] = answer
+    got = await gateway.send("GET", "/api/v1/users/u1/notification-preferences")
+    put = await gateway.send("PUT", "/api/v1/users/u1/notification-preferences", json=got.json)
+    assert put.status == 200
+    assert gateway.backend.calls[-1].message.preferences.SerializeToString() == held.SerializeToString()
+
+
+async def test_passes_a_large_answer(gateway: Gateway) -> None:
+    listed = inbox_service_pb2.ListNotificationsResponse()
+    for number in range(100):
+        listed.notifications.add(notification_id=str(number)).data.message = "x" * 16_000
+
+    async def answer(call: Call, context: Context) -> Message:
+        return listed
+
+    gateway.backend.answers["ListNotifications"] = answer
+    reply = await gateway.send("GET", "/api/v1/users/u1/notifications?limit=100")
+    assert len(reply.json["notifications"]) == 100
+    assert len(reply.text) > 1_600_000
+
+
+async def test_passes_on_what_the_services_need_and_no_identity(gateway: Gateway) -> None:
+    claimed = {"x-user-id": "evil", "x-tenant-id": "evil", "x-forwarded-for": "6.6.6.6", "x-forwarded-host": "evil",
+               "x-envoy-original-path": "/evil", "x-request-id": "evil", "cookie": "a=b"}  # fmt: skip
+    token = gateway.token()
+    headers = {**claimed, "idempotency-key": "k-1", "traceparent": "00-1-2-01"}
+    reply = await gateway.send("GET", "/api/v1/users/u1/notifications?page=1", token=token, headers=headers)
+    metadata = gateway.backend.calls[0].metadata
+    assert metadata["authorization"] == f"Bearer {token}"
+    assert metadata["idempotency-key"] == "k-1"
+    assert metadata["traceparent"] == "00-1-2-01"
+    assert metadata["x-envoy-original-path"] == "/api/v1/users/u1/notifications?page=1"
+    assert metadata["x-request-id"] == reply.headers["x-request-id"]
+    assert "evil" not in "".join(metadata.values())
+    assert "6.6.6.6" not in metadata.get("x-forwarded-for", "")
+    assert "cookie" not in metadata
+
+
+async def test_tells_the_services_how_long_a_rest_caller_waits(gateway: Gateway) -> None:
+    await gateway.send("GET", "/api/v1/users/u1/notifications")
+    assert 13 < gateway.backend.calls[0].deadline_s < 14.2
+
+
+async def test_health_and_readiness_need_no_token(gateway: Gateway) -> None:
+    assert (await gateway.send("GET", "/healthz", token=None)).json == {"status": "ok"}
+    assert (await gateway.send("HEAD", "/healthz", token=None)).status == 200
+    assert (await gateway.send("GET", "/readyz", token=None)).json == {"ready": []}
+
+
+async def test_speaks_http2_on_the_same_port(gateway: Gateway) -> None:
+    headers = {"authorization": f"Bearer {gateway.token()}"}
+    async with httpx.AsyncClient(http1=False, http2=True, headers=headers) as http:
+        reply = await http.post(f"{gateway.url}/api/v1/notifications", json={"user_id": "u1"})
+    assert (reply.status_code, reply.http_version) == (200, "HTTP/2")

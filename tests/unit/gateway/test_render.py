@@ -1,0 +1,174 @@
+"""What the gateway's configuration becomes in which environment, and which variables it refuses."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+import yaml
+
+from crown.notification.v1.error_reason_pb2 import ErrorReason
+from gateway import contract
+from gateway.render import HERE, main, render
+from gateway.template import ConfigurationError
+
+NEEDED = {"JWT_ISSUER": "crown-auth"}
+
+
+@functools.cache
+def rendered(**environ: str) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(render(NEEDED | environ))
+    return document
+
+
+def addresses(document: dict[str, Any]) -> dict[str, str]:
+    """Where each cluster goes."""
+    found = {}
+    for cluster in document["static_resources"]["clusters"]:
+        [endpoint] = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+        socket = endpoint["endpoint"]["address"]["socket_address"]
+        found[cluster["name"]] = f"{socket['address']}:{socket['port_value']}"
+    return found
+
+
+def connection_manager(document: dict[str, Any]) -> dict[str, Any]:
+    [chain] = document["static_resources"]["listeners"][0]["filter_chains"]
+    found: dict[str, Any] = chain["filters"][0]["typed_config"]
+    return found
+
+
+def http_filter(document: dict[str, Any], name: str) -> dict[str, Any]:
+    filters = connection_manager(document)["http_filters"]
+    [config] = [f["typed_config"] for f in filters if f["name"] == f"envoy.filters.http.{name}"]
+    found: dict[str, Any] = config
+    return found
+
+
+def provider(document: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = http_filter(document, "jwt_authn")["providers"]["crown"]
+    return found
+
+
+def test_defaults_are_the_names_of_the_services() -> None:
+    document = rendered()
+    listener = document["static_resources"]["listeners"][0]["address"]["socket_address"]
+    assert listener == {"address": "0.0.0.0", "port_value": 3005}
+    assert document["admin"]["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 3006}
+    assert addresses(document) == {
+        "ingest": "ingest-api:3030", "email": "email:3034", "push": "push:3035", "sms": "sms:3036",
+        "realtime": "realtime:3037", "realtime-websocket": "realtime:3040",
+    }  # fmt: skip
+    assert provider(document)["audiences"] == ["crown-notification"]
+    assert http_filter(document, "grpc_json_transcoder")["proto_descriptor"] == str(HERE / "crown.binpb")
+
+
+def test_variables_move_everything() -> None:
+    document = rendered(
+        NOTIFICATION_SERVICE_PORT="13005", GATEWAY_BIND="127.0.0.1", SMS_ADDRESS="[::1]:13036",
+        JWT_AUDIENCE="crown-test", JWKS_PATH="/keys.json", DESCRIPTOR_PATH="/crown.binpb",
+    )  # fmt: skip
+    listener = document["static_resources"]["listeners"][0]["address"]["socket_address"]
+    assert listener == {"address": "127.0.0.1", "port_value": 13005}
+    assert addresses(document)["sms"] == "::1:13036"
+    assert provider(document)["audiences"] == ["crown-test"]
+    assert provider(document)["local_jwks"] == {"filename": "/keys.json"}
+    assert http_filter(document, "grpc_json_transcoder")["proto_descriptor"] == "/crown.binpb"
+
+
+def test_an_empty_variable_is_not_set() -> None:
+    assert addresses(rendered(SMS_ADDRESS=""))["sms"] == "sms:3036"
+
+
+@pytest.mark.parametrize("environ", [{}, {"JWT_ISSUER": ""}])
+def test_names_what_is_missing(environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match="JWT_ISSUER"):
+        render(environ)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("INGEST_ADDRESS", "ingest"),
+        ("INGEST_ADDRESS", "ingest:http"),
+        ("NOTIFICATION_SERVICE_PORT", "70000"),
+        ("JWKS_URL", "auth.example/keys"),
+        ("CORS_ORIGINS", "*"),
+        ("CORS_ORIGINS", "https://app.example/path"),
+    ],
+)
+def test_names_what_makes_no_sense(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=name) as refused:
+        rendered(**{name: value})
+    assert value not in str(refused.value).replace("https://app.example, without a path", "")
+
+
+def test_the_command_says_it_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JWT_ISSUER", raising=False)
+    with pytest.raises(SystemExit, match="gateway: JWT_ISSUER is not set"):
+        main()
+
+
+def test_a_value_stays_in_its_place() -> None:
+    hostile = 'x", "forward": false}\n- ${JWT_AUDIENCE}'
+    assert provider(rendered(JWT_ISSUER=hostile))["issuer"] == hostile
+
+
+@pytest.mark.parametrize(("url", "address", "tls"), [
+    ("https://auth.example/keys", "auth.example:443", True),
+    ("http://auth:8080/keys", "auth:8080", False),
+])  # fmt: skip
+def test_keys_may_come_from_a_url(url: str, address: str, tls: bool) -> None:
+    document = rendered(JWKS_URL=url)
+    assert "local_jwks" not in provider(document)
+    assert provider(document)["remote_jwks"]["http_uri"]["uri"] == url
+    assert addresses(document)["keys"] == address
+    keys = document["static_resources"]["clusters"][-1]
+    assert ("transport_socket" in keys) == tls
+
+
+@pytest.mark.parametrize(
+    ("origins", "pattern"),
+    [
+        ("", r"[^\s\S]"),
+        ("https://app.example", r"https://app\.example"),
+        ("https://a.b, http://localhost:*", r"https://a\.b|http://localhost:[A-Za-z0-9-]+"),
+    ],
+)
+def test_origins_are_matched_as_they_are_written(origins: str, pattern: str) -> None:
+    [host] = connection_manager(rendered(CORS_ORIGINS=origins))["route_config"]["virtual_hosts"]
+    [matcher] = host["typed_per_filter_config"]["envoy.filters.http.cors"]["allow_origin_string_match"]
+    assert matcher == {"safe_regex": {"regex": pattern}}
+
+
+def test_every_service_has_a_cluster() -> None:
+    listed = http_filter(rendered(), "grpc_json_transcoder")["services"]
+    files = contract.load(HERE / "crown.binpb")
+    assert set(listed) == {f"{package}.{service.name}" for package, service in contract.services(files)}
+
+
+def test_every_reason_is_one_of_the_contract() -> None:
+    mappers = connection_manager(rendered())["local_reply_config"]["mappers"]
+    formats = [mapper["body_format_override"].get("json_format") for mapper in mappers]
+    reasons = {found["details"][0]["reason"] for found in formats if found}
+    assert reasons
+    assert {f"ERROR_REASON_{reason}" for reason in reasons} <= set(ErrorReason.keys())
+
+
+def test_only_sockets_may_be_upgraded() -> None:
+    manager = connection_manager(rendered())
+    assert [upgrade["enabled"] for upgrade in manager["upgrade_configs"]] == [False]
+    [host] = manager["route_config"]["virtual_hosts"]
+    upgradable = [route for route in host["routes"] if "upgrade_configs" in route.get("route", {})]
+    assert [route["match"]["prefix"] for route in upgradable] == ["/socket/"]
+    # A client may be silent for 60 s before the service closes its socket.
+    assert upgradable[0]["route"]["idle_timeout"] == "120s"
+
+
+def test_a_cluster_holds_more_than_envoy_allows_by_itself() -> None:
+    for cluster in rendered()["static_resources"]["clusters"]:
+        [threshold] = cluster["circuit_breakers"]["thresholds"]
+        assert threshold["max_connections"] >= 20_000
+        assert threshold["max_pending_requests"] >= 20_000
+        assert threshold["max_requests"] >= 20_000
+        assert cluster["outlier_detection"]["max_ejection_percent"] < 100
