@@ -14,7 +14,10 @@ from pathlib import Path
 import aiohttp
 import jwt
 
+from crown import logs
 from crown.errors import Unauthenticated, Unavailable
+
+log = logs.get(__name__)
 
 _ALGORITHMS = ["RS256", "ES256"]
 # Seconds that a token is still good after it expired: clocks differ.
@@ -60,30 +63,26 @@ class Keys:
     def __init__(self, source: str) -> None:
         self._source = source
         self._keys: dict[str, jwt.PyJWK] = {}
-        self._loaded = float("-inf")
+        self._tried = float("-inf")
         self._loading = asyncio.Lock()
 
     async def find(self, key_id: str) -> jwt.PyJWK | None:
-        """The key named `key_id`. An unknown one makes the source be read again, for rotation."""
-        found = self._keys.get(key_id)
-        if found is None:
+        """The key named `key_id`. An unknown one makes the source be read again, for rotation. Raises
+        Unavailable where the source has never been readable."""
+        if key_id not in self._keys:
             await self._load()
-            found = self._keys.get(key_id)
-        return found
+        return self._keys.get(key_id)
 
     async def _load(self) -> None:
         async with self._loading:
-            if time.monotonic() - self._loaded < _RELOAD_PAUSE_S:
-                return
-            try:
-                document = await self._read()
-                found = {str(key.key_id): key for key in jwt.PyJWKSet.from_dict(json.loads(document)).keys}
-            except (OSError, ValueError, aiohttp.ClientError, TimeoutError, jwt.PyJWTError) as error:
-                if not self._keys:
-                    raise Unavailable("the auth service's keys cannot be read") from error
-                return
-            self._keys = found
-            self._loaded = time.monotonic()
+            if time.monotonic() - self._tried >= _RELOAD_PAUSE_S:
+                self._tried = time.monotonic()
+                try:
+                    self._keys = _parse(await self._read())
+                except (OSError, ValueError, aiohttp.ClientError, TimeoutError, jwt.PyJWTError) as error:
+                    log.warning("keys_unreadable", error=type(error).__name__)
+        if not self._keys:
+            raise Unavailable("the auth service's keys cannot be read")
 
     async def _read(self) -> str:
         if not self._source.startswith(("http://", "https://")):
@@ -92,6 +91,15 @@ class Keys:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(self._source) as answer:
             answer.raise_for_status()
             return await answer.text()
+
+
+def _parse(document: str) -> dict[str, jwt.PyJWK]:
+    """The keys of a JWK set by their id. Raises ValueError and PyJWTError."""
+    found = json.loads(document)
+    keys = found.get("keys") if isinstance(found, dict) else None
+    if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
+        raise ValueError("the document is not a JWK set")
+    return {str(key.key_id): key for key in jwt.PyJWKSet(keys).keys}
 
 
 class Authenticator:
@@ -142,13 +150,15 @@ class Authenticator:
 
 def _principal(claims: dict[str, object]) -> Principal:
     use = claims.get("use")
-    if use not in {"user", "service", "operator"}:
+    if not isinstance(use, str) or use not in {"user", "service", "operator"}:
         raise Unauthenticated("the token's claim `use` must be user, service or operator")
     scope = claims.get("scope", "")
     scopes = frozenset(scope.split()) if isinstance(scope, str) and use == "service" else frozenset()
-    expires = claims["exp"]
-    assert isinstance(expires, int | float)
-    return Principal(str(use), str(claims["sub"]), scopes, float(expires))
+    subject, expires = claims["sub"], claims["exp"]
+    if not isinstance(subject, str) or not subject or not isinstance(expires, int | float):
+        # The library takes an empty subject, and an expiry that is text.
+        raise Unauthenticated("the token's claims `sub` and `exp` must be text and a number")
+    return Principal(use, subject, scopes, float(expires))
 
 
 def bearer(header: str | None) -> str:

@@ -1,0 +1,335 @@
+"""Tokens: which are believed, which are not and why, and when the keys are read again."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jwt
+import pytest
+import time_machine
+from aiohttp import web
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from crown import auth
+from crown.auth import Authenticator, Keys, Principal, bearer
+from crown.errors import Unauthenticated, Unavailable
+from tests.unit.crown.issuer import AUDIENCE, ISSUER, Issuer
+
+HOUR_S = 3600
+
+
+@pytest.fixture
+def authenticator(issuer: Issuer, tmp_path: Path) -> Authenticator:
+    """Believes `issuer`."""
+    return Authenticator(Keys(issuer.publish(tmp_path / "jwks.json", "ec", "rsa")), ISSUER, AUDIENCE)
+
+
+def b64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def claims_now(**given: Any) -> dict[str, Any]:
+    now = int(time.time())
+    usual = {"iss": ISSUER, "aud": AUDIENCE, "sub": "user123", "use": "user", "iat": now, "exp": now + 600}
+    return usual | given
+
+
+def unsigned(issuer: Issuer) -> str:
+    header = {"alg": "none", "typ": "JWT", "kid": "ec"}
+    return f"{b64(json.dumps(header).encode())}.{b64(json.dumps(claims_now()).encode())}."
+
+
+def confused(issuer: Issuer) -> str:
+    """Signed by HMAC with the public RSA key as its secret: what a verifier that believes `alg` accepts."""
+    public = issuer.private["rsa"].public_key()
+    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    header = {"alg": "HS256", "typ": "JWT", "kid": "rsa"}
+    signed = f"{b64(json.dumps(header).encode())}.{b64(json.dumps(claims_now()).encode())}"
+    return f"{signed}.{b64(hmac.new(pem, signed.encode(), hashlib.sha256).digest())}"
+
+
+def crossed(issuer: Issuer) -> str:
+    """Signed with one good key under the name of the other."""
+    return issuer.token("ec", headers={"kid": "rsa"})
+
+
+def stranger(issuer: Issuer) -> str:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return jwt.encode(claims_now(), key, "ES256", {"kid": "ec"})
+
+
+def altered(issuer: Issuer) -> str:
+    head, _, signature = issuer.token().split(".")
+    return f"{head}.{b64(json.dumps(claims_now(sub='victim')).encode())}.{signature}"
+
+
+@pytest.mark.parametrize("kid", ["ec", "rsa"])
+async def test_both_algorithms_verify(authenticator: Authenticator, issuer: Issuer, kid: str) -> None:
+    found = await authenticator.principal(issuer.token(kid))
+    assert (found.use, found.subject, found.scopes) == ("user", "user123", frozenset())
+
+
+@pytest.mark.parametrize(
+    ("use", "scope", "scopes"),
+    [
+        ("user", "notifications.send", frozenset()),
+        ("operator", "notifications.send", frozenset()),
+        ("service", "notifications.send inbox.read", {"notifications.send", "inbox.read"}),
+        ("service", "", frozenset()),
+        ("service", None, frozenset()),
+        ("service", ["notifications.send"], frozenset()),
+    ],
+)
+async def test_only_services_have_scopes(
+    authenticator: Authenticator, issuer: Issuer, use: str, scope: object, scopes: frozenset[str]
+) -> None:
+    found = await authenticator.principal(issuer.token(use=use, scope=scope))
+    assert (found.use, found.scopes) == (use, scopes)
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        pytest.param(unsigned, id="no signature"),
+        pytest.param(confused, id="public key as a secret"),
+        pytest.param(crossed, id="another key's name"),
+        pytest.param(stranger, id="a stranger's key"),
+        pytest.param(altered, id="altered claims"),
+        pytest.param(lambda issuer: issuer.token(headers={"kid": "nobody"}), id="unknown key id"),
+        pytest.param(lambda issuer: issuer.token(headers={"kid": None}), id="no key id"),
+        pytest.param(lambda issuer: issuer.token(aud="another-service"), id="wrong audience"),
+        pytest.param(lambda issuer: issuer.token(iss="https://evil.example"), id="wrong issuer"),
+        pytest.param(lambda issuer: issuer.token(nbf=int(time.time()) + 600), id="not yet valid"),
+        pytest.param(lambda issuer: issuer.token(exp=int(time.time()) - 60), id="expired"),
+        pytest.param(lambda issuer: issuer.token(exp=str(int(time.time()) + 600)), id="expiry is text"),
+        pytest.param(lambda issuer: issuer.token(exp=float("inf")), id="expiry is infinite"),
+        pytest.param(lambda issuer: issuer.token(exp=True), id="expiry is a boolean"),
+        pytest.param(lambda issuer: issuer.token(exp=None), id="no expiry"),
+        pytest.param(lambda issuer: issuer.token(iat=None), id="no issue time"),
+        pytest.param(lambda issuer: issuer.token(sub=None), id="no subject"),
+        pytest.param(lambda issuer: issuer.token(sub=""), id="empty subject"),
+        pytest.param(lambda issuer: issuer.token(aud=None), id="no audience"),
+        pytest.param(lambda issuer: issuer.token(iss=None), id="no issuer"),
+        pytest.param(lambda issuer: issuer.token(use="admin"), id="unknown use"),
+        pytest.param(lambda issuer: issuer.token(use=None), id="no use"),
+        pytest.param(lambda issuer: issuer.token(use=["user"]), id="a list of uses"),
+        pytest.param(lambda issuer: issuer.token() + "x", id="one character too many"),
+        pytest.param(lambda issuer: "", id="empty"),
+        pytest.param(lambda issuer: "a.b", id="no token at all"),
+        pytest.param(lambda issuer: "é.é.é", id="not ASCII"),
+        pytest.param(lambda issuer: b64(b"[]") + "..", id="a header that is a list"),
+    ],
+)
+async def test_what_does_not_verify_is_refused(
+    authenticator: Authenticator, issuer: Issuer, forge: Callable[[Issuer], str]
+) -> None:
+    with pytest.raises(Unauthenticated) as caught:
+        await authenticator.principal(forge(issuer))
+    assert caught.value.reason == "TOKEN_INVALID"
+
+
+async def test_a_symmetric_key_in_the_set_is_no_key(tmp_path: Path, issuer: Issuer) -> None:
+    shared = b"0123456789abcdef0123456789abcdef"
+    keys = {"keys": [{"kty": "oct", "kid": "shared", "alg": "HS256", "k": b64(shared)}]}
+    (tmp_path / "jwks.json").write_text(json.dumps(keys))
+    authenticator = Authenticator(Keys(str(tmp_path / "jwks.json")), ISSUER, AUDIENCE)
+    token = jwt.encode(claims_now(), shared, "HS256", {"kid": "shared"})
+    with pytest.raises(Unauthenticated):
+        await authenticator.principal(token)
+
+
+async def test_clocks_may_differ_by_half_a_minute(authenticator: Authenticator, issuer: Issuer) -> None:
+    now = int(time.time())
+    await authenticator.principal(issuer.token(exp=now - 20))
+    await authenticator.principal(issuer.token(nbf=now + 20, iat=now + 20))
+
+
+async def test_a_verified_token_is_believed_until_it_expires(
+    authenticator: Authenticator, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = issuer.token()
+    first = await authenticator.principal(token)
+    # A second verification would fail: only what is remembered can answer.
+    monkeypatch.setattr(jwt, "decode", None)
+    assert await authenticator.principal(token) is first
+    with time_machine.travel(time.time() + 660, tick=False), pytest.raises(Unauthenticated, match="expired"):
+        await authenticator.principal(token)
+
+
+async def test_what_is_remembered_is_bounded(
+    authenticator: Authenticator, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "_TOKENS_KEPT", 2)
+    for number in range(5):
+        await authenticator.principal(issuer.token(sub=f"user{number}"))
+    assert len(authenticator._known) == 2
+
+
+# -- keys
+
+
+@dataclass
+class Published:
+    """A set of keys behind an address: what it answers, and how often it was asked."""
+
+    url: str = ""
+    status: int = 200
+    body: str = ""
+    asked: int = 0
+
+    async def answer(self, _request: web.Request) -> web.Response:
+        self.asked += 1
+        return web.Response(status=self.status, text=self.body)
+
+
+@pytest.fixture
+async def published(issuer: Issuer) -> AsyncIterator[Published]:
+    """The issuer's key "ec", over HTTP."""
+    found = Published(body=json.dumps(issuer.jwks("ec")))
+    app = web.Application()
+    app.router.add_get("/jwks", found.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    found.url = "http://127.0.0.1:{1}/jwks".format(*runner.addresses[0])
+    yield found
+    await runner.cleanup()
+
+
+@dataclass
+class Ticker:
+    """The monotonic clock, moved by hand."""
+
+    now_s: float = 1000.0
+
+
+@pytest.fixture
+def ticker(monkeypatch: pytest.MonkeyPatch) -> Ticker:
+    """Decides when the keys may be read again."""
+    found = Ticker()
+    monkeypatch.setattr(auth, "time", SimpleNamespace(time=time.time, monotonic=lambda: found.now_s))
+    return found
+
+
+async def test_an_unknown_key_id_reads_the_keys_again(
+    issuer: Issuer, published: Published, ticker: Ticker
+) -> None:
+    keys = Keys(published.url)
+    assert await keys.find("ec") is not None
+    published.body = json.dumps(issuer.jwks("rsa"))
+    ticker.now_s += 6
+    assert await keys.find("rsa") is not None
+    assert published.asked == 2
+
+
+async def test_a_key_that_was_withdrawn_verifies_nothing_new(
+    issuer: Issuer, published: Published, ticker: Ticker
+) -> None:
+    authenticator = Authenticator(Keys(published.url), ISSUER, AUDIENCE)
+    await authenticator.principal(issuer.token("ec"))
+    published.body = json.dumps(issuer.jwks("rsa"))
+    ticker.now_s += 6
+    await authenticator.principal(issuer.token("rsa"))
+    with pytest.raises(Unauthenticated):
+        await authenticator.principal(issuer.token("ec", sub="somebody else"))
+
+
+async def test_made_up_key_ids_do_not_make_us_ask_all_the_time(published: Published, ticker: Ticker) -> None:
+    keys = Keys(published.url)
+    for number in range(20):
+        assert await keys.find(f"made-up-{number}") is None
+    assert published.asked == 1
+
+
+async def test_nor_while_the_auth_service_is_away(published: Published, ticker: Ticker) -> None:
+    keys = Keys(published.url)
+    await keys.find("ec")
+    published.status = 503
+    ticker.now_s += 6
+    for number in range(20):
+        assert await keys.find(f"made-up-{number}") is None
+    assert published.asked == 2
+
+
+async def test_known_keys_outlive_the_auth_service(
+    issuer: Issuer, published: Published, ticker: Ticker
+) -> None:
+    authenticator = Authenticator(Keys(published.url), ISSUER, AUDIENCE)
+    await authenticator.principal(issuer.token("ec"))
+    published.status = 500
+    ticker.now_s += HOUR_S
+    await authenticator.principal(issuer.token("ec", sub="another"))
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (503, ""),
+        (200, "not json"),
+        (200, "[]"),
+        (200, "null"),
+        (200, '"keys"'),
+        (200, "{}"),
+        (200, '{"keys": []}'),
+        (200, '{"keys": 7}'),
+        (200, '{"keys": ["ec"]}'),
+        (200, '{"keys": [{"kty": "EC"}]}'),
+    ],
+)
+async def test_without_any_keys_a_caller_is_told_to_come_back(
+    issuer: Issuer, published: Published, ticker: Ticker, status: int, body: str
+) -> None:
+    published.status, published.body = status, body
+    authenticator = Authenticator(Keys(published.url), ISSUER, AUDIENCE)
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="keys cannot be read"):
+            await authenticator.principal(issuer.token("ec"))
+    assert published.asked == 1
+    published.status, published.body = 200, json.dumps(issuer.jwks("ec"))
+    ticker.now_s += 6
+    assert (await authenticator.principal(issuer.token("ec"))).subject == "user123"
+
+
+async def test_a_missing_file_is_no_keys(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable):
+        await Keys(str(tmp_path / "none.json")).find("ec")
+
+
+# -- the header
+
+
+@pytest.mark.parametrize("header", ["Bearer abc", "bearer abc", "BEARER abc", "Bearer  abc "])
+def test_a_bearer_token_is_found(header: str) -> None:
+    assert bearer(header) == "abc"
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (None, "TOKEN_MISSING"),
+        ("", "TOKEN_MISSING"),
+        ("Basic abc", "TOKEN_INVALID"),
+        ("Bearer", "TOKEN_INVALID"),
+        ("Bearer ", "TOKEN_INVALID"),
+        ("abc", "TOKEN_INVALID"),
+    ],
+)
+def test_without_a_token_the_answer_says_how_to_get_one(header: str | None, reason: str) -> None:
+    with pytest.raises(Unauthenticated, match="crown token --user") as caught:
+        bearer(header)
+    assert caught.value.reason == reason
+
+
+def test_nobody_calls_outside_of_a_call() -> None:
+    assert auth.caller() == auth.NOBODY
+    assert Principal("nobody", "", frozenset(), 0.0) == auth.NOBODY
