@@ -14,6 +14,7 @@ from stack import logs, show
 from stack.control import UP_LIMIT_S, Stack
 from stack.errors import StackError, StartFailed
 from stack.plan import GATEWAY
+from stack.settings import LOOPBACK
 from stack.tokens import DEFAULT_TTL_S
 
 app = typer.Typer(
@@ -126,7 +127,11 @@ def _seed(stack: Stack) -> None:
     # Late: `crown token` shall not wait for an HTTP client.
     from stack.seed import seed
 
-    seed(f"127.0.0.1:{stack.settings.ports.gateway}", stack.token(service="stack"))
+    host = stack.settings.gateway_host
+    seed(
+        f"{LOOPBACK if host == '0.0.0.0' else host}:{stack.settings.ports.gateway}",
+        stack.token(service="stack", scopes=["contacts.write"]),
+    )
 
 
 def _show_log_of(stack: Stack, name: str) -> None:
