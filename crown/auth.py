@@ -15,7 +15,7 @@ import aiohttp
 import jwt
 
 from crown import logs
-from crown.errors import Unauthenticated, Unavailable
+from crown.errors import NotAllowed, Unauthenticated, Unavailable
 
 log = logs.get(__name__)
 
@@ -143,6 +143,9 @@ class Authenticator:
                 leeway=LEEWAY_S,
                 options={"require": ["exp", "iat", "sub", "iss", "aud"]},
             )
+        except jwt.InvalidAudienceError as error:
+            # A good token, but for somebody else's service: another one of the same kind will not help.
+            raise NotAllowed("the token is for another audience") from error
         except (jwt.PyJWTError, ValueError) as error:
             raise Unauthenticated(f"the token does not verify ({type(error).__name__})") from error
         return _principal(claims)
