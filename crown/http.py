@@ -1,0 +1,129 @@
+"""Calls to providers over HTTP: one session, one time limit, no redirects, no cookies, no retries. A call that
+breaks off tells whether anything of it had been written, which is all that decides between "surely not sent"
+and "nobody knows"."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import aiohttp
+
+from crown.outcome import Retry, Unknown
+
+_CONNECT_TIMEOUT_S = 4.0
+# More of an answer than this is not read: no provider says so much.
+_BODY_MOST_BYTES = 256 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. `body` is what arrived of it: an answer that is cut off still has its status."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class CallBroken(Exception):
+    """There was no answer. `word` says why; `written` whether the provider may have heard us."""
+
+    def __init__(self, word: str, *, written: bool) -> None:
+        super().__init__(word)
+        self.word = word
+        self.written = written
+
+    @property
+    def outcome(self) -> Retry | Unknown:
+        """What it means for an attempt: Retry where not a byte was written, else Unknown."""
+        return Unknown(self.word) if self.written else Retry(self.word)
+
+
+class Http:
+    """A session with one provider. Make it inside the running loop."""
+
+    def __init__(self, connections: int = 128, timeout_s: float = 10.0) -> None:
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(_note_written)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=connections),
+            timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_TIMEOUT_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[trace],
+        )
+
+    async def get(self, url: str, headers: Mapping[str, str], query: Mapping[str, str]) -> Answer:
+        """Asks. Raises CallBroken."""
+        return await self._call("GET", url, headers, query=query)
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Sends `body`. Raises CallBroken."""
+        return await self._call("POST", url, headers, body=body)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._session.close()
+
+    async def _call(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        body: bytes | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> Answer:
+        progress = SimpleNamespace(written=False)
+        try:
+            async with self._session.request(
+                method,
+                url,
+                headers=headers,
+                data=body,
+                params=query,
+                allow_redirects=False,
+                trace_request_ctx=progress,
+            ) as response:
+                return Answer(response.status, response.headers, await _read(response))
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise CallBroken(_word(error), written=progress.written) from error
+
+
+async def _note_written(
+    _session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    _sent: aiohttp.TraceRequestHeadersSentParams,
+) -> None:
+    context.trace_request_ctx.written = True
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    try:
+        async for part in response.content.iter_any():
+            body += part
+            if len(body) > _BODY_MOST_BYTES:
+                break
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        # The status is known, and says more than the lost rest could.
+        pass
+    return bytes(body[:_BODY_MOST_BYTES])
+
+
+def _word(error: Exception) -> str:
+    """A word for the ledger that holds neither address nor content."""
+    match error:
+        case TimeoutError():
+            return "TIMEOUT"
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            return "TLS_FAILED"
+        case aiohttp.ClientConnectorDNSError():
+            return "HOST_NOT_FOUND"
+        case aiohttp.ClientConnectorError():
+            return "CONNECT_FAILED"
+        case aiohttp.ClientResponseError() | aiohttp.InvalidURL():
+            return "ANSWER_GARBLED"
+        case _:
+            return "CONNECTION_LOST"

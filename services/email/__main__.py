@@ -1,0 +1,42 @@
+"""`python -m services.email`: wires the e-mail service."""
+
+from __future__ import annotations
+
+import asyncio
+
+from crown import channel, rpc
+from crown.delivery import Engine
+from crown.direct import DirectSend
+from crown.http import Http
+from crown.notification.v1 import email_service_pb2
+from crown.notification.v1.types_pb2 import Channel
+from crown.provider import Provider
+from services.email.sendgrid import SendGrid
+from services.email.service import EmailServicer
+from services.email.settings import EmailSettings
+from services.email.smtp import Smtp
+from services.email.smtp_pool import SmtpPool
+
+
+def provider(name: str, settings: EmailSettings) -> Provider:
+    """The provider of this name."""
+    letterhead = settings.letterhead
+    if name == "smtp":
+        return Smtp(SmtpPool(settings.smtp_server, letterhead.domain), letterhead)
+    key = settings.sendgrid_api_key.get_secret_value()
+    return SendGrid(Http(settings.in_flight), settings.sendgrid_url, key, letterhead)
+
+
+async def main(settings: EmailSettings, stopping: asyncio.Event) -> None:
+    """Serves and delivers until `stopping` is set."""
+    async with channel.connected(settings, "email") as to:
+        providers = [provider(name, settings) for name in settings.providers.split(",")]
+        engine = Engine(Channel.EMAIL, providers, to.bus, to.store, to.data_key, settings.in_flight)
+        direct = DirectSend(to.store.db, Channel.EMAIL, providers[0])
+        server = rpc.Server(settings)
+        server.add(email_service_pb2.DESCRIPTOR.services_by_name["EmailService"], EmailServicer(direct))
+        await channel.run(settings, to, server, engine, direct, providers, stopping)
+
+
+if __name__ == "__main__":
+    rpc.run("email", EmailSettings, main)

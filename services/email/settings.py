@@ -1,0 +1,85 @@
+"""What the e-mail service is told."""
+
+from __future__ import annotations
+
+from email.utils import getaddresses
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+
+from crown import addresses
+from crown.channel_settings import ChannelSettings, Origin
+from crown.errors import Violation
+from services.email.message import Letterhead
+from services.email.smtp_server import SmtpServer
+
+# What each provider cannot do without: the variable, and the field that holds it.
+_NEEDS = {"smtp": ("SMTP_HOST", "smtp_host"), "sendgrid": ("CROWN_SENDGRID_API_KEY", "sendgrid_api_key")}
+
+
+class EmailSettings(ChannelSettings):
+    """Settings of the e-mail service."""
+
+    # host, host:port, smtp://… or smtps://…; a secret, since it may hold user and password.
+    smtp_host: SecretStr = Field(SecretStr(""), validation_alias="SMTP_HOST")
+    smtp_user: str = Field("", validation_alias="SMTP_USER")
+    smtp_password: SecretStr = Field(SecretStr(""), validation_alias="SMTP_PASSWORD")
+    sendgrid_api_key: SecretStr = Field(SecretStr(""), validation_alias="CROWN_SENDGRID_API_KEY")
+    sendgrid_url: Origin = Field("https://api.sendgrid.com", validation_alias="CROWN_SENDGRID_URL")
+    # "Crown <notifications@crown.example>": who people see, and where returned mail goes.
+    sender: str = Field(validation_alias="CROWN_EMAIL_FROM")
+    # In the order of preference; left out: those that are configured.
+    providers: str = Field("", validation_alias="CROWN_EMAIL_PROVIDERS")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ask_for_providers(cls, values: dict[str, Any]) -> dict[str, Any]:
+        # What is wrong with a default is told by the name of the field, not of the variable.
+        return {"CROWN_EMAIL_PROVIDERS": "", **values}
+
+    @field_validator("smtp_host")
+    @classmethod
+    def _is_server(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value():
+            SmtpServer.parse(value.get_secret_value())
+        return value
+
+    @field_validator("sender")
+    @classmethod
+    def _is_sender(cls, value: str) -> str:
+        found = getaddresses([value])
+        if (
+            len(found) != 1
+            or not value.isprintable()
+            or isinstance(addresses.email(found[0][1], ""), Violation)
+        ):
+            raise ValueError("must be one address, such as Crown <notifications@crown.example>")
+        return value
+
+    @field_validator("providers")
+    @classmethod
+    def _are_configured(cls, value: str, info: ValidationInfo) -> str:
+        if any(field not in info.data for _, field in _NEEDS.values()):
+            return value  # what is wrong with one of them is told already
+        ready = [name for name, (_, field) in _NEEDS.items() if info.data[field].get_secret_value()]
+        chosen = [name.strip() for name in value.split(",") if name.strip()] or ready
+        if not chosen:
+            raise ValueError("SMTP_HOST or CROWN_SENDGRID_API_KEY is required")
+        for name in chosen:
+            if name not in _NEEDS:
+                raise ValueError(f"must list {' and '.join(_NEEDS)} in the order of preference")
+            if name not in ready:
+                raise ValueError(f"lists {name}, which needs {_NEEDS[name][0]}")
+        return ",".join(dict.fromkeys(chosen))
+
+    @property
+    def smtp_server(self) -> SmtpServer:
+        """The mail server, and who to log in as."""
+        server = SmtpServer.parse(self.smtp_host.get_secret_value())
+        return server.with_login(self.smtp_user, self.smtp_password.get_secret_value())
+
+    @property
+    def letterhead(self) -> Letterhead:
+        """What every mail has in common."""
+        name, address = getaddresses([self.sender])[0]
+        return Letterhead(name, str(addresses.email(address, "")), self.links)

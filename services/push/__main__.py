@@ -1,0 +1,47 @@
+"""`python -m services.push`: wires the push service."""
+
+from __future__ import annotations
+
+import asyncio
+
+from crown import channel, rpc
+from crown.delivery import Engine
+from crown.direct import DirectSend
+from crown.http import Http
+from crown.notification.v1 import device_service_pb2, push_service_pb2
+from crown.notification.v1.types_pb2 import Channel
+from services.push.access_token import AccessToken
+from services.push.devices import DeviceServicer
+from services.push.fcm import Fcm, Forget
+from services.push.service import PushServicer
+from services.push.settings import PushSettings
+
+# A person has several devices, so there are more calls at once than deliveries.
+_CONNECTIONS_EACH = 2
+_CALL_TIMEOUT_S = 7.0
+
+
+def provider(settings: PushSettings, forget: Forget) -> Fcm:
+    """FCM for the project of the service account."""
+    account = settings.service_account
+    http = Http(_CONNECTIONS_EACH * settings.in_flight, _CALL_TIMEOUT_S)
+    token = AccessToken(account)
+    return Fcm(http, settings.fcm_url, account["project_id"], token, settings.links, forget)
+
+
+async def main(settings: PushSettings, stopping: asyncio.Event) -> None:
+    """Serves and delivers until `stopping` is set."""
+    async with channel.connected(settings, "push") as to:
+        providers = [provider(settings, to.recipients.forget_devices)]
+        engine = Engine(Channel.PUSH, providers, to.bus, to.store, to.data_key, settings.in_flight)
+        direct = DirectSend(to.store.db, Channel.PUSH, providers[0])
+        server = rpc.Server(settings)
+        server.add(push_service_pb2.DESCRIPTOR.services_by_name["PushService"], PushServicer(direct))
+        server.add(
+            device_service_pb2.DESCRIPTOR.services_by_name["DeviceService"], DeviceServicer(to.recipients)
+        )
+        await channel.run(settings, to, server, engine, direct, providers, stopping)
+
+
+if __name__ == "__main__":
+    rpc.run("push", PushSettings, main)

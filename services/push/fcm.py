@@ -1,0 +1,176 @@
+"""Push by Firebase Cloud Messaging's HTTP v1 API, one call a device, all at the same time. The SDK builds the
+messages and checks them; they are sent here, since the SDK retries out of sight and stops the loop.
+
+| answer                            | for that device                                                        |
+| --------------------------------- | ---------------------------------------------------------------------- |
+| 200 with a name                   | Delivered                                                              |
+| another 2xx                       | Unknown                                                                |
+| 404 UNREGISTERED                  | Gone: forgotten                                                        |
+| 403 SENDER_ID_MISMATCH            | Gone: its token is of another project                                  |
+| 429                               | Snooze, as long as Retry-After says, else a minute                     |
+| 500, 503                          | Retry, after Retry-After                                               |
+| 401 THIRD_PARTY_AUTH_ERROR        | Retry: the project's key for APNs or Web Push is wrong, not the message |
+| 401                               | Retry, with another token                                              |
+| 3xx, 403, 404, 408 of another kind | Retry: project or address are wrong, not the message                  |
+| another 4xx                       | Discard                                                                |
+| another 5xx                       | Unknown                                                                |
+| none, nothing written             | Retry                                                                  |
+| none, something written           | Unknown                                                                |
+
+Of several devices: one that is Unknown makes the attempt Unknown, else one to retry makes it Retry or Snooze;
+`done` then names the others. Else it is Delivered where any took it, and Discard where none did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from datetime import datetime
+
+import msgspec
+from pymongo.errors import PyMongoError
+
+from crown import ids, logs, retry_after
+from crown.clock import Clock, now
+from crown.http import Answer, CallBroken, Http
+from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
+from crown.provider import Attempt
+from crown.recipients import Destination
+from crown.rendering import Links
+from services.push.access_token import AccessToken, TokenUnavailable
+from services.push.message import Payload, addressed, compose
+from services.push.together import Gone, together
+
+log = logs.get(__name__)
+
+_TOKEN_TIMEOUT_S = 3.0
+# What Google asks to wait where a 429 names no time: https://firebase.google.com/docs/cloud-messaging/scale-fcm
+_QUOTA_PAUSE_S = 60.0
+_ERROR_TYPE = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
+
+# Removes devices, by their ids, that are gone.
+Forget = Callable[[Collection[str]], Awaitable[None]]
+
+
+class Fcm:
+    """FCM for the project of one service account. Give `http` a time limit of 7 s, which with the wait for a
+    token makes 10."""
+
+    name = "fcm"
+
+    def __init__(
+        self,
+        http: Http,
+        url: str,
+        project_id: str,
+        token: AccessToken,
+        links: Links,
+        forget: Forget,
+        clock: Clock = now,
+    ) -> None:
+        self._http = http
+        self._url = f"{url}/v1/projects/{project_id}/messages:send"
+        self._token = token
+        self._links = links
+        self._forget = forget
+        self._clock = clock
+
+    async def send(self, attempt: Attempt) -> Outcome:
+        """Sends to every destination, and forgets the devices that are gone."""
+        payload = compose(attempt, self._links, self._clock())
+        if isinstance(payload, Discard):
+            return payload
+        try:
+            async with asyncio.timeout(_TOKEN_TIMEOUT_S):
+                token = await self._token.current()
+        except (TokenUnavailable, TimeoutError):
+            return Retry("ACCESS_TOKEN_UNAVAILABLE")
+        places = attempt.destinations
+        results = await asyncio.gather(*(self._send(payload, place, token) for place in places))
+        await self._drop([p for p, r in zip(places, results, strict=True) if isinstance(r, Gone)])
+        return together({p.id: r for p, r in zip(places, results, strict=True)})
+
+    async def find(self, attempt: Attempt, since: datetime) -> Outcome | None:
+        """None: FCM does not tell what it took. A repetition collapses on the device."""
+        del attempt, since
+        return None
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._token.close()
+        await self._http.close()
+
+    async def _send(self, payload: Payload, to: Destination, token: str) -> Outcome | Gone:
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        try:
+            answer = await self._http.post(self._url, headers, addressed(payload, to))
+        except CallBroken as broken:
+            return broken.outcome
+        found = outcome(answer, self._clock())
+        if answer.status == 401 and found == Retry("UNAUTHENTICATED"):
+            self._token.reject(token)
+        return found
+
+    async def _drop(self, places: list[Destination]) -> None:
+        if not places:
+            return
+        try:
+            await self._forget([ids.device(place.address) for place in places])
+        except PyMongoError as error:
+            # They will be found gone again by the next message.
+            log.warning("devices_not_forgotten", count=len(places), error=type(error).__name__)
+
+
+class _Detail(msgspec.Struct, rename={"type": "@type", "code": "errorCode"}):
+    type: str = ""
+    code: str = ""
+
+
+class _Error(msgspec.Struct):
+    status: str = ""
+    details: list[_Detail] = []
+
+
+class _Body(msgspec.Struct):
+    name: str = ""
+    error: _Error = msgspec.field(default_factory=_Error)
+
+
+_decoder = msgspec.json.Decoder(_Body)
+
+
+def outcome(answer: Answer, moment: datetime) -> Outcome | Gone:
+    """What FCM's answer means for one device; the table at the top."""
+    body = _read(answer.body)
+    # FCM's own word, which only FCM itself says; a proxy's 404 has none and is no word about the device.
+    own = next((detail.code for detail in body.error.details if detail.type == _ERROR_TYPE), "")
+    error = own or body.error.status or str(answer.status)
+    asked_s = retry_after.seconds(answer.headers.get("Retry-After"), moment)
+    match answer.status, own:
+        case 200, _ if body.name:
+            return Delivered(body.name)
+        case (404, "UNREGISTERED") | (403, "SENDER_ID_MISMATCH"):
+            return Gone(error)
+        case 429, _:
+            return Snooze(error, _QUOTA_PAUSE_S if asked_s is None else asked_s)
+        case 500 | 503, _:
+            return Retry(error, asked_s)
+        case 401, "THIRD_PARTY_AUTH_ERROR":
+            return Retry(error)
+        case 401, _:
+            return Retry("UNAUTHENTICATED")
+        case 403 | 404 | 408, _:
+            return Retry(error)
+        case status, _ if 300 <= status < 400:
+            return Retry(error)
+        case status, _ if 400 <= status < 500:
+            return Discard("PROVIDER_REFUSED", error)
+        case _:
+            return Unknown(error)
+
+
+def _read(body: bytes) -> _Body:
+    try:
+        return _decoder.decode(body)
+    except msgspec.MsgspecError:
+        return _Body()

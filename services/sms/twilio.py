@@ -1,0 +1,159 @@
+"""Texts by Twilio. The SDK authenticates, sends and lists; what comes back is judged here, since its exceptions
+tell no Retry-After and an answer that is no JSON escapes it as a ValueError.
+
+| answer                              | outcome                                                              |
+| ----------------------------------- | -------------------------------------------------------------------- |
+| 2xx with a sid                      | Delivered                                                            |
+| another 2xx                         | Unknown                                                              |
+| a code that _FINAL names            | Discard, with its reason                                             |
+| a code that _OURS names             | Retry: sender or account are set up wrongly, not the text            |
+| 429                                 | Snooze, as long as Retry-After says                                  |
+| 3xx, 401, 403, 404, 405, 408        | Retry: key, account or address are wrong, not the text               |
+| another 4xx                         | Discard                                                              |
+| 5xx                                 | Unknown: "a customer may receive multiple messages", error 20500     |
+| none, nothing written               | Retry                                                                |
+| none, something written             | Unknown                                                              |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from urllib.parse import urlencode
+
+import msgspec
+from twilio.base.exceptions import TwilioException
+from twilio.rest import Client
+from twilio.rest.api.v2010.account.message import MessageInstance
+
+from crown import retry_after
+from crown.clock import Clock, now
+from crown.http import Answer, CallBroken, Http
+from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
+from crown.provider import Attempt
+from crown.rendering import Links
+from services.sms.text import compose
+from services.sms.twilio_wire import TwilioWire
+
+# By the codes of https://www.twilio.com/docs/api/errors. Twilio adds and splits them now and then: one that is
+# not here goes by its status alone.
+_FINAL: Mapping[int, str] = {
+    **dict.fromkeys((21211, 21217, 21265, 21266, 21614, 21635), "INVALID_NUMBER"),
+    21610: "OPTED_OUT",
+    21408: "REGION_NOT_ALLOWED",
+    21612: "NO_ROUTE",
+    **dict.fromkeys((21602, 21617), "INVALID_CONTENT"),
+}
+_OURS = {21212, 21401, 21601, 21603, 21606, 21608, 21609, 21659, 21660, 21661, 21701, 21703, 21705}
+# A call that is younger may still be under way at Twilio: more than the time limit of one.
+_SETTLED = timedelta(seconds=15)
+# Twilio's times have whole seconds, and its clock is not ours.
+_SKEW = timedelta(seconds=5)
+_LISTED_MOST = 50
+
+
+class Twilio:
+    """One account at Twilio. `sender` is a number, a short code, a name, or the SID of a messaging service."""
+
+    name = "twilio"
+
+    def __init__(
+        self,
+        http: Http,
+        url: str,
+        account: tuple[str, str],
+        sender: str,
+        links: Links,
+        status_url: str = "",
+        clock: Clock = now,
+    ) -> None:
+        self._http = http
+        # With an environment of its own: TWILIO_REGION and TWILIO_EDGE would lead elsewhere unseen.
+        self._client = Client(*account, http_client=TwilioWire(http), environment={"TWILIO_REGION": ""})
+        self._client.api.base_url = url
+        self._url = f"{url}/2010-04-01/Accounts/{account[0]}/Messages.json"
+        self._sender = {"MessagingServiceSid" if sender.startswith("MG") else "From": sender}
+        self._links = links
+        self._status_url = status_url
+        self._clock = clock
+
+    async def send(self, attempt: Attempt) -> Outcome:
+        """Hands the text over."""
+        to, body = attempt.destinations[0].address, compose(attempt.data, self._links)
+        form = {"To": to, "Body": body, **self._sender, **self._callback(attempt)}
+        try:
+            response = await self._client.request_async("POST", self._url, data=form)
+        except CallBroken as broken:
+            return broken.outcome
+        answer = Answer(response.status_code, response.headers or {}, response.text.encode())
+        return outcome(answer, self._clock())
+
+    async def find(self, attempt: Attempt, since: datetime) -> Outcome | None:
+        """Delivered where Twilio lists the text, Retry where it does not; None where that cannot be asked, or
+        the call may still be under way. A second text of the same words to the same number within seconds
+        counts as this one: the person has read it."""
+        if self._clock() - since < _SETTLED:
+            return None
+        try:
+            # Not by DateSent: a text that is still queued has none.
+            listed = await self._client.messages.list_async(
+                to=attempt.destinations[0].address, limit=_LISTED_MOST
+            )
+        except (CallBroken, TwilioException, ValueError, TypeError, AttributeError):
+            return None
+        body = compose(attempt.data, self._links)
+        found = next((m for m in listed if m.body == body and _is_since(m, since - _SKEW)), None)
+        return Retry("NOT_LISTED") if found is None else Delivered(found.sid or "")
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._http.close()
+
+    def _callback(self, attempt: Attempt) -> dict[str, str]:
+        if not self._status_url:
+            return {}
+        # Twilio has no field for ids of ours, but gives this address back.
+        ids = urlencode({"notification_id": attempt.notification_id, "delivery_id": attempt.delivery_id})
+        return {"StatusCallback": f"{self._status_url}{'&' if '?' in self._status_url else '?'}{ids}"}
+
+
+def _is_since(message: MessageInstance, moment: datetime) -> bool:
+    return isinstance(message.date_created, datetime) and message.date_created >= moment
+
+
+class _Body(msgspec.Struct):
+    sid: str | None = None
+    code: int | None = None
+
+
+_decoder = msgspec.json.Decoder(_Body)
+
+
+def outcome(answer: Answer, moment: datetime) -> Outcome:
+    """What Twilio's answer means; the table at the top."""
+    body = _read(answer.body)
+    error = str(body.code or answer.status)
+    match answer.status:
+        case status if 200 <= status < 300:
+            return Delivered(body.sid) if body.sid else Unknown(error)
+        case 429:
+            return Snooze(error, retry_after.seconds(answer.headers.get("Retry-After"), moment))
+        case status if status >= 500:
+            return Unknown(error)
+        case _ if (code := body.code or 0) in _FINAL:
+            return Discard(_FINAL[code], error)
+        case _ if code in _OURS:
+            return Retry(error)
+        case 401 | 403 | 404 | 405 | 408:
+            return Retry(error)
+        case status if 400 <= status < 500:
+            return Discard("PROVIDER_REFUSED", error)
+        case _:
+            return Retry(error)
+
+
+def _read(body: bytes) -> _Body:
+    try:
+        return _decoder.decode(body)
+    except msgspec.MsgspecError:
+        return _Body()

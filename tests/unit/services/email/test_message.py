@@ -1,0 +1,150 @@
+"""What an e-mail says, and what it refuses to say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from email import message_from_bytes
+from email.policy import default
+from html.parser import HTMLParser
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crown.notification.v1.notification_pb2 import NotificationData
+from crown.outcome import Discard
+from crown.provider import Attempt
+from crown.rendering import Links
+from services.email import layout
+from services.email.message import Letterhead, Mail, compose
+from services.email.smtp import render
+
+Make = Callable[..., Attempt]
+LETTERHEAD = Letterhead("Crown", "notifications@crown.example", Links("https://crown.example", ("crown.example",)))
+
+
+class Page(HTMLParser):
+    """The texts and links of a page, as a browser reads them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.links: list[str] = []
+        self.tags: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in {"href", "src"}]
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def composed(attempt: Attempt) -> Mail:
+    mail = compose(attempt, LETTERHEAD)
+    assert isinstance(mail, Mail)
+    return mail
+
+
+def test_a_mail(attempt: Make) -> None:
+    mail = composed(attempt("ann@Example.org"))
+    assert mail.to == "ann@example.org"
+    assert mail.subject == "New message"
+    assert mail.text == "New message\n\nYou have a new message from John\n\nhttps://crown.example/m/1\n"
+    page = Page(mail.html)
+    assert "You have a new message from John" in page.texts
+    assert page.links == ["https://crown.example/m/1"]
+
+
+def test_the_same_message_id_for_every_attempt(attempt: Make) -> None:
+    first, second = (composed(attempt("ann@example.org", number=n)) for n in (1, 2))
+    assert first.message_id == second.message_id == f"<{'d' * 32}@crown.example>"
+
+
+def test_without_a_title_the_first_line_is_the_subject(attempt: Make) -> None:
+    mail = composed(attempt("ann@example.org", title="", message="\n  Hello\tAnn \nand more"))
+    assert mail.subject == "Hello Ann"
+
+
+def test_a_long_first_line_is_cut(attempt: Make) -> None:
+    assert len(composed(attempt("ann@example.org", title="", message="x" * 8_000)).subject) == 200
+
+
+@pytest.mark.parametrize("address", ["ann", "ann@example.org, eve@example.net", "ann@example.org\r\nBcc: e@example.net"])
+def test_no_address(attempt: Make, address: str) -> None:
+    assert compose(attempt(address), LETTERHEAD) == Discard("INVALID_ADDRESS", "email.address")
+
+
+@pytest.mark.parametrize("character", ["\r", "\n", "\r\n", "\x0b", "\x0c", "\x00", "\x1c", "\x85", "\u2028", "\u2029"])
+@pytest.mark.parametrize("where", ["title", "notification_id", "delivery_id"])
+def test_nothing_breaks_a_header(attempt: Make, where: str, character: str) -> None:
+    given = {where: f"x{character}Bcc: eve@example.net"}
+    assert compose(attempt("ann@example.org", **given), LETTERHEAD) == Discard("INVALID_CONTENT", "header.break")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)",
+        "http://crown.example/x",
+        "//evil.example",
+        "/\\evil.example",
+        "https:evil.example",
+        "https://evil.example/",
+        "https://crown.example@evil.example/",
+        "https://crown.example\\@evil.example/",
+        "/x\ny",
+        "data:text/html,x",
+    ],
+)
+def test_an_unsafe_link_is_not_rendered(attempt: Make, url: str) -> None:
+    mail = composed(attempt("ann@example.org", action_url=url, image_url=url))
+    assert Page(mail.html).links == []
+    assert url not in mail.text
+
+
+def test_a_picture(attempt: Make) -> None:
+    mail = composed(attempt("ann@example.org", image_url="https://img.crown.example/a.png?x=1&y=2"))
+    assert "https://img.crown.example/a.png?x=1&y=2" in Page(mail.html).links
+
+
+@given(st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=60))
+def test_every_text_is_shown_as_it_is(text: str) -> None:
+    page = Page(layout.page(text, text, text, "", ""))
+    assert page.texts.count(text) >= 3 if text.strip() else True
+    assert page.tags.count("a") == page.tags.count("script") == page.tags.count("img") == 0
+
+
+@given(st.text(max_size=60))
+def test_every_link_leads_to_the_app(url: str) -> None:
+    link = LETTERHEAD.links.action(url)
+    assert link == "" or urlsplit(link).hostname == "crown.example"
+
+
+def test_it_is_read_back_with_one_recipient_and_no_header_of_others(attempt: Make) -> None:
+    given = attempt("ann@example.org", title="Grüße 🎉 " + "x" * 150, message=".\n..dots\n\u2028 and <b>")
+    mail = composed(given)
+    raw = render(mail, LETTERHEAD, given.create_time)
+    assert max(map(len, raw.split(b"\r\n"))) <= 998
+    assert b"\n" not in raw.replace(b"\r\n", b"")
+    read = message_from_bytes(raw, policy=default)
+    assert read["To"] == "ann@example.org"
+    assert read["From"] == "Crown <notifications@crown.example>"
+    assert read["Subject"] == mail.subject
+    assert read["Message-ID"] == mail.message_id
+    assert read["X-Crown-Notification-Id"] == "n-1"
+    assert read["X-Crown-Delivery-Id"] == "d" * 32
+    assert set(read.keys()) == {
+        *("From", "To", "Subject", "Date", "Content-Type", "MIME-Version", "Auto-Submitted"),
+        *("Message-ID", "X-Crown-Notification-Id", "X-Crown-Delivery-Id"),
+    }
+    text, html = (part.get_content() for part in read.iter_parts())  # type: ignore[attr-defined]
+    assert text.splitlines()[2:4] == [".", "..dots"]
+    assert "&lt;b&gt;" in html
+
+
+def test_largest_content_is_bounded(attempt: Make) -> None:
+    data = NotificationData(title="x" * 200, message="&" * 8_000)
+    assert len(composed(attempt("ann@example.org", title=data.title, message=data.message)).html) < 64 << 10

@@ -1,0 +1,183 @@
+"""SMTP, against the mailbox: every row of the table in services/email/smtp.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
+from crown.provider import Attempt
+from crown.rendering import Links
+from services.email.message import Letterhead
+from services.email.smtp import Smtp, broken, refused
+from services.email.smtp_pool import SmtpPool
+from services.email.smtp_server import SmtpServer
+
+Make = Callable[..., Attempt]
+ID = f"<{'d' * 32}@crown.example>"
+
+
+def provider(server: SmtpServer, links: Links, timeout_s: float = 5.0, connections: int = 2) -> Smtp:
+    letterhead = Letterhead("Crown", "notifications@crown.example", links)
+    return Smtp(SmtpPool(server, letterhead.domain, connections), letterhead, timeout_s)
+
+
+@pytest.fixture
+async def smtp(mailbox: Any, links: Links) -> AsyncIterator[Smtp]:
+    client = provider(SmtpServer("127.0.0.1", mailbox.smtp_port), links)
+    yield client
+    await client.close()
+
+
+async def test_a_mail_arrives(smtp: Smtp, mailbox: Any, attempt: Make) -> None:
+    assert await smtp.send(attempt("ann@example.org", title="Grüße", message=".\nline")) == Delivered(ID)
+    (mail,) = await mailbox.mails()
+    assert mail["to"] == ["ann@example.org"]
+    assert mail["sender"] == "notifications@crown.example"
+    assert mail["subject"] == "Grüße"
+    assert mail["text"].startswith("Grüße\n\n.\nline\n")
+    assert "https://crown.example/m/1" in mail["html"]
+    assert (mail["notification_id"], mail["delivery_id"]) == ("n-1", "d" * 32)
+    assert mail["headers"]["Message-ID"] == ID
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        pytest.param({"command": "MAIL", "reply": "451 4.3.0 later"}, Retry("MAIL_451"), id="MAIL 4xx"),
+        pytest.param({"command": "MAIL", "reply": "550 5.7.1 you"}, Retry("MAIL_550"), id="MAIL 5xx: about us"),
+        pytest.param(
+            {"command": "MAIL", "reply": "552 5.3.4 big"},
+            Discard("PAYLOAD_TOO_LARGE", "MAIL_552"),
+            id="MAIL 552: about the mail",
+        ),
+        pytest.param({"command": "MAIL", "drop": True}, Retry("MAIL_CONNECTION_LOST"), id="MAIL lost"),
+        pytest.param({"command": "RCPT", "reply": "450 4.2.1 busy"}, Retry("RCPT_450"), id="RCPT 4xx"),
+        pytest.param({"command": "RCPT", "reply": "421 4.3.2 bye"}, Retry("RCPT_421"), id="RCPT 421"),
+        pytest.param(
+            {"command": "RCPT", "reply": "550 5.1.1 nobody"},
+            Discard("ADDRESS_REFUSED", "RCPT_550"),
+            id="RCPT 5xx",
+        ),
+        pytest.param({"command": "RCPT", "drop": True}, Retry("RCPT_CONNECTION_LOST"), id="RCPT lost"),
+        pytest.param({"command": "DATA", "reply": "451 4.3.0 later"}, Retry("END_451"), id="final dot 4xx"),
+        pytest.param({"command": "DATA", "reply": "452 4.3.1 full"}, Retry("END_452"), id="final dot 452"),
+        pytest.param(
+            {"command": "DATA", "reply": "554 5.7.1 spam"}, Discard("MAIL_REFUSED", "END_554"), id="final dot 5xx"
+        ),
+        pytest.param({"command": "DATA", "drop": True}, Unknown("CONNECTION_LOST"), id="lost after the final dot"),
+    ],
+)
+async def test_what_the_server_does(
+    smtp: Smtp, mailbox: Any, attempt: Make, order: dict[str, Any], expected: Outcome
+) -> None:
+    await mailbox.script(**order, times=1)
+    assert await smtp.send(attempt("ann@example.org")) == expected
+    # …and the next mail goes out, over the same connection or another.
+    assert await smtp.send(attempt("ann@example.org")) == Delivered(ID)
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [("RCPT", Retry("RCPT_TIMEOUT")), ("DATA", Unknown("TIMEOUT"))],
+    ids=["before the text", "after the final dot"],
+)
+async def test_no_answer(mailbox: Any, links: Links, attempt: Make, command: str, expected: Outcome) -> None:
+    client = provider(SmtpServer("127.0.0.1", mailbox.smtp_port), links, timeout_s=0.3)
+    await mailbox.script(command=command, delay_s=5, times=1)
+    assert await client.send(attempt("ann@example.org")) == expected
+    assert await client.send(attempt("ann@example.org")) == Delivered(ID)
+    await client.close()
+
+
+async def test_nobody_listens(free_port: int, links: Links, attempt: Make) -> None:
+    client = provider(SmtpServer("127.0.0.1", free_port), links)
+    assert await client.send(attempt("ann@example.org")) == Retry("CONNECT_FAILED")
+
+
+async def test_all_connections_are_busy(mailbox: Any, links: Links, attempt: Make) -> None:
+    client = provider(SmtpServer("127.0.0.1", mailbox.smtp_port), links, timeout_s=0.4, connections=1)
+    await mailbox.script(command="DATA", delay_s=5, times=1)
+    first = asyncio.create_task(client.send(attempt("ann@example.org")))
+    await asyncio.sleep(0.1)
+    impatient = Smtp(client._pool, client._letterhead, timeout_s=0.1)
+    assert await impatient.send(attempt("ann@example.org")) == Snooze("ALL_CONNECTIONS_BUSY")
+    assert await first == Unknown("TIMEOUT")
+    await client.close()
+
+
+async def test_a_kept_connection_that_the_server_closed_is_no_failure(
+    smtp: Smtp, mailbox: Any, attempt: Make
+) -> None:
+    assert await smtp.send(attempt("ann@example.org")) == Delivered(ID)
+    await mailbox.script(command="MAIL", drop=True, times=1)
+    assert await smtp.send(attempt("ann@example.org")) == Delivered(ID)
+    await mailbox.script(command="MAIL", reply="421 4.4.2 idle", times=1)
+    assert await smtp.send(attempt("ann@example.org")) == Delivered(ID)
+
+
+async def test_connections_are_kept(smtp: Smtp, mailbox: Any, attempt: Make) -> None:
+    for n in range(5):
+        await smtp.send(attempt("ann@example.org", delivery_id=f"{n}" * 32))
+    assert len(smtp._pool._idle) == 1
+    await asyncio.gather(*(smtp.send(attempt("ann@example.org", delivery_id=f"{n}" * 32)) for n in range(9)))
+    assert len(smtp._pool._idle) == 2
+    assert len({mail["delivery_id"] for mail in await mailbox.mails()}) == 9
+
+
+async def test_login(mailbox_with_login: Any, links: Links, attempt: Make) -> None:
+    async with mailbox_with_login("crown", "secret") as mailbox:
+        server = SmtpServer("127.0.0.1", mailbox.smtp_port, user="crown", password="secret")
+        good = provider(server, links)
+        assert await good.send(attempt("ann@example.org")) == Delivered(ID)
+        await good.close()
+        wrong = provider(replace(server, password="other"), links)
+        # The configuration is wrong, not the mail.
+        assert await wrong.send(attempt("ann@example.org")) == Retry("CONNECT_535")
+        without = provider(SmtpServer("127.0.0.1", mailbox.smtp_port), links)
+        assert await without.send(attempt("ann@example.org")) == Retry("MAIL_530")
+        await without.close()
+
+
+async def test_a_bad_address_never_reaches_the_server(smtp: Smtp, mailbox: Any, attempt: Make) -> None:
+    assert isinstance(await smtp.send(attempt("ann@example.org, eve@example.net")), Discard)
+    assert await mailbox.mails() == []
+
+
+async def test_nobody_can_tell_what_a_mail_server_took(smtp: Smtp, attempt: Make) -> None:
+    given = attempt("ann@example.org")
+    assert await smtp.find(given, given.create_time) is None
+
+
+@pytest.mark.parametrize(
+    ("stage", "code", "expected"),
+    [
+        ("CONNECT", 554, Retry("CONNECT_554")),
+        ("CONNECT", 421, Retry("CONNECT_421")),
+        ("DATA", 451, Retry("DATA_451")),
+        ("DATA", 554, Discard("MAIL_REFUSED", "DATA_554")),
+        ("DATA", 250, Retry("DATA_250")),
+        ("RCPT", -1, Retry("RCPT_-1")),
+        ("END", -1, Unknown("END_-1")),
+        ("END", 354, Unknown("END_354")),
+    ],
+)
+def test_refused(stage: str, code: int, expected: Outcome) -> None:
+    assert refused(stage, code) == expected
+
+
+@pytest.mark.parametrize(
+    ("stage", "error", "expected"),
+    [
+        ("CONNECT", TimeoutError(), Retry("CONNECT_FAILED")),
+        ("CONNECT", OSError(), Retry("CONNECT_FAILED")),
+        ("DATA", ConnectionResetError(), Retry("DATA_CONNECTION_LOST")),
+        ("END", ConnectionResetError(), Unknown("CONNECTION_LOST")),
+    ],
+)
+def test_broken(stage: str, error: Exception, expected: Outcome) -> None:
+    assert broken(stage, error) == expected

@@ -1,0 +1,116 @@
+"""PushService and DeviceService through a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import grpc
+import pytest
+
+from crown import ids
+from crown.notification.v1 import device_service_pb2, push_service_pb2
+from crown.notification.v1.channel_send_pb2 import SendReceipt
+from crown.notification.v1.device_service_pb2_grpc import DeviceServiceStub
+from crown.notification.v1.notification_pb2 import NotificationData
+from crown.notification.v1.push_service_pb2_grpc import PushServiceStub
+from crown.notification.v1.types_pb2 import DeviceKind, Platform
+from crown.recipients import Destination, Device
+from services.push.devices import DeviceServicer
+from services.push.service import PushServicer
+
+PUSH = push_service_pb2.DESCRIPTOR.services_by_name["PushService"]
+DEVICES = device_service_pb2.DESCRIPTOR.services_by_name["DeviceService"]
+TOKEN = (("authorization", "Bearer feed"),)
+ANN = (("authorization", "Bearer user:ann"),)
+NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+
+
+class Direct:
+    """Keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[Destination, NotificationData, str]] = []
+
+    async def send(self, to: Destination, data: NotificationData, key: str) -> SendReceipt:
+        self.sent.append((to, data, key))
+        return SendReceipt(delivery_id="d1")
+
+
+class Register:
+    """Devices, in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Device] = {}
+
+    async def put_device(self, device: Device) -> Device:
+        self.kept[device.id] = device
+        return device
+
+    async def devices(self, user_id: str) -> list[Device]:
+        return [device for device in self.kept.values() if device.user_id == user_id]
+
+    async def delete_device(self, user_id: str, device_id: str) -> None:
+        if device_id in self.kept and self.kept[device_id].user_id == user_id:
+            del self.kept[device_id]
+
+
+async def test_it_is_sent(serve: Callable[..., Any]) -> None:
+    direct, data = Direct(), NotificationData(title="Hello")
+    async with serve(PUSH, PushServicer(direct)) as channel:  # type: ignore[arg-type]
+        request = push_service_pb2.SendPushRequest(token="token-1", data=data, idempotency_key="k")
+        answer = await PushServiceStub(channel).SendPush(request, metadata=TOKEN)
+    assert answer.receipt.delivery_id == "d1"
+    assert direct.sent == [(Destination(ids.device("token-1"), "token-1"), data, "k")]
+
+
+@pytest.fixture
+def register() -> Register:
+    return Register()
+
+
+async def test_a_device(serve: Callable[..., Any], register: Register) -> None:
+    servicer = DeviceServicer(register, clock=lambda: NOW)  # type: ignore[arg-type]
+    async with serve(DEVICES, servicer) as channel:
+        stub = DeviceServiceStub(channel)
+        request = device_service_pb2.RegisterDeviceRequest(user_id="ann", token="t1", platform=Platform.IOS)
+        device = (await stub.RegisterDevice(request, metadata=ANN)).device
+        assert device.device_id == ids.device("t1")
+        assert (device.kind, device.platform) == (DeviceKind.TOKEN, Platform.IOS)
+        assert device.create_time.ToDatetime(UTC) == NOW
+        # A person of that name sees it, and its token is not told.
+        listed = await stub.ListDevices(device_service_pb2.ListDevicesRequest(user_id="ann"), metadata=ANN)
+        assert list(listed.devices) == [device]
+        assert "t1" not in str(listed)
+        gone = device_service_pb2.DeleteDeviceRequest(user_id="ann", device_id=device.device_id)
+        for _ in range(2):
+            await stub.DeleteDevice(gone, metadata=ANN)
+    assert register.kept == {}
+
+
+async def test_the_same_token_is_the_same_device(serve: Callable[..., Any], register: Register) -> None:
+    async with serve(DEVICES, DeviceServicer(register)) as channel:  # type: ignore[arg-type]
+        stub = DeviceServiceStub(channel)
+        for user, kind in (("ann", DeviceKind.TOKEN), ("bob", DeviceKind.FID)):
+            request = device_service_pb2.RegisterDeviceRequest(user_id=user, token="t1", kind=kind)
+            await stub.RegisterDevice(request, metadata=TOKEN)
+    (device,) = register.kept.values()
+    assert (device.user_id, device.kind) == ("bob", DeviceKind.FID)
+
+
+@pytest.mark.parametrize("token", ["", "a b", "tökn", "x" * 4_097, "a\n"])
+async def test_no_token(serve: Callable[..., Any], register: Register, token: str) -> None:
+    async with serve(DEVICES, DeviceServicer(register)) as channel:  # type: ignore[arg-type]
+        request = device_service_pb2.RegisterDeviceRequest(user_id="ann", token=token)
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await DeviceServiceStub(channel).RegisterDevice(request, metadata=ANN)
+    assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_somebody_elses(serve: Callable[..., Any], register: Register) -> None:
+    async with serve(DEVICES, DeviceServicer(register)) as channel:  # type: ignore[arg-type]
+        request = device_service_pb2.ListDevicesRequest(user_id="bob")
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await DeviceServiceStub(channel).ListDevices(request, metadata=ANN)
+    assert error.value.code() == grpc.StatusCode.PERMISSION_DENIED
