@@ -37,17 +37,20 @@ class Overview:
             row = await self._notifications.find_one({"_id": notification_id}, {"content": 0})
         if row is None:
             return None
+        # Asked before the rows are read: what is final stays so, and nobody is told "done" beside a delivery
+        # that was still on its way.
+        is_open = await self._is_open(row)
         cursor = self._ledger.find(rows_of(notification_id), {"deliveries": 1, "user_id": 1}).sort("_id", 1)
         rows = [found async for found in cursor.limit(DELIVERIES_MOST)]
-        return _notification(row, rows, await self._is_open(row))
+        return _notification(row, rows, is_open)
 
     async def _is_open(self, row: Document) -> bool:
         """True while a delivery is not final, or some people's rows are not written yet."""
-        waiting = await self._ledger.find_one({**rows_of(row["_id"]), "open": {"$ne": []}}, {"_id": 1})
-        if waiting is not None:
-            return True
         written = await self._ledger.count_documents(rows_of(row["_id"]), limit=row["recipient_count"])
-        return bool(written < row["recipient_count"])
+        if written < row["recipient_count"]:
+            return True
+        waiting = await self._ledger.find_one({**rows_of(row["_id"]), "open": {"$ne": []}}, {"_id": 1})
+        return waiting is not None
 
 
 def _is_fresh(notification_id: str) -> bool:
