@@ -35,6 +35,7 @@ from crown.outcome import Outcome, Unknown
 from crown.provider import Attempt, Provider
 from crown.pull import Message, Pull, ready
 from crown.recipients import Destination
+from crown.stopping import pause
 from crown.store import Store
 from crown.vault import Key, VaultError
 
@@ -149,7 +150,7 @@ class Engine:
         lanes.pause()
         log.warning("store_away", channel=self._name)
         while not await self._store.healthy():
-            await ready(stopping, stopping, _STORE_PAUSE_S)
+            await pause(stopping, _STORE_PAUSE_S)
             if stopping.is_set():
                 return
         self._store_away = False

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from crown import logs, subjects
 from crown.bus import Bus, BusError
 from crown.errors import CrownError
-from crown.pull import ready
+from crown.stopping import pause
 
 log = logs.get(__name__)
 
@@ -27,7 +27,7 @@ class Janitor:
     async def run(self, stopping: asyncio.Event) -> None:
         """Works until `stopping` is set."""
         while not stopping.is_set():
-            await ready(stopping, stopping, _PERIOD_S)
+            await pause(stopping, _PERIOD_S)
             for consumer in _consumers():
                 try:
                     await self._purge(consumer, stopping)

@@ -16,7 +16,7 @@ from crown.clock import now
 from crown.errors import CrownError
 from crown.notification.v1.events_pb2 import DeliveryEvent
 from crown.notification.v1.types_pb2 import Channel, DeliveryState, Priority
-from crown.pull import ready
+from crown.stopping import pause
 from crown.store import Document, Store
 
 log = logs.get(__name__)
@@ -39,7 +39,7 @@ class Sweeper:
     async def run(self, stopping: asyncio.Event) -> None:
         """Works until `stopping` is set."""
         while not stopping.is_set():
-            await ready(stopping, stopping, self._period_s)
+            await pause(stopping, self._period_s)
             try:
                 await self.sweep()
             except (PyMongoError, CrownError, BusError) as error:
