@@ -26,6 +26,8 @@ from typing import ClassVar
 import grpc
 
 DOMAIN = "crown.notification.v1"
+# More of one request are not told.
+VIOLATIONS_MOST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,8 @@ class InvalidRequest(CrownError):
         message = "; ".join(
             f"{v.field}: {v.description}" if v.field else v.description for v in violations[:5]
         )
-        more = len(violations) - 5
-        return cls(f"{message}; and {more} more" if more > 0 else message, violations=violations)
+        more: object = len(violations) - 5 if len(violations) < VIOLATIONS_MOST else "many"
+        return cls(f"{message}; and {more} more" if len(violations) > 5 else message, violations=violations)
 
 
 class Undecodable(InvalidRequest):

@@ -4,21 +4,34 @@ to retry and which request it was. The gateway prints the same as JSON."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from crown.errors import DOMAIN, CrownError
+from crown.errors import DOMAIN, CrownError, Violation
+
+# A status travels in headers, of which clients take 8 KiB in all; what is longer would hide the error.
+_MESSAGE_MOST_CHARS = 500
+_VIOLATIONS_MOST_BYTES = 4_000
+_REQUEST_ID_MOST_CHARS = 128
 
 
 def status(error: CrownError, request_id: str = "") -> status_pb2.Status:
     """`error` as a Status with ErrorInfo, and BadRequest, RetryInfo and RequestInfo where they apply."""
     number: int = error.code.value[0]
     return status_pb2.Status(
-        code=number, message=error.message, details=[_any(part) for part in _details(error, request_id)]
+        code=number,
+        message=shortened(error.message),
+        details=[_any(part) for part in _details(error, request_id)],
     )
+
+
+def shortened(message: str) -> str:
+    """`message` with no more characters than a status may have."""
+    return message if len(message) <= _MESSAGE_MOST_CHARS else f"{message[:_MESSAGE_MOST_CHARS]}..."
 
 
 def trailers(error: CrownError, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
@@ -37,23 +50,26 @@ def _details(error: CrownError, request_id: str) -> list[Message]:
         error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
     ]
     if error.violations:
-        parts.append(
-            error_details_pb2.BadRequest(
-                field_violations=[
-                    error_details_pb2.BadRequest.FieldViolation(
-                        field=v.field, description=v.description, reason=v.rule.replace(".", "_").upper()
-                    )
-                    for v in error.violations
-                ]
-            )
-        )
+        parts.append(_bad_request(error.violations))
     if error.retry_after_s is not None:
         delay = Duration()
         delay.FromMilliseconds(int(error.retry_after_s * 1000))
         parts.append(error_details_pb2.RetryInfo(retry_delay=delay))
     if request_id:
-        parts.append(error_details_pb2.RequestInfo(request_id=request_id))
+        parts.append(error_details_pb2.RequestInfo(request_id=request_id[:_REQUEST_ID_MOST_CHARS]))
     return parts
+
+
+def _bad_request(violations: Sequence[Violation]) -> error_details_pb2.BadRequest:
+    """The violations, as many as there is room for."""
+    found = error_details_pb2.BadRequest()
+    for v in violations:
+        reason = v.rule.replace(".", "_").upper()
+        found.field_violations.add(field=v.field, description=v.description, reason=reason)
+        if found.ByteSize() > _VIOLATIONS_MOST_BYTES:
+            del found.field_violations[-1]
+            break
+    return found
 
 
 def _any(message: Message) -> AnyMessage:

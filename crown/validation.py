@@ -1,10 +1,12 @@
 """Checks a decoded request against the rules that stand in the protos, and what rules cannot say: the depth
-of free-form parts. Answers every violation, not the first."""
+of free-form parts, and that JSON has their numbers. Answers every violation, not the first."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import protovalidate
@@ -12,9 +14,12 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct, Value
 
-from crown.errors import Violation
+from buf.validate import validate_pb2
+from crown.errors import VIOLATIONS_MOST, Violation
 
 DEPTH_MOST = 16
+# Of a name that the caller made up, in a violation's path.
+_NAME_MOST_CHARS = 40
 
 # What the patterns of the protos ask for, in words.
 _WORDS = {
@@ -31,13 +36,21 @@ _WORDS = {
 }
 
 
+Path = tuple[str, ...]
+
+
 def violations(message: Message) -> list[Violation]:
-    """Every broken rule of `message`, in the order of its fields; empty where it is good."""
-    found = [_violation(raw, message.DESCRIPTOR) for raw in protovalidate.collect_violations(message)]
-    for path in _struct_paths(message.DESCRIPTOR):
-        struct = _at(message, path)
-        if struct is not None and depth(struct) > DEPTH_MOST:
-            found.append(Violation(".".join(path), f"must be at most {DEPTH_MOST} levels deep", "depth"))
+    """The broken rules of `message`, in the order of its fields and at most about a hundred; empty where it is
+    good. A list that is too long is not looked into: that could take seconds."""
+    found = list(_crowded(message))
+    if found:
+        message = _thinned(message, found)
+    raw = protovalidate.collect_violations(message)
+    found.extend(_violation(one, message.DESCRIPTOR) for one in islice(raw, VIOLATIONS_MOST))
+    for path, field in _fields(message.DESCRIPTOR):
+        struct = _at(message, path) if _is_struct(field) else None
+        if struct is not None and (problem := free_form_problem(struct)):
+            found.append(Violation(".".join(path), problem, "free_form"))
     return found
 
 
@@ -50,11 +63,11 @@ def _violation(raw: protovalidate.Violation, descriptor: Any) -> Violation:
 
 
 def _says(proto: protovalidate.ViolationPb, descriptor: Any) -> str:
-    if proto.rule_id == "enum.defined_only" and proto.field:
+    if proto.rule_id in {"enum.defined_only", "enum.not_in"} and proto.field:
         return f"must be one of {', '.join(_enum_names(proto.field, descriptor))}"
     if proto.rule_id == "string.pattern":
         return _WORDS.get(proto.message.partition("`")[2].rpartition("`")[0], proto.message)
-    return proto.message.removeprefix("value ") or "is not allowed"
+    return proto.message.removeprefix("repeated ").removeprefix("value ") or "is not allowed"
 
 
 def _enum_names(path: protovalidate.FieldPathPb, descriptor: Any) -> list[str]:
@@ -73,49 +86,89 @@ def _path(field: protovalidate.FieldPathPb) -> str:
         text += ("." if text else "") + element.field_name
         subscript = element.subscript
         if subscript is not None:
-            text += f"[{subscript.value!r}]" if isinstance(subscript.value, str) else f"[{subscript.value}]"
+            value = subscript.value
+            text += f"['{_shown(value)}']" if isinstance(value, str) else f"[{value}]"
     return text
 
 
+def _shown(name: str) -> str:
+    """A name that the caller made up, short and printable: it travels in a header."""
+    short = name if len(name) <= _NAME_MOST_CHARS else f"{name[:_NAME_MOST_CHARS]}..."
+    return short.encode("ascii", "backslashreplace").decode()
+
+
 @cache
-def _struct_paths(descriptor: Descriptor) -> tuple[tuple[str, ...], ...]:
-    return tuple(_find_structs(descriptor, ()))
+def _fields(descriptor: Descriptor) -> tuple[tuple[Path, FieldDescriptor], ...]:
+    """Every field of a message and of the messages in it, with its path; lists are not entered."""
+    return tuple(_find_fields(descriptor, ()))
 
 
-def _find_structs(descriptor: Descriptor, above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def _find_fields(descriptor: Descriptor, above: Path) -> Iterator[tuple[Path, FieldDescriptor]]:
     for field in descriptor.fields:
-        if field.type != FieldDescriptor.TYPE_MESSAGE or field.is_repeated:
-            continue
         here = (*above, field.name)
+        yield here, field
         inner = field.message_type
-        if inner is None:
-            continue
-        if inner.full_name == "google.protobuf.Struct":
-            yield here
-        elif inner.file.package == "crown.notification.v1":
-            yield from _find_structs(inner, here)
+        if inner is not None and not field.is_repeated and inner.file.package == "crown.notification.v1":
+            yield from _find_fields(inner, here)
 
 
-def _at(message: Message, path: tuple[str, ...]) -> Struct | None:
+def _is_struct(field: FieldDescriptor) -> bool:
+    inner = field.message_type
+    return inner is not None and not field.is_repeated and inner.full_name == "google.protobuf.Struct"
+
+
+def _at(message: Message, path: Path) -> Any:
+    """What stands at `path`; None where something on the way is absent."""
     for name in path:
-        if not message.HasField(name):
+        field = message.DESCRIPTOR.fields_by_name[name]
+        if field.message_type is not None and not field.is_repeated and not message.HasField(name):
             return None
         message = getattr(message, name)
-    assert isinstance(message, Struct)
     return message
 
 
-def depth(struct: Struct) -> int:
-    """How deep `struct` nests; 1 for a flat one."""
-    deepest = 0
+def _crowded(message: Message) -> Iterator[Violation]:
+    """The lists and maps that have more entries than their rule allows."""
+    for path, field in _fields(message.DESCRIPTOR):
+        if not field.is_repeated:
+            continue
+        rules = field.GetOptions().Extensions[validate_pb2.field]
+        most = rules.map.max_pairs if rules.HasField("map") else rules.repeated.max_items
+        entries = _at(message, path) if most else None
+        if entries is not None and len(entries) > most:
+            rule = "map.max_pairs" if rules.HasField("map") else "repeated.max_items"
+            yield Violation(".".join(path), f"must have at most {most} entries", rule)
+
+
+def _thinned(message: Message, crowded: list[Violation]) -> Message:
+    """A copy with one entry in each list that is too long."""
+    copy = type(message)()
+    copy.CopyFrom(message)
+    for violation in crowded:
+        entries = _at(copy, tuple(violation.field.split(".")))
+        for surplus in list(entries)[1:] if hasattr(entries, "keys") else ():
+            del entries[surplus]
+        if not hasattr(entries, "keys"):
+            del entries[1:]
+    return copy
+
+
+def free_form_problem(struct: Struct) -> str | None:
+    """Why `struct` may not be; None where it may. What JSON cannot print would break every answer that
+    holds it."""
     level: list[Value] = list(struct.fields.values())
+    depth = 0
     while level:
-        deepest += 1
-        below: list[Value] = []
-        for value in level:
-            if value.HasField("struct_value"):
-                below.extend(value.struct_value.fields.values())
-            elif value.HasField("list_value"):
-                below.extend(value.list_value.values)
-        level = below
-    return max(deepest, 1)
+        depth += 1
+        if depth > DEPTH_MOST:
+            return f"must be at most {DEPTH_MOST} levels deep"
+        if not all(math.isfinite(value.number_value) for value in level):
+            return "must hold finite numbers only"
+        level = [inner for value in level for inner in _inside(value)]
+    return None
+
+
+def _inside(value: Value) -> list[Value]:
+    if value.HasField("struct_value"):
+        return list(value.struct_value.fields.values())
+    return list(value.list_value.values) if value.HasField("list_value") else []
