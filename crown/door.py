@@ -101,6 +101,7 @@ class _Entry:
     async def admit(self, raw: bytes, metadata: dict[str, Any]) -> Message:
         """The request, decoded, allowed and valid. Raises CrownError."""
         tracing.adopt(metadata.get(tracing.HEADER))
+        auth.set_caller(auth.NOBODY)
         if not self._open:
             principal = await self._authenticator.principal(auth.bearer(metadata.get("authorization")))
             auth.set_caller(principal)
@@ -132,11 +133,11 @@ def _unary(entry: _Entry, behaviour: Callable[[Any, Context], Awaitable[Message]
         try:
             async with asyncio.timeout(_time_left(context)):
                 request = await entry.admit(raw, metadata)
-                answer = await behaviour(request, context)
+                answer = (await behaviour(request, context)).SerializeToString()
         except Exception as error:
             await _refuse(entry, error, metadata, context, began)
         entry.seconds.observe(time.perf_counter() - began)
-        return answer.SerializeToString()
+        return answer
 
     return call
 
@@ -175,7 +176,7 @@ async def _refuse(
         log.error("rpc_failed", method=entry.method, request_id=request_id, exc_info=error)
         known = CrownError("internal error; the request id finds it in the logs")
     metrics.RPC.labels(entry.method, known.code.name).observe(time.perf_counter() - began)
-    await context.abort(known.code, known.message, problem.trailers(known, request_id))
+    await context.abort(known.code, problem.shortened(known.message), problem.trailers(known, request_id))
 
 
 def _known(error: Exception) -> CrownError | None:
