@@ -1,0 +1,122 @@
+"""The whole suite, brought up once on ports and in a folder of its own, and ways to use it from outside."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import grpc
+import pytest
+
+from stack.control import Stack
+from stack.errors import StackError
+from tests.e2e.arrivals import Ledger, Mailbox
+from tests.e2e.people import People, Person
+from tests.e2e.rest import Caller, Rest
+
+# The first base whose ports are free is taken, so that runs on one machine do not meet.
+PORT_BASES = range(19000, 19900, 100)
+_HOST = "127.0.0.1"
+# What a developer may have set for a stack of their own.
+_OF_STACKS = (
+    "NOTIFICATION_SERVICE_PORT", "REDIS_HOST", "DATABASE_URL", "SMTP_HOST", "SMTP_USER", "SMTP_PASSWORD",
+    "PUSH_SERVICE_KEY", "SMS_API_KEY", "NATS_URL", "NATS_USER", "NATS_PASSWORD",
+)  # fmt: skip
+
+_kept: list[Path] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts last what looks at everything that the others left behind."""
+    last = ("test_readme.py", "test_privacy.py")
+    items.sort(key=lambda item: last.index(item.path.name) + 1 if item.path.name in last else 0)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says where the logs of a failed run are."""
+    for path in _kept:
+        terminalreporter.write_line(f"the logs of the stack: {path}")
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The suite, up. Its logs stay where a test has failed."""
+    home = tmp_path_factory.mktemp("stack")
+    failed_before = request.session.testsfailed
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("CROWN_") or name.removesuffix("_FILE") in _OF_STACKS:
+                patch.delenv(name)
+        stack = _up(home)
+    try:
+        yield stack
+    finally:
+        stack.down()
+        if request.session.testsfailed == failed_before:
+            stack.clean()
+        else:
+            shutil.rmtree(stack.layout.folder / "data")
+            _kept.append(stack.layout.logs)
+
+
+def _up(home: Path) -> Stack:
+    for base in PORT_BASES:
+        stack = Stack(base, home)
+        try:
+            stack.up()
+        except StackError as error:
+            if "is in use by" not in str(error):
+                _kept.append(stack.layout.logs)
+                raise
+        else:
+            return stack
+    raise StackError(f"there is no free port base in {PORT_BASES}")
+
+
+@pytest.fixture(scope="session")
+async def rest(stack: Stack) -> AsyncIterator[Rest]:
+    """The REST surface; everybody calls over one session."""
+    connector = aiohttp.TCPConnector(limit=0)
+    limit = aiohttp.ClientTimeout(total=20)
+    async with aiohttp.ClientSession(connector=connector, timeout=limit) as http:
+        yield Rest(stack, http)
+
+
+@pytest.fixture(scope="session")
+async def channel(rest: Rest) -> AsyncIterator[grpc.aio.Channel]:
+    """A gRPC channel through the gateway."""
+    async with grpc.aio.insecure_channel(rest.address) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def ledger(stack: Stack, rest: Rest) -> Ledger:
+    """What reached the providers."""
+    return Ledger(rest.http, f"http://{_HOST}:{stack.settings.ports.sandbox}")
+
+
+@pytest.fixture(scope="session")
+def mailbox(stack: Stack, rest: Rest) -> Mailbox:
+    """What arrived by SMTP."""
+    return Mailbox(rest.http, f"http://{_HOST}:{stack.settings.ports.mailbox_http}")
+
+
+@pytest.fixture(scope="session")
+def feed(rest: Rest) -> Caller:
+    """A service that may do what services may."""
+    return rest.service("feed")
+
+
+@pytest.fixture(scope="session")
+def people(rest: Rest) -> People:
+    """Makes people."""
+    return People(rest)
+
+
+@pytest.fixture
+async def person(people: People) -> Person:
+    """Somebody new, with an address on every channel."""
+    return await people.new()
