@@ -144,7 +144,7 @@ class _Case:
 def check(history: Sequence[Sent], evidence: Evidence, bounds: Bounds) -> Verdict:
     """The verdict over a run that has come to rest."""
     case = _Case.of(history, evidence, bounds)
-    missed, outside = _unseen_frames(case)
+    missed, excused = _unseen_frames(case)
     problems = [
         *_lost(case),
         *_terminal(case),
@@ -166,7 +166,7 @@ def check(history: Sequence[Sent], evidence: Evidence, bounds: Bounds) -> Verdic
         sum(problem.invariant is Invariant.LOST for problem in problems),
         Counter(row.state for row in case.rows.values()),
         case.repeats(),
-        outside,
+        excused,
     )
 
 
@@ -298,17 +298,14 @@ def _seen(case: _Case) -> Iterator[Problem]:
 
 
 def _unseen_frames(case: _Case) -> tuple[list[str], int]:
-    """Frames that a socket on its topic did not get though nothing was down, and how many others it did not
-    get."""
+    """Frames that a socket did not get and was not told of, and how many others there are that nobody got."""
     got = {(frame.user, frame.notification_id) for frame in case.evidence.frames}
     missed: list[str] = []
     excused = 0
     for one in case.evidence.published:
         if (one.user, one.notification_id) in got:
             continue
-        there = any(span.holds(one.time) for span in case.evidence.listening.get(one.user, ()))
-        down = any(span.holds(one.time) for span in case.evidence.outages)
-        if there and not down:
+        if any(span.holds(one.time) for span in case.evidence.listening.get(one.user, ())):
             missed.append(f"{one.notification_id} to {one.user}")
         else:
             excused += 1

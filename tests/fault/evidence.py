@@ -86,7 +86,5 @@ class Evidence:
     turns: Sequence[Turn] = ()
     # Where each person is reached, by (user, channel).
     addresses: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
-    # When each person's socket was on its topic.
+    # When each person's socket was on its topic and, as far as it was told, missed nothing.
     listening: Mapping[str, Sequence[Span]] = field(default_factory=dict)
-    # When sockets may miss frames: while what they hang on was down.
-    outages: Sequence[Span] = ()

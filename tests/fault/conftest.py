@@ -1,0 +1,22 @@
+"""Prints the figures of the fault runs after the tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fault.table import Result, render
+
+_results = pytest.StashKey[list[Result]]()
+
+
+@pytest.fixture(scope="session")
+def results(pytestconfig: pytest.Config) -> list[Result]:
+    """Where runs put their figures."""
+    return pytestconfig.stash.setdefault(_results, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    found = config.stash.get(_results, [])
+    if found:
+        terminalreporter.section("fault runs")
+        terminalreporter.write_line(render(found))

@@ -1,0 +1,215 @@
+"""A running suite with everything that a fault run needs around it: clients, sockets, and an operator's view of
+stores, streams, sandbox and mailbox."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import grpc.aio
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import PyMongoError
+
+from crown.ledger import row_id
+from crown.notification.v1.events_pb2 import DeadLetter, LiveEvent
+from crown.notification.v1.types_pb2 import DeliveryState
+from stack.control import Stack
+from tests.fault import bus
+from tests.fault.evidence import Effect, Evidence, Letter, Published, Row, Turn
+from tests.fault.history import Answer, Book, Sent
+from tests.fault.load import Load
+from tests.fault.people import HERMIT, Person, crowd, register
+from tests.fault.sockets import Listener
+
+_POLL_S = 0.5
+_ROWS_A_QUERY = 5_000
+_JOIN_LIMIT_S = 30.0
+# For frames that are under way when the rest is done.
+_LAST_FRAMES_S = 0.5
+
+_Document = dict[str, Any]
+
+
+class Site:
+    """Use `site` to make one. `begin` starts a record, `quiet` waits, `evidence` says what was found since."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        streams: bus.Streams,
+        db: AsyncDatabase[_Document],
+        http: aiohttp.ClientSession,
+        gateway: grpc.aio.Channel,
+        listeners: Sequence[Listener],
+        people: Sequence[Person],
+    ) -> None:
+        self.stack = stack
+        self.people = people
+        self._streams = streams
+        self._db = db
+        self._http = http
+        self._gateway = gateway
+        self._listeners = listeners
+        self._began = 0.0
+        self._marks: dict[str, int] = {}
+
+    def load(self, book: Book, chance: random.Random) -> Load:
+        """Clients of the gateway that keep their ledger in `book`."""
+        return Load(self._gateway, self.stack.token(service="feed"), book, chance)
+
+    async def begin(self) -> None:
+        """From here on counts what is found."""
+        await asyncio.gather(*(listener.joined.wait() for listener in self._listeners))
+        self._marks = {stream: await self._streams.last(stream) for stream in ("DEAD", "REALTIME")}
+        ports = self.stack.settings.ports
+        for port in (ports.sandbox, ports.mailbox_http):
+            async with self._http.post(f"http://127.0.0.1:{port}/reset") as answer:
+                assert answer.status == 200, await answer.text()
+        for listener in self._listeners:
+            listener.forget()
+        self._began = time.time()
+
+    async def quiet(self, history: Sequence[Sent], limit_s: float) -> None:
+        """Returns when every accepted delivery has ended and nothing is under way. Raises TimeoutError, which
+        says how far it came."""
+        ids = [
+            row_id(sent.request.notification_id, user)
+            for sent in history
+            if sent.answer is Answer.ACCEPTED
+            for user in sent.request.users
+        ]
+        limit = time.monotonic() + limit_s
+        while True:
+            try:
+                ended, unsettled = await self._ended(ids), await self._streams.unsettled()
+            except (PyMongoError, *bus.AWAY) as error:
+                ended, unsettled = -1, -1
+                told = type(error).__name__
+            else:
+                told = f"{len(ids) - ended} of {len(ids)} have not ended, {unsettled} messages wait"
+            if ended == len(ids) and unsettled == 0:
+                await asyncio.sleep(_LAST_FRAMES_S)
+                return
+            if time.monotonic() > limit:
+                raise TimeoutError(f"not quiet after {limit_s:g} s: {told}")
+            await asyncio.sleep(_POLL_S)
+
+    async def _ended(self, ids: list[str]) -> int:
+        return sum(
+            [
+                await self._db.ledger.count_documents(
+                    {"_id": {"$in": ids[at : at + _ROWS_A_QUERY]}, "open": []}
+                )
+                for at in range(0, len(ids), _ROWS_A_QUERY)
+            ]
+        )
+
+    async def evidence(self) -> Evidence:
+        """All that was found since `begin`."""
+        rows, turns = await self._rows(), await self._turns()
+        live = [
+            (LiveEvent.FromString(message.data), message.time)
+            for message in await self._streams.stored("REALTIME", self._marks["REALTIME"])
+        ]
+        dead = [
+            DeadLetter.FromString(message.data)
+            for message in await self._streams.stored("DEAD", self._marks["DEAD"])
+        ]
+        return Evidence(
+            rows=rows,
+            effects=[*await self._sandbox(), *await self._mailbox()],
+            frames=[frame for listener in self._listeners for frame in listener.frames],
+            published=[Published(event.user_id, event.notification_id, at) for event, at in live],
+            letters=[Letter(one.delivery.delivery_id, one.reason, one.error) for one in dead],
+            turns=turns,
+            addresses=_addresses(self.people),
+            listening={listener.user: listener.spans for listener in self._listeners},
+        )
+
+    async def _rows(self) -> list[Row]:
+        return [
+            Row(row["notification_id"], row["user_id"], channel, _state(one["state"]), one["reason"] or "")
+            async for row in self._db.ledger.find({"create_time": {"$gte": _date(self._began)}})
+            for channel, one in row["deliveries"].items()
+        ]
+
+    async def _turns(self) -> list[Turn]:
+        since = {"time": {"$gte": _date(self._began)}, "delivery_id": {"$exists": True}}
+        return [Turn(one["delivery_id"], _state(one["state"])) async for one in self._db.timeline.find(since)]
+
+    async def _sandbox(self) -> list[Effect]:
+        page = await self._page(self.stack.settings.ports.sandbox, "/ledger")
+        return [
+            Effect(one["provider"], one["notification_id"], one["delivery_id"], one["recipient"])
+            for one in page["effects"]
+        ]
+
+    async def _mailbox(self) -> list[Effect]:
+        page = await self._page(self.stack.settings.ports.mailbox_http, "/messages")
+        return [
+            Effect("mailbox", one["notification_id"], one["delivery_id"], recipient)
+            for one in page["messages"]
+            for recipient in one["to"]
+        ]
+
+    async def _page(self, port: int, path: str) -> Mapping[str, Any]:
+        async with self._http.get(f"http://127.0.0.1:{port}{path}", params={"limit": "10000"}) as answer:
+            found: Mapping[str, Any] = await answer.json()
+            assert answer.status == 200, found
+            assert found["total"] <= 10_000, "more than one page"
+            return found
+
+
+@asynccontextmanager
+async def site(stack: Stack, people_count: int) -> AsyncIterator[Site]:
+    """A site in a stack that is up: people registered, and each of them on their socket."""
+    environment = stack.environment("operator")
+    people = crowd(people_count)
+    async with AsyncExitStack() as held:
+        streams = await held.enter_async_context(bus.streams(environment))
+        mongo: AsyncMongoClient[_Document] = AsyncMongoClient(
+            bus.secret(environment, "DATABASE_URL"), tz_aware=True, serverSelectionTimeoutMS=2_000
+        )
+        held.push_async_callback(mongo.close)
+        http = await held.enter_async_context(
+            aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=30), connector=aiohttp.TCPConnector(limit=0)
+            )
+        )
+        gateway = f"127.0.0.1:{stack.settings.ports.gateway}"
+        channel = await held.enter_async_context(grpc.aio.insecure_channel(gateway))
+        await register(channel, stack.token(service="feed"), people)
+        listeners = [
+            Listener(one.user, f"http://{gateway}/socket/websocket", stack.token(user=one.user))
+            for one in people
+        ]
+        runs = [asyncio.create_task(listener.run(http)) for listener in listeners]
+        held.push_async_callback(_end, runs)
+        async with asyncio.timeout(_JOIN_LIMIT_S):
+            await asyncio.gather(*(listener.joined.wait() for listener in listeners))
+        yield Site(stack, streams, mongo.get_default_database(), http, channel, listeners, people)
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(list(tasks))
+
+
+def _addresses(people: Iterable[Person]) -> dict[tuple[str, str], frozenset[str]]:
+    return {at: found for one in (*people, HERMIT) for at, found in one.addresses().items()}
+
+
+def _state(number: int) -> str:
+    return DeliveryState.Type.Name(DeliveryState.Type.ValueType(number))
+
+
+def _date(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
