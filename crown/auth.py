@@ -11,7 +11,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
 import jwt
 
 from crown import logs
@@ -73,13 +72,17 @@ class Keys:
             await self._load()
         return self._keys.get(key_id)
 
+    def held(self, key_id: str) -> jwt.PyJWK | None:
+        """The key named `key_id` if it was read already."""
+        return self._keys.get(key_id)
+
     async def _load(self) -> None:
         async with self._loading:
             if time.monotonic() - self._tried >= _RELOAD_PAUSE_S:
                 self._tried = time.monotonic()
                 try:
                     self._keys = _parse(await self._read())
-                except (OSError, ValueError, aiohttp.ClientError, TimeoutError, jwt.PyJWTError) as error:
+                except (OSError, ValueError, TimeoutError, jwt.PyJWTError) as error:
                     log.warning("keys_unreadable", error=type(error).__name__)
         if not self._keys:
             raise Unavailable("the auth service's keys cannot be read")
@@ -87,10 +90,16 @@ class Keys:
     async def _read(self) -> str:
         if not self._source.startswith(("http://", "https://")):
             return await asyncio.to_thread(Path(self._source).read_text, encoding="utf-8")
+        # Only where it is needed: it takes a quarter of a second to load, and most services read a file.
+        import aiohttp
+
         timeout = aiohttp.ClientTimeout(total=_FETCH_TIMEOUT_S)
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(self._source) as answer:
-            answer.raise_for_status()
-            return await answer.text()
+        try:
+            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(self._source) as answer:
+                answer.raise_for_status()
+                return await answer.text()
+        except aiohttp.ClientError as error:
+            raise OSError(f"the keys cannot be fetched ({type(error).__name__})") from error
 
 
 def _parse(document: str) -> dict[str, jwt.PyJWK]:
@@ -116,11 +125,23 @@ class Authenticator:
         await self._keys.find("")
 
     async def principal(self, token: str) -> Principal:
-        """Who holds `token`. Raises Unauthenticated; Unavailable where the keys have never been read."""
+        """Who holds `token`. Raises Unauthenticated and NotAllowed; Unavailable where the keys have never been
+        read."""
+        found = self.at_once(token)
+        if found is None and await self._keys.find(_key_id(token)) is not None:
+            found = self.at_once(token)
+        if found is None:
+            raise Unauthenticated("the token is signed with a key that is not known here")
+        return found
+
+    def at_once(self, token: str) -> Principal | None:
+        """As `principal`, for those who cannot wait: None where a key would have to be read first."""
         known = self._known.get(token)
         if known is None:
-            known = await self._verify(token)
-            self._known[token] = known
+            key = self._keys.held(_key_id(token))
+            if key is None:
+                return None
+            known = self._known[token] = self._verify(token, key)
             if len(self._known) > _TOKENS_KEPT:
                 self._known.popitem(last=False)
         if known.expires + LEEWAY_S < time.time():
@@ -128,11 +149,10 @@ class Authenticator:
             raise Unauthenticated("the token has expired")
         return known
 
-    async def _verify(self, token: str) -> Principal:
+    def _verify(self, token: str, key: jwt.PyJWK) -> Principal:
+        if key.algorithm_name not in _ALGORITHMS:
+            raise Unauthenticated("the token is signed with a key that is not known here")
         try:
-            key = await self._keys.find(str(jwt.get_unverified_header(token).get("kid", "")))
-            if key is None or key.algorithm_name not in _ALGORITHMS:
-                raise Unauthenticated("the token is signed with a key that is not known here")
             claims = jwt.decode(
                 token,
                 key,
@@ -149,6 +169,13 @@ class Authenticator:
         except (jwt.PyJWTError, ValueError) as error:
             raise Unauthenticated(f"the token does not verify ({type(error).__name__})") from error
         return _principal(claims)
+
+
+def _key_id(token: str) -> str:
+    try:
+        return str(jwt.get_unverified_header(token).get("kid", ""))
+    except (jwt.PyJWTError, ValueError) as error:
+        raise Unauthenticated(f"the token does not verify ({type(error).__name__})") from error
 
 
 def _principal(claims: dict[str, object]) -> Principal:
