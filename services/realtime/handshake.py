@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from crown.auth import Authenticator, Principal
-from crown.errors import CrownError, Unauthenticated
+from crown.errors import CrownError
 from services.realtime.origins import Origins
 from services.realtime.serializer import Serializer, for_version
 
@@ -64,23 +64,17 @@ class Handshake:
         return Admission(self._principal(token), serializer, _PROTOCOL if _PROTOCOL in offered else None)
 
     def _principal(self, token: str) -> Principal:
-        # A token is checked in one step, except when a key has to be fetched first. The transport needs its
-        # answer now, so that client is sent away to come again, and finds the key when it does.
-        check = self.authenticator.principal(token)
         try:
-            check.send(None)
-        except StopIteration as done:
-            principal: Principal = done.value
-            return principal
-        except Unauthenticated:
-            raise Refused(403) from None
+            found = self.authenticator.at_once(token)
         except CrownError:
-            raise Refused(503) from None
-        check.close()
-        self.spawn(self._fetch_keys(token))
-        raise Refused(503)
+            raise Refused(403) from None
+        if found is None:
+            # The transport needs its answer now. Clients come back, and then the key will have been read.
+            self.spawn(self._read_keys(token))
+            raise Refused(403)
+        return found
 
-    async def _fetch_keys(self, token: str) -> None:
+    async def _read_keys(self, token: str) -> None:
         with suppress(CrownError):
             await self.authenticator.principal(token)
 

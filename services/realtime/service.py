@@ -49,10 +49,13 @@ class Stream:
 
     def deliver(self, events: list[Event]) -> None:
         """See Subscriber."""
+        if self._over is not None:
+            return
         self._waiting.extend(events)
-        if len(self._waiting) > WAITING_MOST:
-            self.end(NotReady("the stream is read too slowly; subscribe again"))
         self._wake.set()
+        if len(self._waiting) > WAITING_MOST:
+            self._waiting.clear()
+            self.end(NotReady("the stream is read too slowly; subscribe again"))
 
     def end(self, why: CrownError) -> None:
         """Ends the stream with an error."""

@@ -27,7 +27,7 @@ log = logs.get(__name__)
 
 # Seconds that a client gets to answer our close; a stalled one never would.
 CLOSE_WAIT_S = 5.0
-_HANDSHAKE_S = 10.0
+_HANDSHAKE_S = 5.0
 _WATCH_PERIOD_S = 1.0
 # Sockets looked at, or sent away, before others get their turn.
 _SLICE = 500
@@ -180,8 +180,8 @@ async def _guarded(work: Coroutine[Any, Any, None]) -> None:
 
 
 def _refusal(status: int) -> WSUpgradeResponseWithListener:
-    headers = {"Content-Length": "0"} | ({"Retry-After": "1"} if status == 503 else {})
-    return WSUpgradeResponseWithListener(WSUpgradeResponse.create_error_response(status, None, headers), None)
+    response = WSUpgradeResponse.create_error_response(status, None, {"Content-Length": "0"})
+    return WSUpgradeResponseWithListener(response, None)
 
 
 class _Quiet(logging.LoggerAdapter[logging.Logger]):

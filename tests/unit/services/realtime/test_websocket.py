@@ -1,0 +1,39 @@
+"""The bytes of frames."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from services.realtime import closecodes
+from services.realtime.closecodes import Close
+from services.realtime.websocket import text_frame
+
+
+@pytest.mark.parametrize(
+    ("size", "head"),
+    [
+        (0, "8100"),
+        (125, "817d"),
+        (126, "817e007e"),
+        (65_535, "817effff"),
+        (65_536, "817f0000000000010000"),
+    ],
+)
+def test_a_frame_says_its_size(size: int, head: str) -> None:
+    frame = text_frame(b"x" * size)
+    assert frame.hex().startswith(head)
+    assert len(frame) == len(head) // 2 + size
+
+
+def test_every_close_code_is_in_the_table() -> None:
+    told = set(re.findall(r"^\| (\d{4}) ", closecodes.__doc__ or "", re.MULTILINE))
+    used = {str(close.code) for close in vars(closecodes).values() if isinstance(close, Close)}
+    assert told == used
+
+
+def test_codes_from_3000_on_say_by_their_number_whether_to_come_back() -> None:
+    for close in vars(closecodes).values():
+        if isinstance(close, Close) and close.code >= 3000:
+            assert close.again == (close.code < 3500)
