@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -40,17 +41,27 @@ class _Files(PydanticBaseSettingsSource):
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         name = variable(field, field_name)
-        path = os.environ.get(f"{name}_FILE")
-        if not path:
-            return None, name, False
         try:
-            return Path(path).read_text(encoding="utf-8").strip(), name, False
-        except OSError as error:
-            raise SettingsError([f"{name}_FILE: cannot read the file ({error.strerror})"]) from None
+            return _from_file(name), name, False
+        except SettingsError:
+            # `load` tells of it, together with all else.
+            return None, name, False
 
     def __call__(self) -> dict[str, Any]:
         found = (self.get_field_value(field, name) for name, field in self.settings_cls.model_fields.items())
         return {name: value for value, name, _ in found if value is not None}
+
+
+def _from_file(name: str) -> str | None:
+    """What the file that NAME_FILE names holds; None where it is not set. Raises SettingsError."""
+    path = os.environ.get(f"{name}_FILE")
+    if not path:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SettingsError([f"{name}_FILE: cannot read the file ({why})"]) from None
 
 
 def variable(field: FieldInfo, name: str) -> str:
@@ -72,7 +83,7 @@ class Settings(BaseSettings):
     grpc_port: Port = Field(50051, validation_alias="CROWN_GRPC_PORT")
     metrics_port: Port = Field(9090, validation_alias="CROWN_METRICS_PORT")
     # Seconds that running work gets on SIGTERM before it is left to redelivery.
-    grace_s: float = Field(10.0, validation_alias="CROWN_GRACE_S", ge=0, le=600)
+    grace_s: float = Field(10.0, validation_alias="CROWN_GRACE_S", ge=0, le=600, allow_inf_nan=False)
     log_level: str = Field("INFO", validation_alias="CROWN_LOG_LEVEL")
 
     # Where tests kill this process, see crown/failpoint.py; empty in real life.
@@ -103,21 +114,31 @@ class Settings(BaseSettings):
     @field_validator("nats_url")
     @classmethod
     def _nats_addresses(cls, value: str) -> str:
-        if not all(part.strip().startswith(("nats://", "tls://")) for part in value.split(",")):
+        if not all(_is_address(part.strip(), "nats", "tls") for part in value.split(",")):
             raise ValueError("must be nats://host:port, several separated by commas")
         return value
 
     @field_validator("database_url")
     @classmethod
     def _mongo_address(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
+        address = value.get_secret_value()
+        if not address.startswith(("mongodb://", "mongodb+srv://")):
             raise ValueError("must be mongodb://… or mongodb+srv://…")
+        if address.startswith("mongodb://") and not _mongo_takes(address):
+            raise ValueError("is not an address that MongoDB's driver takes")
         return value
 
     @field_validator("redis_host")
     @classmethod
     def _redis_address(cls, value: SecretStr) -> SecretStr:
         return SecretStr(redis_url(value.get_secret_value()))
+
+    @field_validator("jwks")
+    @classmethod
+    def _keys_address(cls, value: str) -> str:
+        if "://" in value and not _is_address(value, "https", "http"):
+            raise ValueError("must be a path or an https address")
+        return value
 
     @field_validator("data_key")
     @classmethod
@@ -146,10 +167,27 @@ class Settings(BaseSettings):
     @classmethod
     def load(cls) -> Self:
         """Reads the environment. Raises SettingsError naming every variable that is wrong or missing."""
+        problems = _unreadable(cls)
         try:
-            return cls()
+            found = cls()
         except ValidationError as error:
-            raise SettingsError([_problem(item) for item in error.errors()]) from None
+            told = {problem.partition("_FILE: ")[0] for problem in problems}
+            problems += [
+                _problem(item) for item in error.errors() if not told & {str(p) for p in item["loc"]}
+            ]
+        if problems:
+            raise SettingsError(problems)
+        return found
+
+
+def _unreadable(settings_type: type[Settings]) -> list[str]:
+    problems = []
+    for name, field in settings_type.model_fields.items():
+        try:
+            _from_file(variable(field, name))
+        except SettingsError as error:
+            problems += error.problems
+    return problems
 
 
 def _problem(item: Mapping[str, Any]) -> str:
@@ -159,16 +197,35 @@ def _problem(item: Mapping[str, Any]) -> str:
     return f"{name}: {str(item['msg']).removeprefix('Value error, ')}"
 
 
+def _is_address(value: str, *schemes: str) -> bool:
+    """Whether `value` is scheme://host or scheme://host:port, with or without more."""
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in schemes and bool(parts.hostname) and port != 0
+
+
+def _mongo_takes(address: str) -> bool:
+    # Late: the driver takes a while to load.
+    from pymongo.errors import PyMongoError
+    from pymongo.uri_parser import parse_uri
+
+    try:
+        parse_uri(address, warn=True)
+    except (PyMongoError, ValueError):
+        return False
+    return True
+
+
 def redis_url(value: str) -> str:
     """`host`, `host:port` or a redis:// URL, as a URL."""
-    if "://" in value:
-        if not value.startswith(("redis://", "rediss://")):
-            raise ValueError("must be host, host:port or redis://…")
-        return value
-    host, _, port = value.partition(":")
-    if not host or (port and not port.isdigit()) or "/" in value:
+    url = value if "://" in value else f"redis://{value if ':' in value else f'{value}:6379'}/0"
+    database = urlsplit(url).path.strip("/") if _is_address(url, "redis", "rediss") else "none"
+    if not (database or "0").isdecimal():
         raise ValueError("must be host, host:port or redis://…")
-    return f"redis://{host}:{port or 6379}/0"
+    return url
 
 
 def exit_with(error: SettingsError) -> NoReturn:
