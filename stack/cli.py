@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import signal
 import sys
 from dataclasses import asdict
 from typing import Annotated
@@ -25,12 +26,14 @@ app = typer.Typer(
 )
 
 _FAILED_LOG_LINES = 20
+_STAY_POLL_S = 2
 
 
 @app.command()
 def up(
     only: Annotated[str, typer.Option(help="Only these, comma separated, and what they need.")] = "",
     timeout: Annotated[float, typer.Option(help="Seconds until all must be healthy.")] = UP_LIMIT_S,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and stop it on SIGTERM.")] = False,
 ) -> None:
     """Start the suite in the background and wait until it is healthy."""
     stack = Stack(only=[name.strip() for name in only.split(",") if name.strip()])
@@ -44,6 +47,8 @@ def up(
     if not was_up:
         _seed(stack)
     show.overview(stack)
+    if foreground:
+        _stay(stack)
 
 
 @app.command()
@@ -132,6 +137,17 @@ def _seed(stack: Stack) -> None:
         f"{LOOPBACK if host == '0.0.0.0' else host}:{stack.settings.ports.gateway}",
         stack.token(service="stack", scopes=["contacts.write"]),
     )
+
+
+def _stay(stack: Stack) -> None:
+    """Returns when told to stop, and the stack is down; ends with an error where the stack ended by itself."""
+    told = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, told)
+    while stack.supervisor_pid() is not None:
+        if signal.sigtimedwait(told, _STAY_POLL_S) is not None:
+            stack.down()
+            return
+    raise StackError("the supervisor is gone")
 
 
 def _show_log_of(stack: Stack, name: str) -> None:
