@@ -72,6 +72,7 @@ class Sockets:
         self._empty.set()
         self._encodings: dict[Serializer, Encoding] = {}
         self._server: asyncio.Server | None = None
+        self._draining = False
 
     def __len__(self) -> int:
         """How many there are."""
@@ -103,6 +104,7 @@ class Sockets:
     async def drain(self, most_s: float) -> None:
         """Lets nobody in any more and sends everybody away: in slices, so that they do not all come to the
         next node at once, and within `most_s` seconds."""
+        self._draining = True
         if self._server is not None:
             self._server.close()
         ends = asyncio.get_running_loop().time() + most_s
@@ -122,9 +124,11 @@ class Sockets:
     # -- letting in
 
     def _admit(self, request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
+        if self._draining:
+            return _refusal(503)
         # What the library does with an exception here would show its text to the client.
         try:
-            admission = self._handshake.admit(request.path.decode("ascii"), request.headers)
+            admission = self._handshake.admit(request.path.decode("latin-1"), request.headers)
         except Refused as refused:
             return _refusal(refused.status)
         except Exception as error:

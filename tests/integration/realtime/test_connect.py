@@ -123,10 +123,19 @@ async def test_what_is_no_upgrade_is_a_bad_request(node: Node, trust: Trust) -> 
         assert answer.status == 400
 
 
-async def test_http_1_0_is_a_bad_request(node: Node) -> None:
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b"GET /socket/websocket HTTP/1.0", b"400"),
+        (b"nonsense", b"400"),
+        (b"GET /socket/websocket?vsn=2.0.0&token=\xff\xfe HTTP/1.1", b"403"),
+        (b"GET \xff HTTP/1.1", b"404"),
+    ],
+)
+async def test_bad_requests_are_refused(node: Node, line: bytes, code: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", node.websocket_port)
-    writer.write(b"GET /socket/websocket HTTP/1.0\r\n\r\n")
-    assert (await reader.readline()).split()[1] == b"400"
+    writer.write(line + b"\r\nHost: x\r\n\r\n")
+    assert (await reader.readline()).split()[1] == code
     writer.close()
 
 
