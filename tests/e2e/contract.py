@@ -1,0 +1,108 @@
+"""The contract as the gateway has it: which RPCs there are, who may call each, and where REST finds it. All of it
+is read from the descriptor set, so that a new RPC is tested by being there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.api import annotations_pb2  # noqa: F401, makes the REST rules readable
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from crown.notification.v1 import access_pb2
+from gateway.contract import bindings, load, services
+from stack.settings import ROOT
+
+# Which process serves what ingest-api does not.
+_PROCESSES = {
+    "EmailService": "email",
+    "PushService": "push",
+    "DeviceService": "push",
+    "SmsService": "sms",
+    "RealtimeService": "realtime",
+}
+_VARIABLE = re.compile(r"\{(\w+)\}")
+# Good values for the variables of paths.
+_SAMPLES = {"notification_id": "01a202de-cd68-776b-aacc-66961d5740dd", "device_id": "0"}
+_CALL_LIMIT_S = 10.0
+# How long a stream that is not refused is listened to.
+_STREAM_LIMIT_S = 0.3
+
+
+@dataclass(frozen=True)
+class Rpc:
+    """One RPC: how to call it, and its rule."""
+
+    method: MethodDescriptor
+    rule: access_pb2.AccessRule
+    rest: tuple[tuple[str, str], ...]  # (HTTP method, path template)
+
+    @property
+    def name(self) -> str:
+        """Service and method, as tests are named."""
+        return f"{self.service}.{self.method.name}"
+
+    @property
+    def service(self) -> str:
+        """The service's own name."""
+        return self.method.containing_service.name
+
+    @property
+    def process(self) -> str:
+        """The process of the stack that serves it."""
+        return _PROCESSES.get(self.service, "ingest-api")
+
+    def message(self, user_id: str) -> Message:
+        """A request about this person, else empty."""
+        request = GetMessageClass(self.method.input_type)()
+        if "user_id" in self.method.input_type.fields_by_name:
+            setattr(request, "user_id", user_id)  # noqa: B010, the class is not known to the type checker
+        return request
+
+    def paths(self, user_id: str) -> Iterator[tuple[str, str]]:
+        """(HTTP method, path) of each way to call it about this person by REST."""
+        for verb, template in self.rest:
+            yield verb, _VARIABLE.sub(lambda found: {"user_id": user_id, **_SAMPLES}[found[1]], template)
+
+    async def call(self, channel: grpc.aio.Channel, user_id: str, metadata: Any) -> grpc.StatusCode:
+        """The code of a call about this person. A stream that goes on is OK."""
+        path = f"/{self.method.containing_service.full_name}/{self.method.name}"
+        request = self.message(user_id).SerializeToString()
+        try:
+            if self.method.server_streaming:
+                stream: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(path)
+                async for _ in stream(request, metadata=metadata, timeout=_STREAM_LIMIT_S):
+                    break
+            else:
+                unary: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
+                await unary(request, metadata=metadata, timeout=_CALL_LIMIT_S)
+        except grpc.aio.AioRpcError as error:
+            late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and self.method.server_streaming
+            return grpc.StatusCode.OK if late else error.code()
+        return grpc.StatusCode.OK
+
+
+def _read() -> tuple[Rpc, ...]:
+    files = load(ROOT / "gateway" / "crown.binpb")
+    pool = DescriptorPool()
+    for file in files.file:
+        pool.Add(file)
+    return tuple(
+        Rpc(
+            pool.FindMethodByName(f"{package}.{service.name}.{method.name}"),
+            method.options.Extensions[access_pb2.access],
+            tuple(bindings(method)),
+        )
+        for package, service in services(files)
+        for method in service.method
+    )
+
+
+RPCS = _read()
+GUARDED = tuple(rpc for rpc in RPCS if not rpc.rule.anyone)

@@ -1,0 +1,199 @@
+"""Who may do what: every RPC of the contract against every kind of caller, over gRPC, REST and past the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import grpc
+import pytest
+
+from crown.notification.v1.access_pb2 import AccessRule
+from stack.control import Stack
+from stack.tokens import SCOPES
+from tests.e2e.contract import GUARDED, RPCS, Rpc
+from tests.e2e.forgery import signed
+from tests.e2e.people import People, data
+from tests.e2e.rest import Caller, Rest
+
+OWNER = "owner"
+OTHER = "mallory"
+REFUSED = {401: 16, 403: 7}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of caller, and what decides for it."""
+
+    use: str
+    subject: str = ""
+    scopes: frozenset[str] = frozenset()
+
+    def may(self, rule: AccessRule) -> bool:
+        """Whether the rule lets them make a call about OWNER."""
+        return {
+            "service": rule.scope in self.scopes,
+            "user": bool(rule.self) and self.subject == OWNER,
+            "operator": rule.operator,
+        }.get(self.use, False)
+
+    def caller(self, rest: Rest) -> Caller:
+        """Such a caller."""
+        if self.use == "nobody":
+            return rest.nobody
+        scope = " ".join(self.scopes)
+        return rest.holder(signed(rest.stack, use=self.use, sub=self.subject, scope=scope))
+
+
+KINDS = (
+    Kind("nobody"),
+    Kind("user", OWNER),
+    Kind("user", OTHER),
+    # Scopes are for services; a person who has got some is still a person.
+    Kind("user", OTHER, frozenset(SCOPES)),
+    Kind("operator", "olga"),
+    Kind("service", OWNER),
+    *(Kind("service", "feed", frozenset([scope])) for scope in SCOPES),
+    *(Kind("service", "feed", frozenset(SCOPES) - {scope}) for scope in SCOPES),
+)
+
+every_rpc = pytest.mark.parametrize("rpc", GUARDED, ids=lambda rpc: rpc.name)
+
+
+def wanted(kind: Kind, rpc: Rpc) -> int | None:
+    """The code that such a caller has to get; None where they are let in."""
+    if kind.use == "nobody":
+        return 16
+    return None if kind.may(rpc.rule) else 7
+
+
+@pytest.fixture(scope="module")
+async def direct(stack: Stack) -> AsyncIterator[dict[str, grpc.aio.Channel]]:
+    """Channels past the gateway."""
+    channels = {rpc.process: grpc.aio.insecure_channel(stack.address(rpc.process)) for rpc in RPCS}
+    yield channels
+    for channel in channels.values():
+        await channel.close()
+
+
+def callers(rest: Rest) -> Iterator[tuple[Kind, Caller]]:
+    for kind in KINDS:
+        yield kind, kind.caller(rest)
+
+
+def test_there_are_rpcs_and_each_has_a_rule() -> None:
+    assert len(RPCS) >= 17
+    assert [rpc.name for rpc in RPCS if not any(rpc.rule.ListFields())] == []
+    assert {rpc.name for rpc in RPCS if rpc.rule.anyone} == {"StatusService.GetReadiness"}
+
+
+@every_rpc
+async def test_over_grpc(rest: Rest, channel: grpc.aio.Channel, rpc: Rpc) -> None:
+    for kind, caller in callers(rest):
+        code = (await rpc.call(channel, OWNER, caller.metadata)).value[0]
+        assert (code if code in (7, 16) else None) == wanted(kind, rpc), kind
+
+
+@every_rpc
+async def test_past_the_gateway(rest: Rest, direct: dict[str, grpc.aio.Channel], rpc: Rpc) -> None:
+    for kind, caller in callers(rest):
+        code = (await rpc.call(direct[rpc.process], OWNER, caller.metadata)).value[0]
+        assert (code if code in (7, 16) else None) == wanted(kind, rpc), kind
+
+
+@pytest.mark.parametrize("rpc", [rpc for rpc in GUARDED if rpc.rest], ids=lambda rpc: rpc.name)
+async def test_over_rest(rest: Rest, rpc: Rpc) -> None:
+    for verb, path in rpc.paths(OWNER):
+        body: dict[str, str] | None = None if verb in ("GET", "DELETE") else {}
+        for kind, caller in callers(rest):
+            status = (await caller.request(verb, path, json=body)).status
+            assert REFUSED.get(status) == wanted(kind, rpc), (verb, path, kind)
+
+
+@pytest.mark.parametrize("name", ["x-user-id", "x-crown-subject", "x-forwarded-user", "x-jwt-payload"])
+async def test_headers_make_nobody_somebody(rest: Rest, name: str) -> None:
+    path = f"/api/v1/users/{OWNER}/notifications"
+    assert (await rest.nobody.get(path, headers={name: OWNER})).status == 401
+    assert (await rest.user(OTHER).get(path, headers={name: OWNER})).status == 403
+    assert (await rest.user(OWNER).get(path, headers={name: OTHER})).status == 200
+
+
+REFUSED_QUERIES = [
+    "user_id={0}", "%75ser_id={0}", "userId={0}", "user_id=mallory&user_id={0}", "user_id=mallory&userId={0}",
+    "USER_ID={0}", "user_id%00={0}", "user_id[]={0}", "user_id.x={0}",
+]  # fmt: skip
+# The last one counts, and is the caller.
+HARMLESS_QUERIES = ["user_id={0}&user_id=mallory", "userId={0}&user_id=mallory"]
+READS = [
+    (rpc.name, path)
+    for rpc in GUARDED
+    for verb, path in rpc.paths(OTHER)
+    if verb == "GET" and f"/{OTHER}/" in path
+]
+
+
+@pytest.mark.parametrize(("name", "path"), READS, ids=[name for name, _ in READS])
+async def test_a_query_names_nobody_else(
+    rest: Rest, feed: Caller, people: People, name: str, path: str
+) -> None:
+    victim = await people.new()
+    await feed.settled(await feed.send("in_app", user_id=victim.user_id, data=data()))
+    mallory = rest.user(OTHER)
+    assert (await mallory.get(path)).status == 200
+    for query in REFUSED_QUERIES:
+        answer = await mallory.get(f"{path}?{query.format(victim.user_id)}")
+        assert answer.status in (400, 403), (query, answer)
+    for query in HARMLESS_QUERIES:
+        answer = await mallory.get(f"{path}?{query.format(victim.user_id)}")
+        assert victim.user_id.encode() not in answer.body, (query, answer)
+
+
+WRITES: dict[str, tuple[str, dict[str, object]]] = {
+    "devices": ("POST", {"token": "heron-device-of-mallory"}),
+    "contact": ("PUT", {"email": "mallory@heron.example"}),
+    "notification-preferences": ("PUT", {"categories": {"social": {"push": False}}}),
+}
+
+
+@pytest.mark.parametrize("noun", WRITES)
+async def test_a_body_names_nobody_else(rest: Rest, people: People, noun: str) -> None:
+    victim = await people.new()
+    verb, body = WRITES[noun]
+    before = (await victim.caller.get(f"/api/v1/users/{victim.user_id}/{noun}")).ok
+    for named in ("user_id", "userId"):
+        answer = await rest.user(OTHER).request(
+            verb, f"/api/v1/users/{OTHER}/{noun}", json={**body, named: victim.user_id}
+        )
+        # Refused, or the path counts: the message that was decided on is about the caller.
+        assert answer.status in (400, 403) or victim.user_id.encode() not in answer.body, (named, answer)
+    assert (await victim.caller.get(f"/api/v1/users/{victim.user_id}/{noun}")).ok == before
+
+
+async def test_a_device_is_removed_by_its_owner_only(rest: Rest, people: People) -> None:
+    victim = await people.new()
+    path = f"/api/v1/users/{victim.user_id}/devices"
+    (device,) = (await victim.caller.get(path)).ok["devices"]
+    foreign = f"/api/v1/users/{OTHER}/devices/{device['device_id']}"
+    assert (await rest.user(OTHER).request("DELETE", foreign)).status == 200
+    assert (await rest.user(OTHER).request("DELETE", f"{path}/{device['device_id']}")).status == 403
+    assert len((await victim.caller.get(path)).ok["devices"]) == 1
+    assert (await victim.caller.request("DELETE", f"{path}/{device['device_id']}")).status == 200
+    assert (await victim.caller.get(path)).ok["devices"] == []
+
+
+LOOK_ALIKES = [
+    "Mallory",
+    "mallory.",
+    "mallor%79%20",
+    "m%D0%B0llory",
+    "mallory%0a",
+    "mallory/../owner",
+    "*",
+    "a.%3E",
+]
+
+
+@pytest.mark.parametrize("user_id", LOOK_ALIKES)
+async def test_nobody_is_taken_for_somebody_alike(rest: Rest, user_id: str) -> None:
+    answer = await rest.user(OTHER).get(f"/api/v1/users/{user_id}/notifications")
+    assert answer.status in (400, 403, 404)
