@@ -1,5 +1,5 @@
-"""The life of a channel service once it is wired: serve and deliver side by side until told to stop, or until
-the bus is lost for good, which ends the process so that its supervisor starts a new one."""
+"""The life of a channel service once it is wired: connect, then serve and deliver side by side until told to
+stop."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from crown import rpc
 from crown.bus import Bus
 from crown.channel_settings import ChannelSettings
 from crown.delivery import Engine
 from crown.direct import DirectSend
-from crown.errors import BusUnavailable
 from crown.people import People
 from crown.provider import Provider
 from crown.recipients import Recipients
@@ -56,27 +56,14 @@ async def run(
     stopping: asyncio.Event,
 ) -> None:
     """Serves and delivers until `stopping` is set, then lets both finish for the grace period and closes the
-    providers. Raises BusUnavailable where the bus is lost for good."""
+    providers. Ends the process where the bus is lost for good."""
     try:
-        async with asyncio.TaskGroup() as tasks:
+        async with server.serving(engine.healthy), asyncio.TaskGroup() as tasks:
             tasks.create_task(engine.run(stopping, settings.grace_s), name="deliver")
-            async with server.serving(engine.healthy):
-                await _stopped(stopping, to.bus)
-    except ExceptionGroup as group:
-        # The first is the cause; the others followed from it.
-        raise group.exceptions[0] from None
+            await rpc.until(stopping, to.bus.closed)
+            # Callers go elsewhere while the last deliveries end.
+            await server.health.enter_graceful_shutdown()
     finally:
         await direct.drain()
         for provider in providers:
             await provider.close()
-
-
-async def _stopped(stopping: asyncio.Event, bus: Bus) -> None:
-    waits = [asyncio.create_task(event.wait()) for event in (stopping, bus.closed)]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
-    if bus.closed.is_set():
-        raise BusUnavailable("the link to the bus is lost for good")

@@ -15,7 +15,7 @@ from crown.outcome import Retry, Unknown
 
 _CONNECT_TIMEOUT_S = 4.0
 # More of an answer than this is not read: no provider says so much.
-_BODY_MOST_BYTES = 256 << 10
+_BODY_MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)

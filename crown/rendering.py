@@ -1,12 +1,14 @@
-"""Links as a person gets them. What may stand in a link is decided by crown/links.py when a notification is
-accepted; it is asked again here, so that nothing unsafe is ever rendered, however it got in."""
+"""Links as a person gets them. What may stand in a link is decided by crown/links.py when a request comes in; it
+is asked again when a link is rendered, so that an unsafe one never is, however it got in."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from crown.errors import Violation
 from crown.links import action_problem, image_problem
+from crown.notification.v1.notification_pb2 import NotificationData
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +28,12 @@ class Links:
     def image(self, url: str) -> str:
         """`url` if it is an allowed picture, else empty."""
         return "" if not url or image_problem(url, self.hosts) else url
+
+    def problems(self, data: NotificationData) -> list[Violation]:
+        """What is wrong with the links of a request's `data`."""
+        found = []
+        if data.action_url and (why := action_problem(data.action_url, self.hosts)):
+            found.append(Violation("data.action_url", why, "link"))
+        if data.image_url and (why := image_problem(data.image_url, self.hosts)):
+            found.append(Violation("data.image_url", why, "link"))
+        return found

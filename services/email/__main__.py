@@ -12,7 +12,7 @@ from crown.notification.v1 import email_service_pb2
 from crown.notification.v1.types_pb2 import Channel
 from crown.provider import Provider
 from services.email.sendgrid import SendGrid
-from services.email.service import EmailServicer
+from services.email.service import EmailService
 from services.email.settings import EmailSettings
 from services.email.smtp import Smtp
 from services.email.smtp_pool import SmtpPool
@@ -33,8 +33,9 @@ async def main(settings: EmailSettings, stopping: asyncio.Event) -> None:
         providers = [provider(name, settings) for name in settings.providers.split(",")]
         engine = Engine(Channel.EMAIL, providers, to.bus, to.store, to.data_key, settings.in_flight)
         direct = DirectSend(to.store.db, Channel.EMAIL, providers[0])
+        service = EmailService(direct, settings.links)
         server = rpc.Server(settings)
-        server.add(email_service_pb2.DESCRIPTOR.services_by_name["EmailService"], EmailServicer(direct))
+        server.add(email_service_pb2.DESCRIPTOR.services_by_name["EmailService"], service, service.checks())
         await channel.run(settings, to, server, engine, direct, providers, stopping)
 
 

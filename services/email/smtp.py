@@ -20,9 +20,6 @@ from __future__ import annotations
 import asyncio
 import re
 from datetime import datetime
-from email.message import EmailMessage
-from email.policy import SMTP as SMTP_POLICY
-from email.utils import format_datetime, formataddr
 
 import aiosmtplib
 from aiosmtplib import SMTP, SMTPException, SMTPResponseException
@@ -30,11 +27,10 @@ from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.provider import Attempt
 from services.email.message import Letterhead, Mail, compose
+from services.email.mime import render
 from services.email.smtp_pool import SmtpPool
 
 _DOT = re.compile(rb"(?m)^\.")
-# Seven bits and short lines: no server needs to offer an extension to take it.
-_POLICY = SMTP_POLICY.clone(cte_type="7bit")
 
 
 class Smtp:
@@ -148,21 +144,6 @@ class _Handover:
             client.close()
         else:
             pool.keep(client)
-
-
-def render(mail: Mail, letterhead: Letterhead, time: datetime) -> bytes:
-    """The mail as it goes over the wire, before dots are doubled. The same for every attempt, but for the
-    boundary between its parts."""
-    message = EmailMessage(policy=_POLICY)
-    message["From"] = formataddr((letterhead.name, letterhead.address))
-    message["To"] = mail.to
-    message["Subject"] = mail.subject
-    message["Date"] = format_datetime(time)
-    for name, value in mail.headers.items():
-        message[name] = value
-    message.set_content(mail.text)
-    message.add_alternative(mail.html, subtype="html")
-    return message.as_bytes()
 
 
 def refused(stage: str, code: int) -> Outcome:

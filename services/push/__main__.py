@@ -11,9 +11,9 @@ from crown.http import Http
 from crown.notification.v1 import device_service_pb2, push_service_pb2
 from crown.notification.v1.types_pb2 import Channel
 from services.push.access_token import AccessToken
-from services.push.devices import DeviceServicer
+from services.push.devices import DeviceService
 from services.push.fcm import Fcm, Forget
-from services.push.service import PushServicer
+from services.push.service import PushService
 from services.push.settings import PushSettings
 
 # A person has several devices, so there are more calls at once than deliveries.
@@ -35,10 +35,11 @@ async def main(settings: PushSettings, stopping: asyncio.Event) -> None:
         providers = [provider(settings, to.recipients.forget_devices)]
         engine = Engine(Channel.PUSH, providers, to.bus, to.store, to.data_key, settings.in_flight)
         direct = DirectSend(to.store.db, Channel.PUSH, providers[0])
+        service = PushService(direct, settings.links)
         server = rpc.Server(settings)
-        server.add(push_service_pb2.DESCRIPTOR.services_by_name["PushService"], PushServicer(direct))
+        server.add(push_service_pb2.DESCRIPTOR.services_by_name["PushService"], service, service.checks())
         server.add(
-            device_service_pb2.DESCRIPTOR.services_by_name["DeviceService"], DeviceServicer(to.recipients)
+            device_service_pb2.DESCRIPTOR.services_by_name["DeviceService"], DeviceService(to.recipients)
         )
         await channel.run(settings, to, server, engine, direct, providers, stopping)
 

@@ -1,4 +1,4 @@
-"""The devices that push messages go to: registered by the app, forgotten when the provider says so."""
+"""DeviceService: the devices that push messages go to."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from crown.notification.v1.types_pb2 import DeviceKind
 from crown.recipients import Device, Recipients
 
 
-class DeviceServicer:
-    """DeviceService."""
+class DeviceService:
+    """The servicer."""
 
     def __init__(self, recipients: Recipients, clock: Clock = now) -> None:
         self._recipients = recipients

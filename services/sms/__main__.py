@@ -10,7 +10,7 @@ from crown.direct import DirectSend
 from crown.http import Http
 from crown.notification.v1 import sms_service_pb2
 from crown.notification.v1.types_pb2 import Channel
-from services.sms.service import SmsServicer
+from services.sms.service import SmsService
 from services.sms.settings import SmsSettings
 from services.sms.twilio import Twilio
 
@@ -28,8 +28,9 @@ async def main(settings: SmsSettings, stopping: asyncio.Event) -> None:
         providers = [provider(settings)]
         engine = Engine(Channel.SMS, providers, to.bus, to.store, to.data_key, settings.in_flight)
         direct = DirectSend(to.store.db, Channel.SMS, providers[0])
+        service = SmsService(direct, settings.links)
         server = rpc.Server(settings)
-        server.add(sms_service_pb2.DESCRIPTOR.services_by_name["SmsService"], SmsServicer(direct))
+        server.add(sms_service_pb2.DESCRIPTOR.services_by_name["SmsService"], service, service.checks())
         await channel.run(settings, to, server, engine, direct, providers, stopping)
 
 

@@ -1,25 +1,34 @@
-"""The RPCs of the SMS channel."""
+"""SmsService: what is sent here directly."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from crown import addresses
 from crown.direct import DirectSend
-from crown.door import Context
-from crown.errors import InvalidRequest, Violation
+from crown.door import Check, Context
+from crown.errors import Violation
 from crown.notification.v1.sms_service_pb2 import SendSmsRequest, SendSmsResponse
 from crown.recipients import Destination
+from crown.rendering import Links
 
 
-class SmsServicer:
-    """SmsService: what is sent here directly."""
+class SmsService:
+    """The servicer."""
 
-    def __init__(self, direct: DirectSend) -> None:
+    def __init__(self, direct: DirectSend, links: Links) -> None:
         self._direct = direct
+        self._links = links
+
+    def checks(self) -> Mapping[str, Check]:
+        """What the door checks beside the rules in the protos, by method."""
+        return {"SendSms": self._problems}
 
     async def SendSms(self, request: SendSmsRequest, _context: Context) -> SendSmsResponse:
         """Sends one text message now."""
+        to = Destination("phone", str(addresses.phone(request.to, "to")))
+        return SendSmsResponse(receipt=await self._direct.send(to, request.data, request.idempotency_key))
+
+    def _problems(self, request: SendSmsRequest) -> list[Violation]:
         to = addresses.phone(request.to, "to")
-        if isinstance(to, Violation):
-            raise InvalidRequest.of([to])
-        receipt = await self._direct.send(Destination("phone", to), request.data, request.idempotency_key)
-        return SendSmsResponse(receipt=receipt)
+        return [*([to] if isinstance(to, Violation) else []), *self._links.problems(request.data)]

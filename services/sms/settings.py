@@ -11,7 +11,9 @@ from crown.channel_settings import ChannelSettings, Origin
 
 _KEY = re.compile(r"[A-Z]{2}[0-9a-zA-Z]{2,62}:[!-~]{2,128}")
 # A number in E.164 form, a short code, a name, or a messaging service.
-_SENDER = re.compile(r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|MG[0-9a-fA-F]{32}|(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9 &_+-]{0,10}")
+_SENDER = re.compile(
+    r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|MG[0-9a-fA-F]{32}|(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9 &_+-]{0,10}"
+)
 
 
 class SmsSettings(ChannelSettings):

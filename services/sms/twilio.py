@@ -17,6 +17,7 @@ tell no Retry-After and an answer that is no JSON escapes it as a ValueError.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from urllib.parse import urlencode
@@ -24,7 +25,6 @@ from urllib.parse import urlencode
 import msgspec
 from twilio.base.exceptions import TwilioException
 from twilio.rest import Client
-from twilio.rest.api.v2010.account.message import MessageInstance
 
 from crown import retry_after
 from crown.clock import Clock, now
@@ -49,7 +49,11 @@ _OURS = {21212, 21401, 21601, 21603, 21606, 21608, 21609, 21659, 21660, 21661, 2
 _SETTLED = timedelta(seconds=15)
 # Twilio's times have whole seconds, and its clock is not ours.
 _SKEW = timedelta(seconds=5)
-_LISTED_MOST = 50
+# The newest come first, but by a time that is not exactly the one that is compared here.
+_ORDER = timedelta(minutes=1)
+_LISTED_MOST = 1_000
+_PAGE = 50
+_FIND_TIMEOUT_S = 10.0
 
 
 class Twilio:
@@ -95,15 +99,29 @@ class Twilio:
         if self._clock() - since < _SETTLED:
             return None
         try:
-            # Not by DateSent: a text that is still queued has none.
-            listed = await self._client.messages.list_async(
-                to=attempt.destinations[0].address, limit=_LISTED_MOST
-            )
-        except (CallBroken, TwilioException, ValueError, TypeError, AttributeError):
+            async with asyncio.timeout(_FIND_TIMEOUT_S):
+                return await self._listed(attempt, since)
+        except (CallBroken, TimeoutError, TwilioException, ValueError, TypeError, AttributeError):
             return None
+
+    async def _listed(self, attempt: Attempt, since: datetime) -> Outcome | None:
+        """Looks through the texts to that number, the newest first, until they are older than the attempt."""
         body = compose(attempt.data, self._links)
-        found = next((m for m in listed if m.body == body and _is_since(m, since - _SKEW)), None)
-        return Retry("NOT_LISTED") if found is None else Delivered(found.sid or "")
+        # Not by DateSent: a text that is still queued has none.
+        texts = await self._client.messages.stream_async(
+            to=attempt.destinations[0].address, limit=_LISTED_MOST, page_size=_PAGE
+        )
+        seen = 0
+        async for text in texts:
+            seen += 1
+            if not isinstance(text.date_created, datetime):
+                return None
+            if text.date_created < since - _ORDER:
+                break
+            if text.body == body and text.date_created >= since - _SKEW:
+                return Delivered(text.sid or "")
+        # Where the list was not read to its end, the text may stand in the rest.
+        return None if seen == _LISTED_MOST else Retry("NOT_LISTED")
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -115,10 +133,6 @@ class Twilio:
         # Twilio has no field for ids of ours, but gives this address back.
         ids = urlencode({"notification_id": attempt.notification_id, "delivery_id": attempt.delivery_id})
         return {"StatusCallback": f"{self._status_url}{'&' if '?' in self._status_url else '?'}{ids}"}
-
-
-def _is_since(message: MessageInstance, moment: datetime) -> bool:
-    return isinstance(message.date_created, datetime) and message.date_created >= moment
 
 
 class _Body(msgspec.Struct):

@@ -57,7 +57,8 @@ def test_phone(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "4155550123", "14155550123", "+1415555012", "+999123456789", "+12", "tel:+14155550123", "+1x"]
+    "value",
+    ["", "4155550123", "14155550123", "+1415555012", "+999123456789", "+12", "tel:+14155550123", "+1x"],
 )
 def test_no_phone(value: str) -> None:
     found = addresses.phone(value, "phone")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -189,7 +188,9 @@ async def test_a_caller_who_leaves_finds_the_receipt_later(direct: DirectSend, s
     assert (await direct.send(TO, DATA, "k")).provider_message_id == "m1"
 
 
-async def test_a_process_that_died_in_between(direct: DirectSend, stub: Stub, rows: Rows, clock: Clock) -> None:
+async def test_a_process_that_died_in_between(
+    direct: DirectSend, stub: Stub, rows: Rows, clock: Clock
+) -> None:
     stub.outcomes = [Delivered("m1")]
     receipt = await direct.send(TO, DATA, "k")
     rows.rows[receipt.delivery_id] = {"_id": receipt.delivery_id, "time": now()}
@@ -227,5 +228,3 @@ async def test_a_claim_that_cannot_be_released(direct: DirectSend, stub: Stub, r
         await direct.send(TO, DATA, "k")
     with pytest.raises(InProgress):
         await direct.send(TO, DATA, "k")
-
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crown import retry_after
@@ -39,6 +39,7 @@ def test_seconds(value: str | None, expected: float | None) -> None:
     assert retry_after.seconds(value, NOW) == expected
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.text())
 def test_any_text_is_a_wait_of_up_to_a_day_or_none(value: str) -> None:
     found = retry_after.seconds(value, NOW)

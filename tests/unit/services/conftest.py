@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -136,8 +136,14 @@ def attempt() -> Callable[..., Attempt]:
 
     def make(*addresses: str | Destination, **given: Any) -> Attempt:
         texts = {"title": "New message", "message": "You have a new message from John", "action_url": "/m/1"}
-        data = {name: given.pop(name) for name in list(given) if name in NotificationData.DESCRIPTOR.fields_by_name}
-        places = [a if isinstance(a, Destination) else Destination(f"at{n}", a) for n, a in enumerate(addresses)]
+        data = {
+            name: given.pop(name)
+            for name in list(given)
+            if name in NotificationData.DESCRIPTOR.fields_by_name
+        }
+        places = [
+            a if isinstance(a, Destination) else Destination(f"at{n}", a) for n, a in enumerate(addresses)
+        ]
         usual = {
             "delivery_id": "d" * 32,
             "notification_id": "n-1",
@@ -171,7 +177,8 @@ def serve() -> Callable[..., Any]:
     async def serving(service: ServiceDescriptor, servicer: object) -> AsyncIterator[grpc.aio.Channel]:
         server = grpc.aio.server()
         door = Door(_AnyoneIsAService())  # type: ignore[arg-type]
-        server.add_generic_rpc_handlers((door.handlers(service, servicer),))
+        checks = servicer.checks() if hasattr(servicer, "checks") else {}
+        server.add_generic_rpc_handlers((door.handlers(service, servicer, checks),))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -182,7 +189,7 @@ def serve() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What every service must be told, and nothing else in the environment that it reads."""
     wanted = {
         "NATS_URL": "nats://127.0.0.1:4222",
@@ -194,4 +201,4 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     }
     for name in list(wanted):
         monkeypatch.setenv(name, wanted[name])
-    yield wanted
+    return wanted

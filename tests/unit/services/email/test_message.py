@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from email import message_from_bytes
+from email.message import EmailMessage
 from email.policy import default
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from crown.notification.v1.notification_pb2 import NotificationData
@@ -18,10 +22,12 @@ from crown.provider import Attempt
 from crown.rendering import Links
 from services.email import layout
 from services.email.message import Letterhead, Mail, compose
-from services.email.smtp import render
+from services.email.mime import render
 
 Make = Callable[..., Attempt]
-LETTERHEAD = Letterhead("Crown", "notifications@crown.example", Links("https://crown.example", ("crown.example",)))
+LETTERHEAD = Letterhead(
+    "Crown", "notifications@crown.example", Links("https://crown.example", ("crown.example",))
+)
 
 
 class Page(HTMLParser):
@@ -72,16 +78,22 @@ def test_a_long_first_line_is_cut(attempt: Make) -> None:
     assert len(composed(attempt("ann@example.org", title="", message="x" * 8_000)).subject) == 200
 
 
-@pytest.mark.parametrize("address", ["ann", "ann@example.org, eve@example.net", "ann@example.org\r\nBcc: e@example.net"])
+@pytest.mark.parametrize(
+    "address", ["ann", "ann@example.org, eve@example.net", "ann@example.org\r\nBcc: e@example.net"]
+)
 def test_no_address(attempt: Make, address: str) -> None:
     assert compose(attempt(address), LETTERHEAD) == Discard("INVALID_ADDRESS", "email.address")
 
 
-@pytest.mark.parametrize("character", ["\r", "\n", "\r\n", "\x0b", "\x0c", "\x00", "\x1c", "\x85", "\u2028", "\u2029"])
+@pytest.mark.parametrize(
+    "character", ["\r", "\n", "\r\n", "\x0b", "\x0c", "\x00", "\x1c", "\x85", "\u2028", "\u2029"]
+)
 @pytest.mark.parametrize("where", ["title", "notification_id", "delivery_id"])
 def test_nothing_breaks_a_header(attempt: Make, where: str, character: str) -> None:
     given = {where: f"x{character}Bcc: eve@example.net"}
-    assert compose(attempt("ann@example.org", **given), LETTERHEAD) == Discard("INVALID_CONTENT", "header.break")
+    assert compose(attempt("ann@example.org", **given), LETTERHEAD) == Discard(
+        "INVALID_CONTENT", "header.break"
+    )
 
 
 @pytest.mark.parametrize(
@@ -110,6 +122,7 @@ def test_a_picture(attempt: Make) -> None:
     assert "https://img.crown.example/a.png?x=1&y=2" in Page(mail.html).links
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=60))
 def test_every_text_is_shown_as_it_is(text: str) -> None:
     page = Page(layout.page(text, text, text, "", ""))
@@ -117,19 +130,27 @@ def test_every_text_is_shown_as_it_is(text: str) -> None:
     assert page.tags.count("a") == page.tags.count("script") == page.tags.count("img") == 0
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.text(max_size=60))
 def test_every_link_leads_to_the_app(url: str) -> None:
     link = LETTERHEAD.links.action(url)
     assert link == "" or urlsplit(link).hostname == "crown.example"
 
 
+def read_back(raw: bytes) -> EmailMessage:
+    assert max(map(len, raw.split(b"\r\n"))) <= 998
+    assert raw.isascii()
+    assert not re.search(rb"(?<!\r)\n|\r(?!\n)", raw)
+    read = message_from_bytes(raw, policy=default)
+    assert isinstance(read, EmailMessage)
+    assert not any(part.defects for part in read.walk())
+    return read
+
+
 def test_it_is_read_back_with_one_recipient_and_no_header_of_others(attempt: Make) -> None:
     given = attempt("ann@example.org", title="Grüße 🎉 " + "x" * 150, message=".\n..dots\n\u2028 and <b>")
     mail = composed(given)
-    raw = render(mail, LETTERHEAD, given.create_time)
-    assert max(map(len, raw.split(b"\r\n"))) <= 998
-    assert b"\n" not in raw.replace(b"\r\n", b"")
-    read = message_from_bytes(raw, policy=default)
+    read = read_back(render(mail, LETTERHEAD, given.create_time))
     assert read["To"] == "ann@example.org"
     assert read["From"] == "Crown <notifications@crown.example>"
     assert read["Subject"] == mail.subject
@@ -140,9 +161,38 @@ def test_it_is_read_back_with_one_recipient_and_no_header_of_others(attempt: Mak
         *("From", "To", "Subject", "Date", "Content-Type", "MIME-Version", "Auto-Submitted"),
         *("Message-ID", "X-Crown-Notification-Id", "X-Crown-Delivery-Id"),
     }
-    text, html = (part.get_content() for part in read.iter_parts())  # type: ignore[attr-defined]
-    assert text.splitlines()[2:4] == [".", "..dots"]
+    text, html = texts(read)
+    assert text.split("\n")[2:4] == [".", "..dots"]
     assert "&lt;b&gt;" in html
+
+
+def texts(read: EmailMessage) -> list[str]:
+    found = [part.get_content() for part in read.iter_parts() if isinstance(part, EmailMessage)]
+    return [text.replace("\r\n", "\n") for text in found]
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=200),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=400),
+)
+@example("=?utf-8?q?hello?=", "=_dddddddddddddddddddddddddddddddd\n--=_" + "d" * 32 + "--")
+@example(" x ", "From \n.\n \n\t\n=\r\n=3D")
+@example("x", "ü" * 400)
+def test_whatever_it_says_is_read_back(title: str, message: str) -> None:
+    mail = Mail("ann@example.org", title, message, message, "<m@crown.example>", "n-1", "d" * 32)
+    read = read_back(render(mail, LETTERHEAD, datetime(2026, 11, 22, tzinfo=UTC)))
+    assert " ".join(read["Subject"].split()) == " ".join(title.split())
+    lines = message.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
+    assert texts(read) == [f"{lines}\n"] * 2
+
+
+def test_a_name_with_everything_in_it() -> None:
+    mail = Mail("ann@example.org", "x", "x", "x", "<m@crown.example>", "n-1", "d" * 32)
+    for name in ('Crown, "the" <app>', "Crøwn 🎉", ""):
+        letterhead = replace(LETTERHEAD, name=name)
+        sender = read_back(render(mail, letterhead, datetime(2026, 11, 22, tzinfo=UTC)))["From"].addresses
+        assert [(a.display_name, a.addr_spec) for a in sender] == [(name, "notifications@crown.example")]
 
 
 def test_largest_content_is_bounded(attempt: Make) -> None:

@@ -52,7 +52,9 @@ async def test_a_text_that_begins_like_an_api_key(sendgrid: SendGrid, attempt: M
     [
         pytest.param({"status": 200}, Unknown("200"), id="200: a dry run, not a mail taken"),
         pytest.param({"status": 200, "body": "<p>hello"}, Unknown("200"), id="200 with garbage"),
-        pytest.param({"status": 302, "headers": {"Location": "http://127.0.0.1:1/"}}, Retry("302"), id="redirect"),
+        pytest.param(
+            {"status": 302, "headers": {"Location": "http://127.0.0.1:1/"}}, Retry("302"), id="redirect"
+        ),
         pytest.param({"status": 400}, Discard("PROVIDER_REFUSED", "400"), id="400"),
         pytest.param({"status": 401}, Retry("401"), id="401"),
         pytest.param({"status": 403}, Retry("403"), id="403"),
@@ -61,14 +63,20 @@ async def test_a_text_that_begins_like_an_api_key(sendgrid: SendGrid, attempt: M
         pytest.param({"status": 413}, Discard("PAYLOAD_TOO_LARGE", "413"), id="413"),
         pytest.param({"status": 422}, Discard("PROVIDER_REFUSED", "422"), id="another 4xx"),
         pytest.param({"status": 429}, Snooze("429", None), id="429"),
-        pytest.param({"status": 429, "headers": {"Retry-After": "3"}}, Snooze("429", 3.0), id="429 Retry-After"),
+        pytest.param(
+            {"status": 429, "headers": {"Retry-After": "3"}}, Snooze("429", 3.0), id="429 Retry-After"
+        ),
         pytest.param(
             {"status": 429, "headers": {"Retry-After": "Sun, 22 Nov 2026 10:00:30 GMT"}},
             Snooze("429", 30.0),
             id="429 with a date",
         ),
-        pytest.param({"status": 429, "headers": {"Retry-After": "abc"}}, Snooze("429", None), id="429 garbage"),
-        pytest.param({"status": 429, "headers": {"Retry-After": "-5"}}, Snooze("429", None), id="429 negative"),
+        pytest.param(
+            {"status": 429, "headers": {"Retry-After": "abc"}}, Snooze("429", None), id="429 garbage"
+        ),
+        pytest.param(
+            {"status": 429, "headers": {"Retry-After": "-5"}}, Snooze("429", None), id="429 negative"
+        ),
         pytest.param(
             {"status": 429, "headers": {"X-RateLimit-Reset": str(int(NOW.timestamp()) + 9)}},
             Snooze("429", 9.0),

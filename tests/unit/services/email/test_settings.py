@@ -60,7 +60,9 @@ def test_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CROWN_SENDGRID_API_KEY", lambda s: s.sendgrid_api_key.get_secret_value()),
     ],
 )
-def test_a_secret_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, read: object) -> None:
+def test_a_secret_from_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, read: object
+) -> None:
     monkeypatch.setenv("SMTP_USER", "ann")
     monkeypatch.delenv(name, raising=False)
     (tmp_path / "secret").write_text("kept-secret\n")

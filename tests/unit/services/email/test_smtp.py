@@ -49,7 +49,9 @@ async def test_a_mail_arrives(smtp: Smtp, mailbox: Any, attempt: Make) -> None:
     ("order", "expected"),
     [
         pytest.param({"command": "MAIL", "reply": "451 4.3.0 later"}, Retry("MAIL_451"), id="MAIL 4xx"),
-        pytest.param({"command": "MAIL", "reply": "550 5.7.1 you"}, Retry("MAIL_550"), id="MAIL 5xx: about us"),
+        pytest.param(
+            {"command": "MAIL", "reply": "550 5.7.1 you"}, Retry("MAIL_550"), id="MAIL 5xx: about us"
+        ),
         pytest.param(
             {"command": "MAIL", "reply": "552 5.3.4 big"},
             Discard("PAYLOAD_TOO_LARGE", "MAIL_552"),
@@ -67,9 +69,13 @@ async def test_a_mail_arrives(smtp: Smtp, mailbox: Any, attempt: Make) -> None:
         pytest.param({"command": "DATA", "reply": "451 4.3.0 later"}, Retry("END_451"), id="final dot 4xx"),
         pytest.param({"command": "DATA", "reply": "452 4.3.1 full"}, Retry("END_452"), id="final dot 452"),
         pytest.param(
-            {"command": "DATA", "reply": "554 5.7.1 spam"}, Discard("MAIL_REFUSED", "END_554"), id="final dot 5xx"
+            {"command": "DATA", "reply": "554 5.7.1 spam"},
+            Discard("MAIL_REFUSED", "END_554"),
+            id="final dot 5xx",
         ),
-        pytest.param({"command": "DATA", "drop": True}, Unknown("CONNECTION_LOST"), id="lost after the final dot"),
+        pytest.param(
+            {"command": "DATA", "drop": True}, Unknown("CONNECTION_LOST"), id="lost after the final dot"
+        ),
     ],
 )
 async def test_what_the_server_does(

@@ -93,7 +93,9 @@ async def outcome_of(server: SmtpServer, links: Links, attempt: Make) -> object:
     return found
 
 
-@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS where it is offered", "TLS from the start"])
+@pytest.mark.parametrize(
+    "implicit", [False, True], ids=["STARTTLS where it is offered", "TLS from the start"]
+)
 async def test_encrypted(
     certificate: Path, links: Links, attempt: Make, monkeypatch: pytest.MonkeyPatch, implicit: bool
 ) -> None:

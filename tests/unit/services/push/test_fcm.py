@@ -112,21 +112,31 @@ def body(status: str, code: str = "") -> dict[str, Any]:
         pytest.param({"status": 200, "body": "<p>hello"}, Unknown("200"), id="200 with garbage"),
         pytest.param({"status": 200, "body": {}}, Unknown("200"), id="200 without a name"),
         pytest.param(
-            {"status": 302, "headers": {"Location": "http://127.0.0.1:1/"}, "body": ""}, Retry("302"), id="redirect"
+            {"status": 302, "headers": {"Location": "http://127.0.0.1:1/"}, "body": ""},
+            Retry("302"),
+            id="redirect",
         ),
         pytest.param({"status": 400}, Discard("PROVIDER_REFUSED", "INVALID_ARGUMENT"), id="400"),
         pytest.param({"status": 401}, Retry("THIRD_PARTY_AUTH_ERROR"), id="401 of APNs"),
         pytest.param({"status": 401, "body": body("UNAUTHENTICATED")}, Retry("UNAUTHENTICATED"), id="401"),
-        pytest.param({"status": 403, "body": body("PERMISSION_DENIED")}, Retry("PERMISSION_DENIED"), id="403"),
-        pytest.param({"status": 404, "body": body("NOT_FOUND")}, Retry("NOT_FOUND"), id="404 that is not FCM's"),
+        pytest.param(
+            {"status": 403, "body": body("PERMISSION_DENIED")}, Retry("PERMISSION_DENIED"), id="403"
+        ),
+        pytest.param(
+            {"status": 404, "body": body("NOT_FOUND")}, Retry("NOT_FOUND"), id="404 that is not FCM's"
+        ),
         pytest.param({"status": 404, "body": "<p>no such page"}, Retry("404"), id="404 of a proxy"),
         pytest.param({"status": 413, "body": "x"}, Discard("PROVIDER_REFUSED", "413"), id="another 4xx"),
         pytest.param({"status": 429}, Snooze("QUOTA_EXCEEDED", 60.0), id="429"),
         pytest.param(
-            {"status": 429, "headers": {"Retry-After": "3"}}, Snooze("QUOTA_EXCEEDED", 3.0), id="429 Retry-After"
+            {"status": 429, "headers": {"Retry-After": "3"}},
+            Snooze("QUOTA_EXCEEDED", 3.0),
+            id="429 Retry-After",
         ),
         pytest.param(
-            {"status": 429, "headers": {"Retry-After": "abc"}}, Snooze("QUOTA_EXCEEDED", 60.0), id="429 garbage"
+            {"status": 429, "headers": {"Retry-After": "abc"}},
+            Snooze("QUOTA_EXCEEDED", 60.0),
+            id="429 garbage",
         ),
         pytest.param({"status": 500}, Retry("INTERNAL"), id="500"),
         pytest.param({"status": 503}, Retry("UNAVAILABLE"), id="503"),

@@ -63,7 +63,9 @@ def test_what_is_empty_is_left_out(attempt: Make, links: Links) -> None:
     assert "fcm_options" not in payload["webpush"]
 
 
-@pytest.mark.parametrize("url", ["javascript:alert(1)", "//evil.example", "https://evil.example/", "/\\evil.example"])
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", "//evil.example", "https://evil.example/", "/\\evil.example"]
+)
 def test_an_unsafe_link_goes_nowhere(attempt: Make, links: Links, url: str) -> None:
     payload = composed(attempt("t", action_url=url, image_url=url), links)
     assert url not in json.dumps(payload)

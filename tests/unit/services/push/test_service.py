@@ -17,8 +17,9 @@ from crown.notification.v1.notification_pb2 import NotificationData
 from crown.notification.v1.push_service_pb2_grpc import PushServiceStub
 from crown.notification.v1.types_pb2 import DeviceKind, Platform
 from crown.recipients import Destination, Device
-from services.push.devices import DeviceServicer
-from services.push.service import PushServicer
+from crown.rendering import Links
+from services.push.devices import DeviceService
+from services.push.service import PushService
 
 PUSH = push_service_pb2.DESCRIPTOR.services_by_name["PushService"]
 DEVICES = device_service_pb2.DESCRIPTOR.services_by_name["DeviceService"]
@@ -56,9 +57,9 @@ class Register:
             del self.kept[device_id]
 
 
-async def test_it_is_sent(serve: Callable[..., Any]) -> None:
+async def test_it_is_sent(serve: Callable[..., Any], links: Links) -> None:
     direct, data = Direct(), NotificationData(title="Hello")
-    async with serve(PUSH, PushServicer(direct)) as channel:  # type: ignore[arg-type]
+    async with serve(PUSH, PushService(direct, links)) as channel:  # type: ignore[arg-type]
         request = push_service_pb2.SendPushRequest(token="token-1", data=data, idempotency_key="k")
         answer = await PushServiceStub(channel).SendPush(request, metadata=TOKEN)
     assert answer.receipt.delivery_id == "d1"
@@ -71,7 +72,7 @@ def register() -> Register:
 
 
 async def test_a_device(serve: Callable[..., Any], register: Register) -> None:
-    servicer = DeviceServicer(register, clock=lambda: NOW)  # type: ignore[arg-type]
+    servicer = DeviceService(register, clock=lambda: NOW)  # type: ignore[arg-type]
     async with serve(DEVICES, servicer) as channel:
         stub = DeviceServiceStub(channel)
         request = device_service_pb2.RegisterDeviceRequest(user_id="ann", token="t1", platform=Platform.IOS)
@@ -90,7 +91,7 @@ async def test_a_device(serve: Callable[..., Any], register: Register) -> None:
 
 
 async def test_the_same_token_is_the_same_device(serve: Callable[..., Any], register: Register) -> None:
-    async with serve(DEVICES, DeviceServicer(register)) as channel:  # type: ignore[arg-type]
+    async with serve(DEVICES, DeviceService(register)) as channel:  # type: ignore[arg-type]
         stub = DeviceServiceStub(channel)
         for user, kind in (("ann", DeviceKind.TOKEN), ("bob", DeviceKind.FID)):
             request = device_service_pb2.RegisterDeviceRequest(user_id=user, token="t1", kind=kind)
@@ -101,7 +102,7 @@ async def test_the_same_token_is_the_same_device(serve: Callable[..., Any], regi
 
 @pytest.mark.parametrize("token", ["", "a b", "tökn", "x" * 4_097, "a\n"])
 async def test_no_token(serve: Callable[..., Any], register: Register, token: str) -> None:
-    async with serve(DEVICES, DeviceServicer(register)) as channel:  # type: ignore[arg-type]
+    async with serve(DEVICES, DeviceService(register)) as channel:  # type: ignore[arg-type]
         request = device_service_pb2.RegisterDeviceRequest(user_id="ann", token=token)
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await DeviceServiceStub(channel).RegisterDevice(request, metadata=ANN)
@@ -109,7 +110,7 @@ async def test_no_token(serve: Callable[..., Any], register: Register, token: st
 
 
 async def test_somebody_elses(serve: Callable[..., Any], register: Register) -> None:
-    async with serve(DEVICES, DeviceServicer(register)) as channel:  # type: ignore[arg-type]
+    async with serve(DEVICES, DeviceService(register)) as channel:  # type: ignore[arg-type]
         request = device_service_pb2.ListDevicesRequest(user_id="bob")
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await DeviceServiceStub(channel).ListDevices(request, metadata=ANN)

@@ -44,14 +44,23 @@ def test_as_a_path(
 
 
 @pytest.mark.parametrize("part", ["type", "project_id", "private_key", "client_email", "token_uri"])
-def test_a_part_is_missing(monkeypatch: pytest.MonkeyPatch, service_account: dict[str, Any], part: str) -> None:
+def test_a_part_is_missing(
+    monkeypatch: pytest.MonkeyPatch, service_account: dict[str, Any], part: str
+) -> None:
     account = {name: value for name, value in service_account.items() if name != part}
     monkeypatch.setenv("PUSH_SERVICE_KEY", json.dumps(account))
     assert problems() == [WRONG]
 
 
 @pytest.mark.parametrize(
-    "value", ["/no/such/hush.json", "{", '{"hush": 1}', "hush\x01", '{"private_key": "hush", "type": "service_account"}']
+    "value",
+    [
+        "/no/such/hush.json",
+        "{",
+        '{"hush": 1}',
+        "hush\x01",
+        '{"private_key": "hush", "type": "service_account"}',
+    ],
 )
 def test_a_wrong_value_is_named_and_not_told(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("PUSH_SERVICE_KEY", value)

@@ -19,12 +19,16 @@ OK, GONE, NO = Delivered("m"), Gone("UNREGISTERED"), Discard("PROVIDER_REFUSED",
         pytest.param([GONE, NO, OK], OK, id="any that took it"),
         pytest.param([GONE, NO], NO, id="a refusal says more than a device that is gone"),
         pytest.param([Retry("503"), OK], Retry("503", None, ("1",)), id="retry what is left"),
-        pytest.param([Retry("503"), GONE, NO], Retry("503", None, ("1", "2")), id="done also where it never can"),
+        pytest.param(
+            [Retry("503"), GONE, NO], Retry("503", None, ("1", "2")), id="done also where it never can"
+        ),
         pytest.param([Snooze("429", 3.0), OK], Snooze("429", 3.0, ("1",)), id="snooze"),
         pytest.param([Snooze("429", 3.0), Snooze("429", 60.0)], Snooze("429", 60.0), id="the longest wish"),
         pytest.param([Snooze("429", 3.0), Retry("503", 1.0)], Retry("503", 3.0), id="a failure counts"),
         pytest.param([Snooze("429"), Retry("503")], Retry("503"), id="without wishes"),
-        pytest.param([Unknown("TIMEOUT"), OK, Retry("503")], Unknown("TIMEOUT", ("1",)), id="unknown before all"),
+        pytest.param(
+            [Unknown("TIMEOUT"), OK, Retry("503")], Unknown("TIMEOUT", ("1",)), id="unknown before all"
+        ),
     ],
 )
 def test_together(results: list[Outcome | Gone], expected: Outcome) -> None:

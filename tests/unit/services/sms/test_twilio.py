@@ -123,11 +123,21 @@ async def test_a_wrong_account(sandbox: Any, links: Links, attempt: Make, accoun
         pytest.param({"status": 200, "body": "<p>hello"}, Unknown("200"), id="200 with garbage"),
         pytest.param({"status": 201, "body": []}, Unknown("201"), id="201 with a list"),
         pytest.param({"status": 201, "body": {"status": "queued"}}, Unknown("201"), id="201 without a sid"),
-        pytest.param({"status": 302, "headers": {"Location": "http://127.0.0.1:1/"}, "body": ""}, Retry("302"), id="302"),
+        pytest.param(
+            {"status": 302, "headers": {"Location": "http://127.0.0.1:1/"}, "body": ""},
+            Retry("302"),
+            id="302",
+        ),
         pytest.param({"status": 400}, Discard("PROVIDER_REFUSED", "20001"), id="400"),
-        pytest.param({"status": 400, "body": "<p>bad"}, Discard("PROVIDER_REFUSED", "400"), id="400 with garbage"),
-        pytest.param({"status": 400, "body": {"code": 21217}}, Discard("INVALID_NUMBER", "21217"), id="21217"),
-        pytest.param({"status": 400, "body": {"code": 21617}}, Discard("INVALID_CONTENT", "21617"), id="21617"),
+        pytest.param(
+            {"status": 400, "body": "<p>bad"}, Discard("PROVIDER_REFUSED", "400"), id="400 with garbage"
+        ),
+        pytest.param(
+            {"status": 400, "body": {"code": 21217}}, Discard("INVALID_NUMBER", "21217"), id="21217"
+        ),
+        pytest.param(
+            {"status": 400, "body": {"code": 21617}}, Discard("INVALID_CONTENT", "21617"), id="21617"
+        ),
         pytest.param(
             {"status": 400, "body": {"type": "x", "title": "x", "status": 400, "code": 21610}},
             Discard("OPTED_OUT", "21610"),
@@ -137,7 +147,9 @@ async def test_a_wrong_account(sandbox: Any, links: Links, attempt: Make, accoun
         pytest.param({"status": 403}, Retry("20001"), id="403"),
         pytest.param({"status": 404}, Retry("20404"), id="404"),
         pytest.param({"status": 429}, Snooze("20429"), id="429"),
-        pytest.param({"status": 429, "headers": {"Retry-After": "3"}}, Snooze("20429", 3.0), id="429 Retry-After"),
+        pytest.param(
+            {"status": 429, "headers": {"Retry-After": "3"}}, Snooze("20429", 3.0), id="429 Retry-After"
+        ),
         pytest.param({"status": 429, "headers": {"Retry-After": "-5"}}, Snooze("20429"), id="429 negative"),
         pytest.param({"status": 500}, Unknown("20500"), id="500"),
         pytest.param({"status": 503}, Unknown("20503"), id="503"),
@@ -175,6 +187,29 @@ async def test_found(twilio: Twilio, sandbox: Any, attempt: Make, clock: Clock) 
     assert await twilio.find(given, since) == Delivered(effect["message_id"])
 
 
+async def test_found_among_many_texts_to_the_same_number(
+    twilio: Twilio, sandbox: Any, attempt: Make, clock: Clock
+) -> None:
+    given, since = attempt(ANN), now()
+    assert isinstance(await twilio.send(given), Delivered)
+    for n in range(120):
+        await twilio.send(attempt(ANN, message=str(n)))
+    clock.ahead = timedelta(seconds=20)
+    assert await twilio.find(given, since) == Delivered((await sandbox.effects())[0]["message_id"])
+
+
+async def test_a_list_that_is_not_read_to_its_end_tells_nothing(
+    twilio: Twilio, attempt: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.sms.twilio._LISTED_MOST", 3)
+    given, since = attempt(ANN), now()
+    assert isinstance(await twilio.send(given), Delivered)
+    for n in range(3):
+        await twilio.send(attempt(ANN, message=str(n)))
+    clock.ahead = timedelta(seconds=20)
+    assert await twilio.find(given, since) is None
+
+
 async def test_not_found(twilio: Twilio, sandbox: Any, attempt: Make, clock: Clock) -> None:
     given, since = attempt(ANN), now()
     await sandbox.script(provider="twilio", answer={"reset": "before"}, times=1)
@@ -185,7 +220,9 @@ async def test_not_found(twilio: Twilio, sandbox: Any, attempt: Make, clock: Clo
     assert await twilio.find(given, since) == Retry("NOT_LISTED")
 
 
-async def test_an_earlier_text_of_the_same_words_is_another(twilio: Twilio, attempt: Make, clock: Clock) -> None:
+async def test_an_earlier_text_of_the_same_words_is_another(
+    twilio: Twilio, attempt: Make, clock: Clock
+) -> None:
     assert isinstance(await twilio.send(attempt(ANN)), Delivered)
     clock.ahead = timedelta(minutes=10)
     assert await twilio.find(attempt(ANN), now() + timedelta(minutes=5)) == Retry("NOT_LISTED")
