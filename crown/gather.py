@@ -48,15 +48,20 @@ class Gather(Generic[K, V]):
             task.add_done_callback(self._tasks.discard)
 
     async def _run(self, taken: list[tuple[K, asyncio.Future[V]]]) -> None:
+        waiting = [future for _, future in taken]
         try:
             results = await self._work([item for item, _ in taken])
-        except Exception as error:
-            for _, future in taken:
-                if not future.done():
-                    future.set_exception(error)
-        else:
-            for (_, future), result in zip(taken, results, strict=True):
+            for future, result in zip(waiting, results, strict=True):
                 if not future.done():  # else its caller gave up
                     future.set_result(result)
-        self._room += 1
-        self._begin()
+        except asyncio.CancelledError:
+            for future in waiting:
+                future.cancel()
+            raise
+        except Exception as error:
+            for future in waiting:
+                if not future.done():
+                    future.set_exception(error)
+        finally:
+            self._room += 1
+            self._begin()
