@@ -53,7 +53,10 @@ class Key:
 
     def unwrap(self, wrapped: bytes) -> Key:
         """The key that `wrap` gave. Raises VaultError."""
-        return Key(self.open(wrapped))
+        raw = self.open(wrapped)
+        if len(raw) != _KEY_BYTES:
+            raise VaultError("what was wrapped is no key")
+        return Key(raw)
 
 
 def data_key(encoded: str) -> Key:
