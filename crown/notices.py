@@ -53,19 +53,20 @@ def dead(channel: str, change: Change, message: Message) -> Outgoing:
         attempts=change.attempts,
         error=change.reason,
     )
-    return _letter(channel, letter, message)
+    return _letter(channel, letter, message, f"{change.event.delivery_id}:{change.claims}")
 
 
 def unreadable(channel: str, message: Message) -> Outgoing:
     """The dead letter of a message that is none of ours."""
-    return _letter(channel, DeadLetter(reason="UNDECODABLE", body=message.data[:_BODY_MOST_BYTES]), message)
+    letter = DeadLetter(reason="UNDECODABLE", body=message.data[:_BODY_MOST_BYTES])
+    return _letter(channel, letter, message, f"{message.stream}:{message.sequence}")
 
 
-def _letter(channel: str, letter: DeadLetter, message: Message) -> Outgoing:
+def _letter(channel: str, letter: DeadLetter, message: Message, key: str) -> Outgoing:
+    """`key` is the same where the letter is: it may be written again after a crash before the ack, and by
+    another message that carries the same delivery."""
     letter.create_time.FromDatetime(now())
     letter.stream = message.stream
     letter.sequence = message.sequence
     metrics.DEAD.labels(channel, letter.reason).inc()
-    # The same letter may be written again after a crash between it and the ack.
-    headers = {"Nats-Msg-Id": f"{letter.delivery.delivery_id}:{letter.stream}:{letter.sequence}"}
-    return Outgoing(subjects.dead(channel), letter.SerializeToString(), headers)
+    return Outgoing(subjects.dead(channel), letter.SerializeToString(), {"Nats-Msg-Id": key})
