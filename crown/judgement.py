@@ -74,7 +74,8 @@ def judge(entry: Entry, provider: str, outcome: Outcome, moment: datetime, chanc
             return replace(change, state=DeliveryState.FAILED, reason=told)
         case Snooze(error, after_s, done):
             waiting = replace(change, attempts=entry.attempts, reason=error, done=(*entry.done, *done))
-            return _later(entry, waiting, after_s, moment, chance)
+            # It costs no attempt, but who says nothing of when is not asked every two seconds for ever.
+            return _later(entry, waiting, backoff.delay_s(change.claims, after_s, chance), moment)
         case Retry(error, after_s, done):
             failed = replace(change, reason=error, done=(*entry.done, *done))
             return _again_or_give_up(entry, failed, after_s, moment, chance)
@@ -91,13 +92,11 @@ def _again_or_give_up(
     if change.attempts >= backoff.ATTEMPTS_MOST:
         reason = f"RETRIES_EXHAUSTED: {change.reason}"
         return replace(change, state=DeliveryState.FAILED, reason=reason)
-    return _later(entry, change, after_s, moment, chance)
+    return _later(entry, change, backoff.delay_s(change.attempts, after_s, chance), moment)
 
 
-def _later(
-    entry: Entry, change: Change, after_s: float | None, moment: datetime, chance: random.Random
-) -> Change:
-    due = moment + timedelta(seconds=backoff.delay_s(max(1, change.attempts), after_s, chance))
+def _later(entry: Entry, change: Change, wait_s: float, moment: datetime) -> Change:
+    due = moment + timedelta(seconds=wait_s)
     if entry.expire_time is not None and due >= entry.expire_time:
         return replace(change, state=DeliveryState.EXPIRED, reason=f"EXPIRED: {change.reason}")
     return replace(change, due_time=due)
