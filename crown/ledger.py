@@ -114,9 +114,18 @@ class Ledger:
 
     # -- dispatch
 
-    async def insert(self, notifications: Sequence[Document], rows: Sequence[Document]) -> set[str]:
-        """Writes new notifications and rows, and answers the ids of rows that were there already."""
-        await insert_new(self._notifications, notifications)
+    async def insert_notifications(self, notifications: Sequence[Document]) -> dict[str, Document]:
+        """Writes the new ones. Answers what stands now, by id: a notification that was there stays as it is."""
+        standing = {document["_id"]: document for document in notifications}
+        known = await insert_new(self._notifications, notifications)
+        if known:
+            fields = {"content": 1, "request_hash": 1}
+            found = self._notifications.find({"_id": {"$in": list(known)}}, fields)
+            standing.update({row["_id"]: row async for row in found})
+        return standing
+
+    async def insert(self, rows: Sequence[Document]) -> set[str]:
+        """Writes the new rows, and answers the ids of those that were there already."""
         return await insert_new(self._ledger, rows)
 
     async def deliveries(self, row_ids: Iterable[str]) -> list[Document]:

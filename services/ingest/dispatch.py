@@ -141,11 +141,12 @@ class Dispatcher:
         keys, choices = await asyncio.gather(
             self._people.keys_or_new(people), self._preferences.choices(people)
         )
-        rows, owners = self._rows(orders, keys, choices)
         failpoint.reach("dispatch.before_ledger")
-        known = await self._ledger.insert(_notifications(orders), list(rows.values()))
+        standing = await self._ledger.insert_notifications(_notifications(orders))
+        rows, owners = self._rows([o for o in orders if _stands(o, standing)], keys, choices)
+        known = await self._ledger.insert(list(rows.values()))
         failpoint.reach("dispatch.after_ledger")
-        await self._tell_differing(orders, known)
+        await self._tell_differing(orders, standing)
         await self._publish(await self._to_publish(rows, owners, known))
         failpoint.reach("dispatch.after_publish")
 
@@ -169,7 +170,7 @@ class Dispatcher:
         self, rows: dict[str, Document], owners: dict[str, Order], known: set[str]
     ) -> list[tuple[Order, Document]]:
         """New rows, and known ones whose message comes again: its first time may have ended before it
-        published. A known row whose message is new is a sender's retry: its first message takes care."""
+        published. A known row whose message is new was accepted twice: its first message takes care."""
         again = [key for key in known if owners[key].message.deliveries > 1]
         stored = {row["_id"]: row for row in await self._ledger.deliveries(again)} if again else {}
         fresh = [(owners[key], row) for key, row in rows.items() if key not in known]
@@ -190,22 +191,14 @@ class Dispatcher:
             self._bus.publish_all(live), *(self._bus.publish_many(found) for found in deliveries.values())
         )
 
-    async def _tell_differing(self, orders: list[Order], known: set[str]) -> None:
+    async def _tell_differing(self, orders: list[Order], standing: dict[str, Document]) -> None:
         """Where the same key came with another body and nobody could tell at the time, the timeline does."""
-        suspects = {
-            order.event.notification_id: order.event.request_hash
-            for order in orders
-            if order.event.request_hash
-            and any(row_id(order.event.notification_id, user_id) in known for user_id in order.event.user_ids)
-        }
-        if not suspects:
-            return
-        stored = self._store.db.notifications.find({"_id": {"$in": list(suspects)}}, {"request_hash": 1})
-        async for row in stored:
-            if row["request_hash"] != suspects[row["_id"]]:
-                entry = {"notification_id": row["_id"], "time": now(), "event": "KEY_REUSED"}
+        for order in orders:
+            notification_id = order.event.notification_id
+            if order.event.request_hash != standing[notification_id]["request_hash"]:
+                entry = {"notification_id": notification_id, "time": now(), "event": "KEY_REUSED"}
                 await self._timeline.update_one(
-                    {"_id": f"{row['_id']}:reused"}, {"$setOnInsert": entry}, upsert=True
+                    {"_id": f"{notification_id}:reused"}, {"$setOnInsert": entry}, upsert=True
                 )
 
     async def _bury(self, message: Message) -> None:
@@ -245,8 +238,21 @@ def _decisions(event: IntakeEvent, choices: Choices, present: datetime) -> list[
 
 
 def _notifications(orders: list[Order]) -> list[Document]:
-    """The documents of these orders; the parts of one notification share theirs."""
-    return list({order.event.notification_id: _notification(order.event) for order in orders}.values())
+    """The documents of these orders; the parts of one notification share theirs, and of retries with the same
+    key the first one counts."""
+    found: dict[str, Document] = {}
+    for order in orders:
+        if order.event.notification_id not in found:
+            found[order.event.notification_id] = _notification(order.event)
+    return list(found.values())
+
+
+def _stands(order: Order, standing: dict[str, Document]) -> bool:
+    """Whether what stands as the notification is what this order brought. Else it is a sender's retry with the
+    same key, sealed with a key of its own: rows of it could never be opened, and the first one's message, which
+    is not acked before its rows are written, takes care."""
+    content = standing[order.event.notification_id].get("content")
+    return bool(content == order.event.content.ciphertext)
 
 
 def _notification(event: IntakeEvent) -> Document:
