@@ -28,6 +28,12 @@ def mark(number: int) -> str:
     return f"{number:0{_NUMBER_DIGITS}d}{time.time_ns():0{_TIME_DIGITS}d}"
 
 
+def since(marked: bytes) -> float:
+    """Seconds since `mark` gave what `marked` begins with."""
+    sent_ns = int(marked[_NUMBER_DIGITS : _NUMBER_DIGITS + _TIME_DIGITS])
+    return (time.time_ns() - sent_ns) / 1e9
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """One client: whose token it shows and what it joins."""
@@ -89,13 +95,13 @@ class Client(WSListener):
             self.joined.cancel()
 
     def _count(self, data: bytes, at: int) -> None:
-        tally, middle = self._tally, at + _NUMBER_DIGITS
-        number = int(data[at:middle])
+        tally = self._tally
+        number = int(data[at : at + _NUMBER_DIGITS])
         tally.frames += 1
         if number != self._next:
             tally.out_of_order += 1
         self._next = number + 1
-        tally.delays_s.append((time.time_ns() - int(data[middle : middle + _TIME_DIGITS])) / 1e9)
+        tally.delays_s.append(since(data[at : at + _NUMBER_DIGITS + _TIME_DIGITS]))
 
     def _other(self, data: bytes) -> None:
         if not self.joined.done():

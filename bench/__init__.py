@@ -1,0 +1,1 @@
+"""What the suite carries, measured beside what is possible on the same machine in the same minutes."""
