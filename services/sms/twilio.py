@@ -1,5 +1,5 @@
-"""Texts by Twilio. The SDK authenticates, sends and lists; what comes back is judged here, since its exceptions
-tell no Retry-After and an answer that is no JSON escapes it as a ValueError.
+"""Texts by Twilio. The SDK authenticates and calls; what comes back is judged here, since its exceptions tell no
+Retry-After, and what is no JSON escapes it as a ValueError.
 
 | answer                              | outcome                                                              |
 | ----------------------------------- | -------------------------------------------------------------------- |
@@ -18,12 +18,12 @@ tell no Retry-After and an answer that is no JSON escapes it as a ValueError.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlencode
 
 import msgspec
-from twilio.base.exceptions import TwilioException
 from twilio.rest import Client
 
 from crown import retry_after
@@ -51,8 +51,8 @@ _SETTLED = timedelta(seconds=15)
 _SKEW = timedelta(seconds=5)
 # The newest come first, but by a time that is not exactly the one that is compared here.
 _ORDER = timedelta(minutes=1)
-_LISTED_MOST = 1_000
-_PAGE = 50
+_LISTED_MOST = 5_000
+_PAGE = 200
 _FIND_TIMEOUT_S = 10.0
 
 
@@ -74,7 +74,7 @@ class Twilio:
         self._http = http
         # With an environment of its own: TWILIO_REGION and TWILIO_EDGE would lead elsewhere unseen.
         self._client = Client(*account, http_client=TwilioWire(http), environment={"TWILIO_REGION": ""})
-        self._client.api.base_url = url
+        self._origin = url
         self._url = f"{url}/2010-04-01/Accounts/{account[0]}/Messages.json"
         self._sender = {"MessagingServiceSid" if sender.startswith("MG") else "From": sender}
         self._links = links
@@ -98,30 +98,35 @@ class Twilio:
         counts as this one: the person has read it."""
         if self._clock() - since < _SETTLED:
             return None
+        body, seen = compose(attempt.data, self._links), 0
         try:
             async with asyncio.timeout(_FIND_TIMEOUT_S):
-                return await self._listed(attempt, since)
-        except (CallBroken, TimeoutError, TwilioException, ValueError, TypeError, AttributeError):
+                async for texts in self._pages(attempt.destinations[0].address):
+                    for text in texts:
+                        if text.body == body and text.time >= since - _SKEW:
+                            return Delivered(text.sid)
+                    if texts and texts[-1].time < since - _ORDER:
+                        break
+                    seen += len(texts)
+                    if seen >= _LISTED_MOST:
+                        return None
+        except (CallBroken, TimeoutError, ValueError, msgspec.MsgspecError):
             return None
+        return Retry("NOT_LISTED")
 
-    async def _listed(self, attempt: Attempt, since: datetime) -> Outcome | None:
-        """Looks through the texts to that number, the newest first, until they are older than the attempt."""
-        body = compose(attempt.data, self._links)
+    async def _pages(self, to: str) -> AsyncIterator[list[_Text]]:
+        """The texts to a number, the newest first. Raises CallBroken, and ValueError or MsgspecError for
+        an answer that is no list."""
         # Not by DateSent: a text that is still queued has none.
-        texts = await self._client.messages.stream_async(
-            to=attempt.destinations[0].address, limit=_LISTED_MOST, page_size=_PAGE
-        )
-        seen = 0
-        async for text in texts:
-            seen += 1
-            if not isinstance(text.date_created, datetime):
-                return None
-            if text.date_created < since - _ORDER:
-                break
-            if text.body == body and text.date_created >= since - _SKEW:
-                return Delivered(text.sid or "")
-        # Where the list was not read to its end, the text may stand in the rest.
-        return None if seen == _LISTED_MOST else Retry("NOT_LISTED")
+        url, query = self._url, {"To": to, "PageSize": str(_PAGE)}
+        while url:
+            response = await self._client.request_async("GET", url, params=query)
+            if response.status_code != 200:
+                raise ValueError(response.status_code)
+            page = msgspec.json.decode(response.text, type=_Page)
+            yield page.messages
+            path = page.next_page_uri or ""
+            url, query = f"{self._origin}{path}" if path.startswith("/") else "", {}
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -133,6 +138,23 @@ class Twilio:
         # Twilio has no field for ids of ours, but gives this address back.
         ids = urlencode({"notification_id": attempt.notification_id, "delivery_id": attempt.delivery_id})
         return {"StatusCallback": f"{self._status_url}{'&' if '?' in self._status_url else '?'}{ids}"}
+
+
+class _Text(msgspec.Struct):
+    sid: str
+    body: str
+    date_created: str
+
+    @property
+    def time(self) -> datetime:
+        """When Twilio took it, to the second. Raises ValueError."""
+        moment = parsedate_to_datetime(self.date_created)
+        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+class _Page(msgspec.Struct):
+    messages: list[_Text]
+    next_page_uri: str | None = None
 
 
 class _Body(msgspec.Struct):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -199,6 +200,9 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "CROWN_JWT_ISSUER": "test",
         "CROWN_DATA_KEY": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
     }
-    for name in list(wanted):
-        monkeypatch.setenv(name, wanted[name])
+    for name in list(os.environ):
+        if name.startswith(("CROWN_", "SMTP_", "SMS_", "PUSH_", "TWILIO_", "NATS_", "DATABASE_", "REDIS_")):
+            monkeypatch.delenv(name)
+    for name, value in wanted.items():
+        monkeypatch.setenv(name, value)
     return wanted

@@ -22,6 +22,11 @@ ANN = "+14155550123"
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 
 
+# Of the same words, so that its date is looked at.
+TEXT = "New message\nYou have a new message from John\nhttps://crown.example/m/1"
+DATELESS = {"status": 200, "body": {"messages": [{"sid": "SM1", "body": TEXT, "date_created": "soon"}]}}
+
+
 class Clock:
     """Time that the test moves."""
 
@@ -187,12 +192,13 @@ async def test_found(twilio: Twilio, sandbox: Any, attempt: Make, clock: Clock) 
     assert await twilio.find(given, since) == Delivered(effect["message_id"])
 
 
-async def test_found_among_many_texts_to_the_same_number(
-    twilio: Twilio, sandbox: Any, attempt: Make, clock: Clock
+async def test_found_on_a_later_page(
+    twilio: Twilio, sandbox: Any, attempt: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("services.sms.twilio._PAGE", 25)
     given, since = attempt(ANN), now()
     assert isinstance(await twilio.send(given), Delivered)
-    for n in range(120):
+    for n in range(60):
         await twilio.send(attempt(ANN, message=str(n)))
     clock.ahead = timedelta(seconds=20)
     assert await twilio.find(given, since) == Delivered((await sandbox.effects())[0]["message_id"])
@@ -202,6 +208,7 @@ async def test_a_list_that_is_not_read_to_its_end_tells_nothing(
     twilio: Twilio, attempt: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.sms.twilio._LISTED_MOST", 3)
+    monkeypatch.setattr("services.sms.twilio._PAGE", 3)
     given, since = attempt(ANN), now()
     assert isinstance(await twilio.send(given), Delivered)
     for n in range(3):
@@ -234,8 +241,14 @@ async def test_too_early_to_tell(twilio: Twilio, attempt: Make) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [{"status": 500}, {"status": 200, "body": "<p>hello"}, {"status": 200, "body": []}, {"hang": True}],
-    ids=["500", "garbage", "another shape", "no answer"],
+    [
+        {"status": 500},
+        {"status": 200, "body": "<p>hello"},
+        {"status": 200, "body": []},
+        {"hang": True},
+        DATELESS,
+    ],
+    ids=["500", "garbage", "another shape", "no answer", "a text without a date"],
 )
 async def test_twilio_cannot_be_asked(
     twilio: Twilio, sandbox: Any, attempt: Make, clock: Clock, answer: dict[str, Any]
