@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from crown import logs, metrics, tracing
 from crown.bus import BATCH_MOST, Bus, BusError, Outgoing
-from crown.errors import BusUnavailable, CrownError, OutcomeUnknown
+from crown.errors import BusUnavailable, CrownError, OutcomeUnknown, Unavailable
 
 log = logs.get(__name__)
 
@@ -20,6 +20,8 @@ _LINGER_S = 0.003
 _BATCHES_MOST = 2
 _BATCH_MOST_BYTES = 4 << 20
 _CONFIRM_S = 2.0
+# Seconds between two tries to learn what became of messages that may be stored.
+_AGAIN_S = 0.1
 # Seconds that a request waits for the bus in all, and then says "unknown".
 PATIENCE_S = 8.0
 
@@ -119,22 +121,30 @@ class GroupCommit:
         every notification by its id, drops what came twice."""
         loop = asyncio.get_running_loop()
         messages = [message for unit in units for message in unit.messages]
+        unsure = False
         while True:
             try:
                 await self._bus.publish_batch(messages, _CONFIRM_S)
                 return
             except OutcomeUnknown:
-                if loop.time() >= min(unit.until for unit in units):
-                    raise OutcomeUnknown(
-                        "the bus did not confirm in time; retry with the same idempotency key"
-                    ) from None
-            except BusError as error:
-                if len(units) == 1:
-                    raise BusUnavailable(f"the bus refused ({error.err_code})") from error
-                # Something in the batch, or the batch as such, was refused: each for itself.
-                log.warning("batch_refused", err_code=error.err_code, count=len(units))
-                await asyncio.gather(*(self._commit([unit], plain=True) for unit in units))
-                return
+                unsure = True
+            except (BusError, Unavailable) as error:
+                if not unsure:
+                    await self._refused(units, error)
+                    return
+                # What went before may be stored: "no" would be a guess, and come at once again.
+                await asyncio.sleep(_AGAIN_S)
+            if loop.time() >= min(unit.until for unit in units):
+                raise OutcomeUnknown("the bus did not confirm in time; retry with the same idempotency key")
+
+    async def _refused(self, units: list[_Unit], error: BusError | Unavailable) -> None:
+        if isinstance(error, Unavailable):
+            raise error
+        if len(units) == 1:
+            raise BusUnavailable(f"the bus refused ({error.err_code})") from error
+        # Something in the batch, or the batch as such, was refused: each for itself.
+        log.warning("batch_refused", err_code=error.err_code, count=len(units))
+        await asyncio.gather(*(self._commit([unit], plain=True) for unit in units))
 
 
 def _fail(units: list[_Unit], error: CrownError) -> None:
