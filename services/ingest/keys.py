@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from pymongo.errors import PyMongoError
 from redis.asyncio import Redis
@@ -32,6 +34,14 @@ class Use:
     request_hash: bytes
 
 
+class Seen(Enum):
+    """What a key stood for before."""
+
+    NOTHING = "nothing"
+    THIS = "this body"
+    ANOTHER = "another body"
+
+
 class KeyBook:
     """Asks what keys stood for before."""
 
@@ -39,18 +49,17 @@ class KeyBook:
         self._redis = redis
         self._notifications = db.notifications
         self._paused: dict[str, float] = {}
-        # Answers True where the key stood for another body.
-        self.reused: Gather[Use, bool] = Gather(self._reused)
+        self.seen: Gather[Use, Seen] = Gather(self._seen)
 
-    async def _reused(self, uses: list[Use]) -> list[bool]:
-        seen = await self._from_redis(uses)
-        unknown = [use.notification_id for use, hash_ in zip(uses, seen, strict=True) if hash_ is None]
-        stored = await self._from_store(unknown) if unknown else {}
-        before = [
-            stored.get(use.notification_id) if hash_ is None else hash_
-            for use, hash_ in zip(uses, seen, strict=True)
-        ]
-        return [bool(old) and old != use.request_hash for use, old in zip(uses, before, strict=True)]
+    async def _seen(self, uses: list[Use]) -> list[Seen]:
+        cached = await self._from_redis(uses)
+        unknown = {use.notification_id for use, found in zip(uses, cached, strict=True) if found is None}
+        stored = await self._from_store(list(unknown)) if unknown else {}
+        if stored:
+            # Redis had forgotten, and has just learnt what may be the wrong body.
+            await self._remember(stored)
+        before = [stored.get(use.notification_id, found) for use, found in zip(uses, cached, strict=True)]
+        return [_compared(use, found) for use, found in zip(uses, before, strict=True)]
 
     async def _from_redis(self, uses: list[Use]) -> list[bytes | None]:
         if self._resting("redis"):
@@ -77,11 +86,25 @@ class KeyBook:
             self._rest("store", error)
             return {}
 
-    async def forget(self, notification_id: str) -> None:
-        """The notification was not accepted after all: its key is free for another body."""
+    async def _remember(self, hashes: Mapping[str, bytes]) -> None:
+        if self._resting("redis"):
+            return
         try:
             async with asyncio.timeout(_LIMIT_S):
-                await self._redis.delete(_name(notification_id))
+                pipe = self._redis.pipeline(transaction=False)
+                for notification_id, hash_ in hashes.items():
+                    pipe.set(_name(notification_id), hash_, ex=_KEPT_S)
+                await pipe.execute()
+        except (RedisError, OSError, TimeoutError) as error:
+            self._rest("redis", error)
+
+    async def forget(self, notification_ids: Collection[str]) -> None:
+        """These were not accepted after all: their keys, which had stood for nothing, are free again."""
+        if not notification_ids or self._resting("redis"):
+            return
+        try:
+            async with asyncio.timeout(_LIMIT_S):
+                await self._redis.delete(*(_name(notification_id) for notification_id in notification_ids))
         except (RedisError, OSError, TimeoutError) as error:
             self._rest("redis", error)
 
@@ -91,6 +114,12 @@ class KeyBook:
     def _rest(self, source: str, error: Exception) -> None:
         self._paused[source] = time.monotonic() + _PAUSE_S
         log.warning("key_source_away", source=source, error=type(error).__name__)
+
+
+def _compared(use: Use, before: bytes | None) -> Seen:
+    if not before:
+        return Seen.NOTHING
+    return Seen.THIS if before == use.request_hash else Seen.ANOTHER
 
 
 def _name(notification_id: str) -> str:

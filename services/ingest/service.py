@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from redis.asyncio import Redis
@@ -28,12 +29,21 @@ from crown.store import Database
 from services.ingest import accept
 from services.ingest.accept import Accepted
 from services.ingest.commit import GroupCommit
-from services.ingest.keys import KeyBook, Use
+from services.ingest.keys import KeyBook, Seen, Use
 from services.ingest.overview import Overview
 
 RECIPIENTS_MOST = 10_000
 MESSAGES_A_UNIT = 500
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """What was learnt of idempotency keys: the error of each item whose key stood for another body, by
+    identity, and the ids of those whose key had stood for nothing."""
+
+    errors: dict[int, CrownError] = field(default_factory=dict)
+    fresh: set[str] = field(default_factory=set)
 
 
 class IngestService:
@@ -60,9 +70,10 @@ class IngestService:
         accepted = accept.resolve(
             request, caller().subject, "SendNotification", _header_key(context), 0, self._data_key
         )
-        for error in (await self._reused([accepted])).values():
+        keys = await self._ask_keys([accepted])
+        for error in keys.errors.values():
             raise error
-        for failure in (await self._store([accepted])).values():
+        for failure in (await self._store([accepted], keys.fresh)).values():
             raise failure
         return pb.SendNotificationResponse(
             notification_id=accepted.notification_id, status=NotificationStatus.ACCEPTED
@@ -78,10 +89,10 @@ class IngestService:
             self._resolve_item(item, key, index) for index, item in enumerate(request.notifications)
         ]
         good = [outcome for outcome in outcomes if isinstance(outcome, Accepted)]
-        refused = await self._reused(good)
-        outcomes = [refused.get(id(outcome), outcome) for outcome in outcomes]
+        keys = await self._ask_keys(good)
+        outcomes = [keys.errors.get(id(outcome), outcome) for outcome in outcomes]
         good = _once([outcome for outcome in outcomes if isinstance(outcome, Accepted)])
-        failed = await self._store(good)
+        failed = await self._store(good, keys.fresh)
         if good and len(failed) == len(good):
             raise next(iter(failed.values()))
         outcomes = [
@@ -106,29 +117,31 @@ class IngestService:
             return InvalidRequest.of(broken)
         return accept.resolve(item, caller().subject, "SendBulkNotifications", key, index, self._data_key)
 
-    async def _reused(self, accepted: Sequence[Accepted]) -> dict[int, KeyReused]:
-        """The error of each whose key stood for another body, by identity."""
+    async def _ask_keys(self, accepted: Sequence[Accepted]) -> _Keys:
+        """What the idempotency keys of these stood for before."""
         keyed = [item for item in accepted if item.request_hash]
-        used = await asyncio.gather(
-            *(self._keys.reused(Use(item.notification_id, item.request_hash)) for item in keyed)
+        seen = await asyncio.gather(
+            *(self._keys.seen(Use(item.notification_id, item.request_hash)) for item in keyed)
         )
+        found = _Keys()
         first: dict[str, bytes] = {}
-        errors = {}
-        for item, reused in zip(keyed, used, strict=True):
+        for item, before in zip(keyed, seen, strict=True):
             # Two items of one bulk may carry the same key, too.
             other = first.setdefault(item.notification_id, item.request_hash) != item.request_hash
-            if reused or other:
-                errors[id(item)] = KeyReused(
+            if before is Seen.ANOTHER or other:
+                found.errors[id(item)] = KeyReused(
                     "this idempotency key was used with another body",
                     metadata={"notification_id": item.notification_id},
                 )
-        return errors
+            elif before is Seen.NOTHING:
+                found.fresh.add(item.notification_id)
+        return found
 
-    async def _store(self, accepted: list[Accepted]) -> dict[str, CrownError]:
+    async def _store(self, accepted: list[Accepted], fresh: set[str]) -> dict[str, CrownError]:
         """Puts notifications on the intake: many in one unit, so that a bulk costs few fsyncs. Answers the
-        error of each that was not stored, by id."""
+        error of each that was not stored, by id. `fresh` are those whose key had stood for nothing."""
         units = list(_units(accepted))
-        results = await asyncio.gather(*(self._put(unit) for unit in units))
+        results = await asyncio.gather(*(self._put(unit, fresh) for unit in units))
         return {
             item.notification_id: error
             for unit, error in zip(units, results, strict=True)
@@ -136,15 +149,13 @@ class IngestService:
             for item in unit
         }
 
-    async def _put(self, unit: list[Accepted]) -> CrownError | None:
+    async def _put(self, unit: list[Accepted], fresh: set[str]) -> CrownError | None:
         lane = unit[0].lane
         try:
             await self._commits[lane].put([part for item in unit for part in item.parts])
         except Unavailable as error:
             metrics.REFUSED.labels(error.reason).inc(len(unit))
-            for item in unit:
-                if item.request_hash:
-                    await self._keys.forget(item.notification_id)
+            await self._keys.forget(fresh & {item.notification_id for item in unit})
             return error
         except OutcomeUnknown as error:
             return error
