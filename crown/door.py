@@ -27,7 +27,7 @@ from crown.errors import (
     Undecodable,
     Violation,
 )
-from crown.validation import violations
+from crown.validation import together, violations
 
 log = logs.get(__name__)
 
@@ -110,9 +110,7 @@ class _Entry:
             self._may(principal, request)
         broken = violations(request)
         if self._check is not None:
-            # One word a field: what the protos say is enough where they say something.
-            told = {violation.field for violation in broken}
-            broken.extend(found for found in self._check(request) if found.field not in told)
+            broken = together(broken, self._check(request))
         if broken:
             raise InvalidRequest.of(broken)
         return request

@@ -4,7 +4,7 @@ of free-form parts, and that JSON has their numbers. Answers every violation, no
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import islice
 from typing import Any
@@ -52,6 +52,12 @@ def violations(message: Message) -> list[Violation]:
         if struct is not None and (problem := free_form_problem(struct)):
             found.append(Violation(".".join(path), problem, "free_form"))
     return found
+
+
+def together(broken: Sequence[Violation], more: Sequence[Violation]) -> list[Violation]:
+    """What the protos say, then what else is wrong; one word a field, and the protos' is enough."""
+    told = {violation.field for violation in broken}
+    return [*broken, *(violation for violation in more if violation.field not in told)]
 
 
 def _violation(raw: protovalidate.Violation, descriptor: Any) -> Violation:

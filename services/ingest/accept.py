@@ -44,7 +44,7 @@ def problems(request: SendNotificationRequest, hosts: Collection[str]) -> list[V
 
 def all_problems(request: SendNotificationRequest, hosts: Collection[str]) -> list[Violation]:
     """Every violation of one item of a bulk, whose items the door does not check."""
-    return [*validation.violations(request), *problems(request, hosts)]
+    return validation.together(validation.violations(request), problems(request, hosts))
 
 
 def resolve(
@@ -105,4 +105,5 @@ def _hash(request: SendNotificationRequest) -> bytes:
     bare = SendNotificationRequest()
     bare.CopyFrom(request)
     bare.idempotency_key = ""
+    bare.DiscardUnknownFields()
     return sha256(bare.SerializeToString(deterministic=True)).digest()

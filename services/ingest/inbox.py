@@ -106,6 +106,8 @@ def _position(cursor: str) -> Document:
         millis, _, notification_id = base64.urlsafe_b64decode(cursor.encode()).decode().partition(":")
         moment = _EPOCH + _MILLISECOND * int(millis)
     except (ValueError, binascii.Error, OverflowError):
+        notification_id = ""
+    if not notification_id:
         raise _bad("cursor", "must be a next_cursor of an earlier answer") from None
     # The id of a row is the notification's and then the user's, and the user is the same throughout.
     before = {"create_time": moment, "notification_id": {"$lt": notification_id}}

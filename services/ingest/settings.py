@@ -18,7 +18,9 @@ class IngestSettings(Settings):
     # Who /readyz asks: name=host:port of each service's gRPC port, separated by commas.
     peers: str = Field("", validation_alias="CROWN_PEERS")
     # Seconds between two looks for deliveries that got stuck.
-    sweep_period_s: float = Field(10.0, validation_alias="CROWN_SWEEP_PERIOD_S", gt=0, le=3600)
+    sweep_period_s: float = Field(
+        10.0, validation_alias="CROWN_SWEEP_PERIOD_S", gt=0, le=3600, allow_inf_nan=False
+    )
 
     @field_validator("dispatch_lanes")
     @classmethod

@@ -1,0 +1,88 @@
+"""The cursor of the history: a place that survives the way to a caller and back."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crown import ids
+from crown.errors import InvalidRequest
+from services.ingest import inbox
+
+MOMENTS = (
+    st.integers(0, 10**13)
+    .map(lambda millis: datetime.fromtimestamp(millis / 1000, UTC))
+    .map(lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000))
+)
+
+
+def row(moment: datetime, notification_id: str) -> dict[str, Any]:
+    return {"create_time": moment, "notification_id": notification_id}
+
+
+def is_after(place: dict[str, Any], where: dict[str, Any]) -> bool:
+    """Whether the filter of a cursor takes a row, as MongoDB would say."""
+    older, same = where["$or"]
+    if place["create_time"] < older["create_time"]["$lt"]:
+        return True
+    return bool(
+        place["create_time"] == same["create_time"]
+        and place["notification_id"] < same["notification_id"]["$lt"]
+    )
+
+
+@given(MOMENTS, MOMENTS, st.uuids(), st.uuids())
+def test_a_cursor_goes_on_right_after_its_row(one: datetime, other: datetime, a: Any, b: Any) -> None:
+    here, there = row(one, str(a)), row(other, str(b))
+    where = inbox._position(inbox._cursor(here))
+    assert not is_after(here, where)
+    newest_first = sorted([here, there], key=lambda r: (r["create_time"], r["notification_id"]), reverse=True)
+    assert is_after(there, where) == (newest_first[0] is here and there != here)
+
+
+def test_a_cursor_is_plain_enough_for_a_url() -> None:
+    cursor = inbox._cursor(row(datetime.now(UTC), ids.fresh_notification()))
+    assert cursor.replace("=", "").replace("-", "").replace("_", "").isalnum()
+    assert len(cursor) < 100
+
+
+def encoded(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "x",
+        "=",
+        "é",
+        "AAAA",
+        encoded(""),
+        encoded(":"),
+        encoded("x:y"),
+        encoded("1"),
+        encoded("1.5:a"),
+        encoded("9" * 40 + ":a"),
+        encoded("-" + "9" * 40 + ":a"),
+        encoded(f"{10**17}:a"),
+        encoded("nan:a"),
+        base64.urlsafe_b64encode(b"\xff\xfe:a").decode(),
+        "A" * 511,
+    ],
+)
+def test_a_made_up_cursor_is_refused(cursor: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        inbox._position(cursor)
+    assert [violation.field for violation in caught.value.violations] == ["cursor"]
+
+
+def test_a_cursor_holds_milliseconds_as_the_store_does() -> None:
+    moment = datetime(2026, 11, 22, 12, 0, 0, 123_000, tzinfo=UTC)
+    where = inbox._position(inbox._cursor(row(moment, "n")))
+    assert where["$or"][0]["create_time"]["$lt"] == moment
+    assert is_after(row(moment - timedelta(milliseconds=1), "z"), where)

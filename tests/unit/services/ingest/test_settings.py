@@ -1,0 +1,49 @@
+"""What ingest is told over what every service is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from crown.settings import SettingsError
+from services.ingest.settings import IngestSettings
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+
+def test_by_itself_it_works_on_every_lane() -> None:
+    found = IngestSettings.load()
+    assert found.lanes == ["critical", "normal", "bulk"]
+    assert found.hosts == {"crown.example"}
+    assert (found.peer_addresses, found.sweep_period_s) == ({}, 10.0)
+
+
+def test_each_variable_sets_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROWN_DISPATCH_LANES", "bulk,normal")
+    monkeypatch.setenv("CROWN_LINK_HOSTS", "A.example, b.example,")
+    monkeypatch.setenv("CROWN_PEERS", "email=127.0.0.1:3034,push=push:50051")
+    monkeypatch.setenv("CROWN_SWEEP_PERIOD_S", "0.5")
+    found = IngestSettings.load()
+    assert found.lanes == ["bulk", "normal"]
+    assert found.hosts == {"a.example", "b.example"}
+    assert found.peer_addresses == {"email": "127.0.0.1:3034", "push": "push:50051"}
+    assert found.sweep_period_s == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CROWN_DISPATCH_LANES", "fast"),
+        ("CROWN_DISPATCH_LANES", "normal,"),
+        ("CROWN_PEERS", "email"),
+        ("CROWN_PEERS", "=127.0.0.1:1"),
+        ("CROWN_PEERS", "email=127.0.0.1"),
+        ("CROWN_SWEEP_PERIOD_S", "0"),
+        ("CROWN_SWEEP_PERIOD_S", "nan"),
+    ],
+)
+def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        IngestSettings.load()
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{name}: ")
