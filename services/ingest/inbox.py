@@ -103,7 +103,7 @@ def _cursor(row: Document) -> str:
 def _position(cursor: str) -> Document:
     """A filter for what comes after the place that `cursor` names. Raises InvalidRequest."""
     try:
-        millis, _, notification_id = base64.urlsafe_b64decode(cursor.encode()).decode().partition(":")
+        millis, notification_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(":")
         moment = _EPOCH + _MILLISECOND * int(millis)
     except (ValueError, binascii.Error, OverflowError):
         notification_id = ""
