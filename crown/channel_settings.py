@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated
-from urllib.parse import urlsplit
+from pydantic import Field
 
-from pydantic import AfterValidator, Field
-
+from crown.link_settings import LinkSettings
 from crown.rendering import Links
-from crown.settings import Settings
-
-_HOST = re.compile(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]")
 
 
-def _origin(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    host = parts.netloc if port is None else parts.netloc.removesuffix(f":{port}")
-    if parts.scheme not in {"http", "https"} or not _HOST.fullmatch(host):
-        raise ValueError("must be https://host or https://host:port (http for a sandbox)")
-    if parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError("must have neither path nor query")
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-# The address of a server: scheme, host and port, without a slash at the end.
-Origin = Annotated[str, AfterValidator(_origin)]
-
-
-class ChannelSettings(Settings):
+class ChannelSettings(LinkSettings):
     """What each of the three channel services is told."""
 
     # Deliveries worked on at once. A crash can repeat no more than these.
     in_flight: int = Field(128, validation_alias="CROWN_IN_FLIGHT", ge=1, le=2_000)
-    # Where the app lives: an action link that is a path leads there.
-    public_url: Origin = Field("https://crown.example", validation_alias="CROWN_PUBLIC_URL")
-    # Hosts that links and pictures may point to besides the app's own, separated by commas.
-    link_hosts: str = Field("", validation_alias="CROWN_LINK_HOSTS")
 
     @property
     def links(self) -> Links:
-        """How links are rendered: the app's own host is always allowed."""
-        own = urlsplit(self.public_url).hostname or ""
-        others = (host.strip().lower() for host in self.link_hosts.split(","))
-        return Links(self.public_url, (own, *(host for host in others if host)))
+        """How links are rendered."""
+        return Links(self.public_url, self.allowed_hosts)

@@ -37,6 +37,7 @@ from crown.pull import Message, Pull, ready
 from crown.recipients import Destination
 from crown.stopping import pause
 from crown.store import Store
+from crown.unknown import asks_first
 from crown.vault import Key, VaultError
 
 log = logs.get(__name__)
@@ -244,6 +245,11 @@ class Engine:
             failpoint.reach("delivery.after_claim")
             outcome: Outcome | None = await self._send(provider, attempt)
             failpoint.reach("delivery.after_send")
+            if isinstance(outcome, Unknown) and asks_first(self._channel):
+                # A moment later the provider can say. The claim without an outcome makes whoever gets the
+                # message then ask it.
+                await message.nak(LEASE_S)
+                return None
         else:
             outcome = await self._take_over(provider, attempt, claim, message)
         if outcome is None:

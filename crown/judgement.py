@@ -69,6 +69,9 @@ def judge(entry: Entry, provider: str, outcome: Outcome, moment: datetime, chanc
     match outcome:
         case Delivered(message_id):
             return replace(change, state=DeliveryState.DELIVERED_TO_PROVIDER, provider_message_id=message_id)
+        case Discard() if entry.done:
+            # The rest of the person's devices are gone; an earlier attempt reached one.
+            return replace(change, state=DeliveryState.DELIVERED_TO_PROVIDER)
         case Discard(reason, error):
             told = f"{reason}: {error}" if error else reason
             return replace(change, state=DeliveryState.FAILED, reason=told)

@@ -7,6 +7,9 @@ import re
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
+from crown.errors import Violation
+from crown.notification.v1.notification_pb2 import NotificationData
+
 _BAD = re.compile(r"[\x00-\x20\x7f-\xa0\\\u2028\u2029\u200b-\u200f\ufeff]")
 _PATH = re.compile(r"/(?![/\\])")
 _HOST = re.compile(
@@ -25,6 +28,16 @@ def action_problem(url: str, hosts: Collection[str]) -> str | None:
 def image_problem(url: str, hosts: Collection[str]) -> str | None:
     """Why `url` may not be a picture; None where it may: https on one of `hosts` or below it."""
     return _https_problem(url, hosts, "must be https on an allowed host")
+
+
+def problems(data: NotificationData, hosts: Collection[str]) -> list[Violation]:
+    """What is wrong with the links of a notification."""
+    found = []
+    if data.action_url and (why := action_problem(data.action_url, hosts)):
+        found.append(Violation("data.action_url", why, "link"))
+    if data.image_url and (why := image_problem(data.image_url, hosts)):
+        found.append(Violation("data.image_url", why, "link"))
+    return found
 
 
 def _https_problem(url: str, hosts: Collection[str], otherwise: str) -> str | None:

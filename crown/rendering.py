@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from crown.errors import Violation
-from crown.links import action_problem, image_problem
+from crown.links import action_problem, image_problem, problems
 from crown.notification.v1.notification_pb2 import NotificationData
 
 
@@ -31,9 +31,4 @@ class Links:
 
     def problems(self, data: NotificationData) -> list[Violation]:
         """What is wrong with the links of a request's `data`."""
-        found = []
-        if data.action_url and (why := action_problem(data.action_url, self.hosts)):
-            found.append(Violation("data.action_url", why, "link"))
-        if data.image_url and (why := image_problem(data.image_url, self.hosts)):
-            found.append(Violation("data.image_url", why, "link"))
-        return found
+        return problems(data, self.hosts)

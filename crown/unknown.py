@@ -7,6 +7,8 @@ reach the person twice, not sending may not reach them at all; which is worse de
 | email   | any       | send again with the same Message-ID, which many receivers drop   |
 | sms     | security  | send again, once: a miss is worse than a repetition              |
 | sms     | all other | leave it: final state UNKNOWN, in the dead letters               |
+
+For SMS, where a repetition is worst, the provider is asked first: it lists what it took.
 """
 
 from __future__ import annotations
@@ -21,3 +23,8 @@ def resends_allowed(channel: Channel.Type.ValueType, category: Category.Type.Val
     if channel != Channel.SMS:
         return _UNLIMITED
     return 1 if category == Category.SECURITY else 0
+
+
+def asks_first(channel: Channel.Type.ValueType) -> bool:
+    """Whether the provider is asked what became of an attempt before anything is decided."""
+    return channel == Channel.SMS

@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from crown import addresses
-from crown.channel_settings import ChannelSettings, Origin
+from crown.channel_settings import ChannelSettings
 from crown.errors import Violation
+from crown.link_settings import Origin
 from services.email.message import Letterhead
 from services.email.smtp_server import SmtpServer
 

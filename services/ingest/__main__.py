@@ -53,7 +53,7 @@ async def api(settings: IngestSettings, stopping: asyncio.Event) -> None:
     bus = await Bus.connect(settings, "ingest-api")
     store = Store.open(settings, "ingest-api")
     redis = Redis.from_url(settings.redis_host.get_secret_value(), socket_timeout=1, socket_connect_timeout=1)
-    ingest = IngestService(bus, store.db, redis, data_key, settings.hosts)
+    ingest = IngestService(bus, store.db, redis, data_key, settings.allowed_hosts)
     contacts = ContactService(Recipients(store.db, People(store.db, data_key)))
     status = StatusService(settings.peer_addresses)
 

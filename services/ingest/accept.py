@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import sha256
 
-from crown import catalogue, ids, links, validation, vault
+from crown import addresses, catalogue, ids, links, validation, vault
 from crown.clock import now, timestamp
 from crown.errors import Violation
 from crown.notification.v1.events_pb2 import IntakeEvent, NotificationContent
@@ -29,17 +29,22 @@ class Accepted:
 
 def problems(request: SendNotificationRequest, hosts: Collection[str]) -> list[Violation]:
     """What the rules in the protos cannot say; see `all_problems`."""
-    found = []
     data = request.data
-    if data.action_url and (why := links.action_problem(data.action_url, hosts)):
-        found.append(Violation("data.action_url", why, "link"))
-    if data.image_url and (why := links.image_problem(data.image_url, hosts)):
-        found.append(Violation("data.image_url", why, "link"))
+    found = links.problems(data, hosts)
     if data.ByteSize() > DATA_MOST_BYTES:
         found.append(Violation("data", f"must be at most {DATA_MOST_BYTES} bytes", "size"))
     if request.kind and request.kind not in catalogue.KINDS:
         found.append(Violation("kind", f"must be one of {', '.join(catalogue.KINDS)}", "kind"))
-    return found
+    return found + _address_problems(request)
+
+
+def _address_problems(request: SendNotificationRequest) -> list[Violation]:
+    given = request.address
+    checked = [
+        addresses.email(given.email, "address.email") if given.email else "",
+        addresses.phone(given.phone, "address.phone") if given.phone else "",
+    ]
+    return [problem for problem in checked if isinstance(problem, Violation)]
 
 
 def all_problems(request: SendNotificationRequest, hosts: Collection[str]) -> list[Violation]:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from crown.settings import Settings
+from crown.link_settings import LinkSettings
 from crown.subjects import LANES
 
 
-class IngestSettings(Settings):
+class IngestSettings(LinkSettings):
     """Settings of all of ingest's roles."""
 
     # Lanes that this dispatcher works on, separated by commas. Critical wants a process of its own.
     dispatch_lanes: str = Field("critical,normal,bulk", validation_alias="CROWN_DISPATCH_LANES")
-    # Hosts that links and pictures may point to, themselves or below, separated by commas.
-    link_hosts: str = Field("crown.example", validation_alias="CROWN_LINK_HOSTS")
     # Who /readyz asks: name=host:port of each service's gRPC port, separated by commas.
     peers: str = Field("", validation_alias="CROWN_PEERS")
     # Seconds between two looks for deliveries that got stuck.
@@ -42,11 +40,6 @@ class IngestSettings(Settings):
     def lanes(self) -> list[str]:
         """The lanes of this dispatcher."""
         return self.dispatch_lanes.split(",")
-
-    @property
-    def hosts(self) -> frozenset[str]:
-        """The hosts that links may point to."""
-        return frozenset(host.strip().lower() for host in self.link_hosts.split(",") if host.strip())
 
     @property
     def peer_addresses(self) -> dict[str, str]:

@@ -9,7 +9,8 @@ import msgspec
 from google.oauth2.service_account import Credentials
 from pydantic import Field, SecretStr, field_validator
 
-from crown.channel_settings import ChannelSettings, Origin
+from crown.channel_settings import ChannelSettings
+from crown.link_settings import Origin
 
 _WRONG = "must be a Firebase service account: its JSON, or the path of a file that holds it"
 

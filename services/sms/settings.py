@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
-from crown.channel_settings import ChannelSettings, Origin
+from crown.channel_settings import ChannelSettings
+from crown.link_settings import Origin
 
 _KEY = re.compile(r"[A-Z]{2}[0-9a-zA-Z]{2,62}:[!-~]{2,128}")
 # A number in E.164 form, a short code, a name, or a messaging service.

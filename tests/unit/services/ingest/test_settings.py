@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("environment")
 def test_by_itself_it_works_on_every_lane() -> None:
     found = IngestSettings.load()
     assert found.lanes == ["critical", "normal", "bulk"]
-    assert found.hosts == {"crown.example"}
+    assert found.allowed_hosts == ("crown.example",)
     assert (found.peer_addresses, found.sweep_period_s) == ({}, 10.0)
 
 
@@ -24,7 +24,7 @@ def test_each_variable_sets_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROWN_SWEEP_PERIOD_S", "0.5")
     found = IngestSettings.load()
     assert found.lanes == ["bulk", "normal"]
-    assert found.hosts == {"a.example", "b.example"}
+    assert found.allowed_hosts == ("crown.example", "a.example", "b.example")
     assert found.peer_addresses == {"email": "127.0.0.1:3034", "push": "push:50051"}
     assert found.sweep_period_s == 0.5
 
