@@ -151,6 +151,11 @@ def test_a_clear_outcome_is_the_same_everywhere(
     assert (change.due_time is not None) == (state == RETRYING)
 
 
+def test_devices_that_are_gone_do_not_take_back_what_reached_another() -> None:
+    change = judged(entry(done=("phone",), attempts=1, claims=1), Discard("UNREGISTERED", ""))
+    assert (change.state, change.reason) == (TO_PROVIDER, "")
+
+
 @pytest.mark.parametrize(("channel", "category"), EVERYWHERE, ids=str)
 def test_an_unknown_one_hangs_on_channel_and_category(
     channel: Channel.Type.ValueType, category: Category.Type.ValueType

@@ -6,7 +6,7 @@ import pytest
 
 from crown.backoff import ATTEMPTS_MOST
 from crown.notification.v1.types_pb2 import Category, Channel
-from crown.unknown import resends_allowed
+from crown.unknown import asks_first, resends_allowed
 
 CATEGORIES = [value for value in Category.Type.values() if value]
 
@@ -20,3 +20,7 @@ def test_push_and_email_go_again(channel: Channel.Type.ValueType, category: Cate
 @pytest.mark.parametrize("category", CATEGORIES, ids=Category.Type.Name)
 def test_a_text_message_goes_again_once_and_only_for_security(category: Category.Type.ValueType) -> None:
     assert resends_allowed(Channel.SMS, category) == (1 if category == Category.SECURITY else 0)
+
+
+def test_only_for_text_messages_is_the_provider_asked_first() -> None:
+    assert [channel for channel in Channel.Type.values() if asks_first(channel)] == [Channel.SMS]
