@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from google.api import annotations_pb2  # noqa: F401, makes the REST rules readable
+from google.api import annotations_pb2
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
@@ -42,6 +42,7 @@ class Rpc:
     method: MethodDescriptor
     rule: access_pb2.AccessRule
     rest: tuple[tuple[str, str], ...]  # (HTTP method, path template)
+    body: str  # the field that the body of a REST call is; * for the whole request, empty for none
 
     @property
     def name(self) -> str:
@@ -98,6 +99,7 @@ def _read() -> tuple[Rpc, ...]:
             pool.FindMethodByName(f"{package}.{service.name}.{method.name}"),
             method.options.Extensions[access_pb2.access],
             tuple(bindings(method)),
+            method.options.Extensions[annotations_pb2.http].body,
         )
         for package, service in services(files)
         for method in service.method

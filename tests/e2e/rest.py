@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,15 +39,20 @@ class Caller:
         self,
         method: str,
         path: str,
+        body: Any = None,
         *,
         headers: Mapping[str, str] | None = None,
         faults: frozenset[int] = frozenset(),
-        **body: Any,
     ) -> Reply:
-        """One request, its path as it is written. `faults` are the 5xx that the caller expects."""
+        """One request, its path as it is written; a body that is no bytes is sent as JSON. `faults` are the 5xx
+        that the caller expects."""
         given = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        if body is not None:
+            given.update(JSON)
+        raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         url = URL(self.gateway + path, encoded=True)
-        async with self.http.request(method, url, headers={**given, **(headers or {})}, **body) as answer:
+        sent = None if raw is None else io.BytesIO(raw)
+        async with self.http.request(method, url, headers={**given, **(headers or {})}, data=sent) as answer:
             found = {name.lower(): value for name, value in answer.headers.items()}
             reply = Reply(answer.status, found, await answer.read())
         return inspect(reply, head=method == "HEAD", faults=faults)
@@ -55,20 +62,16 @@ class Caller:
         return await self.request("GET", path, **given)
 
     async def put(self, path: str, body: Any, **given: Any) -> Reply:
-        """PUT of JSON."""
-        return await self.request("PUT", path, json=body, **given)
+        """PUT."""
+        return await self.request("PUT", path, body, **given)
 
     async def post(self, path: str, body: Any, **given: Any) -> Reply:
-        """POST of JSON."""
-        return await self.request("POST", path, json=body, **given)
+        """POST."""
+        return await self.request("POST", path, body, **given)
 
     async def try_send(self, body: Any, **given: Any) -> Reply:
         """POST of one notification, whatever comes of it."""
         return await self.post(NOTIFICATIONS, body, **given)
-
-    async def post_bytes(self, body: bytes, path: str = NOTIFICATIONS, **headers: str) -> Reply:
-        """POST of these bytes, said to be JSON."""
-        return await self.request("POST", path, data=body, headers={**JSON, **headers})
 
     async def send(self, type: str = "", **fields: Any) -> str:
         """Sends one notification, which has to be accepted. Answers its id."""

@@ -106,7 +106,7 @@ async def test_over_rest(rest: Rest, rpc: Rpc) -> None:
     for verb, path in rpc.paths(OWNER):
         body: dict[str, str] | None = None if verb in ("GET", "DELETE") else {}
         for kind, caller in callers(rest):
-            status = (await caller.request(verb, path, json=body)).status
+            status = (await caller.request(verb, path, body)).status
             assert REFUSED.get(status) == wanted(kind, rpc), (verb, path, kind)
 
 
@@ -162,7 +162,7 @@ async def test_a_body_names_nobody_else(rest: Rest, people: People, noun: str) -
     before = (await victim.caller.get(f"/api/v1/users/{victim.user_id}/{noun}")).ok
     for named in ("user_id", "userId"):
         answer = await rest.user(OTHER).request(
-            verb, f"/api/v1/users/{OTHER}/{noun}", json={**body, named: victim.user_id}
+            verb, f"/api/v1/users/{OTHER}/{noun}", {**body, named: victim.user_id}
         )
         # Refused, or the path counts: the message that was decided on is about the caller.
         assert answer.status in (400, 403) or victim.user_id.encode() not in answer.body, (named, answer)

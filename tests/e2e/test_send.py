@@ -50,7 +50,7 @@ async def seeded(rest: Rest, feed: Caller) -> None:
 
 @pytest.mark.parametrize("type", TYPES)
 async def test_each_type_as_it_is_pasted(seeded: None, feed: Caller, type: str) -> None:
-    answer = (await feed.post_bytes((ONE % type).encode())).ok
+    answer = (await feed.try_send((ONE % type).encode())).ok
     assert answer.keys() == {"notification_id", "status"}
     assert answer["status"] == "ACCEPTED"
     found = await feed.settled(answer["notification_id"])
@@ -59,7 +59,7 @@ async def test_each_type_as_it_is_pasted(seeded: None, feed: Caller, type: str) 
 
 
 async def test_a_bulk_as_it_is_pasted(seeded: None, feed: Caller, ledger: Ledger) -> None:
-    (result,) = (await feed.post_bytes(MANY.encode(), BULK)).ok["results"]
+    (result,) = (await feed.post(BULK, MANY.encode())).ok["results"]
     assert result["status"] == "ACCEPTED"
     found = await feed.settled(result["notification_id"])
     assert found["recipient_count"] == 3
