@@ -23,9 +23,13 @@ log = logs.get(__name__)
 
 BATCH_MOST = 1_000
 _API = "$JS.API"
+# JetStream's codes for a stream at its bound.
 _FULL = {10077, 10167}
-# JetStream's codes for "not now": no leader, out of resources, too many batches open.
 _API_TIMEOUT_S = 5.0
+# Seconds after which a first connection is given up: whoever supervises us tries again, and sees that we do.
+_CONNECT_TIMEOUT_S = 5.0
+# Seconds between two tries to make streams and consumers what they have to be after a reconnect.
+_RECOVER_PAUSE_S = 1.0
 
 
 class _Error(msgspec.Struct):
@@ -67,42 +71,55 @@ class Outgoing:
 class Bus:
     """A connection to NATS with JetStream. `closed` is set when it is lost for good: end the process then."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, max_bytes: int) -> None:
         self.client = client
         self.closed = asyncio.Event()
+        self._max_bytes = max_bytes
         self._acks: dict[str, asyncio.Future[Msg]] = {}
         self._tokens = itertools.count()
         self._inbox = f"_INBOX.{os.urandom(9).hex()}"
         self._on_reconnect: list[Callable[[], Awaitable[None]]] = []
+        self._recovery: asyncio.Task[None] | None = None
+        self._last_error = ""
 
     @classmethod
     async def connect(cls, settings: Settings, name: str) -> Bus:
         """Connects, and makes the streams what crown/subjects.py says. Raises BusUnavailable."""
-        bus = cls(Client())
+        bus = cls(Client(), settings.stream_max_bytes)
         try:
-            await bus.client.connect(
-                servers=[part.strip() for part in settings.nats_url.split(",")],
-                name=name,
-                user=settings.nats_user or None,
-                password=settings.nats_password.get_secret_value() or None,
-                # The defaults give up for good after two minutes and notice a dead link after four.
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=0.5,  # type: ignore[arg-type]
-                ping_interval=5,
-                max_outstanding_pings=2,
-                connect_timeout=3,
-                pending_size=8 << 20,
-                error_cb=bus._on_error,
-                disconnected_cb=bus._on_disconnected,
-                reconnected_cb=bus._on_reconnected,
-                closed_cb=bus._on_closed,
-            )
-        except (nats.errors.Error, OSError, TimeoutError) as error:
-            raise BusUnavailable(f"cannot connect to NATS ({type(error).__name__})") from error
-        await bus.client.subscribe(f"{bus._inbox}.*", cb=bus._on_ack)
+            await bus._connect(settings, name)
+            await bus.ensure(settings.stream_max_bytes)
+        except (BusError, BusUnavailable):
+            await bus.client.close()
+            raise
         metrics.BUS.set(1)
-        await bus.ensure(settings.stream_max_bytes)
         return bus
+
+    async def _connect(self, settings: Settings, name: str) -> None:
+        try:
+            # The client by itself would try for ever, also with a wrong password.
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                await self.client.connect(
+                    servers=[part.strip() for part in settings.nats_url.split(",")],
+                    name=name,
+                    user=settings.nats_user or None,
+                    password=settings.nats_password.get_secret_value() or None,
+                    # The defaults give up for good after two minutes and notice a dead link after four.
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=0.5,  # type: ignore[arg-type]
+                    ping_interval=5,
+                    max_outstanding_pings=2,
+                    connect_timeout=3,
+                    pending_size=8 << 20,
+                    error_cb=self._on_error,
+                    disconnected_cb=self._on_disconnected,
+                    reconnected_cb=self._on_reconnected,
+                    closed_cb=self._on_closed,
+                )
+                await self.client.subscribe(f"{self._inbox}.*", cb=self._on_ack)
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            why = self._last_error or type(error).__name__
+            raise BusUnavailable(f"cannot connect to NATS ({why})") from error
 
     @property
     def connected(self) -> bool:
@@ -119,6 +136,9 @@ class Bus:
 
     async def close(self) -> None:
         """Drains subscriptions and publishes, then closes."""
+        self._on_reconnect.clear()
+        if self._recovery is not None:
+            self._recovery.cancel()
         try:
             async with asyncio.timeout(_API_TIMEOUT_S):
                 await self.client.drain()
@@ -226,7 +246,8 @@ class Bus:
     # -- the link
 
     async def _on_error(self, error: Exception) -> None:
-        log.warning("bus_error", error=type(error).__name__)
+        self._last_error = str(error) if isinstance(error, nats.errors.Error) else type(error).__name__
+        log.warning("bus_error", error=self._last_error)
 
     async def _on_disconnected(self) -> None:
         metrics.BUS.set(0)
@@ -235,8 +256,21 @@ class Bus:
     async def _on_reconnected(self) -> None:
         metrics.BUS.set(1)
         log.info("bus_reconnected")
-        for action in self._on_reconnect:
-            await action()
+        if self._recovery is not None:
+            self._recovery.cancel()
+        # Not here: the client waits for this callback, and JetStream may still be starting.
+        self._recovery = asyncio.create_task(self._recover(), name="recover bus")
+
+    async def _recover(self) -> None:
+        """Brings streams, which may be gone with their disk, and consumers back."""
+        left = [lambda: self.ensure(self._max_bytes), *self._on_reconnect]
+        while left and self.connected:
+            try:
+                await left[0]()
+                left.pop(0)
+            except (BusError, BusUnavailable) as error:
+                log.warning("bus_recovery_waits", error=str(error))
+                await asyncio.sleep(_RECOVER_PAUSE_S)
 
     async def _on_closed(self) -> None:
         metrics.BUS.set(0)

@@ -1,0 +1,141 @@
+"""The shared package in the tests' own process, on real servers: sends, dispatches, and looks at what is left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from crown import subjects, vault
+from crown.bus import Bus, BusError, Outgoing
+from crown.notification.v1.events_pb2 import DeadLetter
+from crown.notification.v1.ingest_service_pb2 import SendNotificationRequest
+from crown.notification.v1.types_pb2 import DeliveryState
+from crown.store import Document, Store
+from services.ingest import accept
+from services.ingest.accept import Accepted
+from services.ingest.dispatch import Dispatcher
+from tests.integration.rig import Rig, until
+
+Run = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
+
+
+class Local:
+    """Connections, and what tests ask of them."""
+
+    def __init__(self, rig: Rig, bus: Bus, store: Store) -> None:
+        self.rig = rig
+        self.bus = bus
+        self.store = store
+        self.db = store.db
+        self.data_key = vault.data_key(rig.environment["CROWN_DATA_KEY"])
+        self._count = 0
+
+    @classmethod
+    async def connect(cls, rig: Rig) -> Local:
+        """Connects, which makes streams and indexes."""
+        settings = rig.settings()
+        return cls(rig, await Bus.connect(settings, "tests"), await Store.connect(settings, "tests"))
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self.bus.close()
+        await self.store.close()
+
+    def somebody(self) -> str:
+        """A person nobody has heard of."""
+        self._count += 1
+        return f"{self.rig.database}-{self._count}"
+
+    # -- sending
+
+    def accepted(self, key: str = "", **given: Any) -> Accepted:
+        """A notification as the API would put it on the intake; `given` are fields of the request."""
+        fields = {"data": {"title": "Hi"}, **given}
+        if "user_ids" not in fields:
+            fields.setdefault("user_id", self.somebody())
+        request = SendNotificationRequest(**fields)
+        return accept.resolve(request, "feed", "SendNotification", key, 0, self.data_key)
+
+    async def put(self, accepted: Accepted) -> str:
+        """Puts it on the intake, and answers its id."""
+        subject = subjects.intake(accepted.lane)
+        await self.bus.publish_many(Outgoing(subject, part) for part in accepted.parts)
+        return accepted.notification_id
+
+    async def send(self, **given: Any) -> str:
+        """`accepted`, and put on the intake."""
+        return await self.put(self.accepted(**given))
+
+    @asynccontextmanager
+    async def working(self, *runs: Run) -> AsyncIterator[None]:
+        """These work while the block runs, and are then stopped as a service stops them."""
+        stopping = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            for run in runs:
+                tasks.create_task(run(stopping))
+            try:
+                yield
+            finally:
+                stopping.set()
+
+    @asynccontextmanager
+    async def dispatching(self) -> AsyncIterator[Dispatcher]:
+        """A dispatcher of all lanes works while the block runs."""
+        dispatcher = Dispatcher(self.bus, self.store, self.data_key, list(subjects.LANES.values()))
+        async with self.working(dispatcher.run):
+            yield dispatcher
+
+    # -- what is left
+
+    async def rows(self, notification_id: str) -> list[Document]:
+        """The rows of a notification."""
+        return [row async for row in self.db.ledger.find({"notification_id": notification_id}).sort("_id", 1)]
+
+    async def state(self, notification_id: str, channel: str) -> tuple[str, str]:
+        """State and reason of the one delivery of a notification on a channel; empty where there is none."""
+        rows = await self.rows(notification_id)
+        if not rows:
+            return "", ""
+        (row,) = rows
+        found = row["deliveries"][channel]
+        return DeliveryState.Type.Name(found["state"]), found.get("reason", "")
+
+    async def becomes(self, notification_id: str, channel: str, state: str, within_s: float = 15.0) -> str:
+        """Waits for that state, and answers the reason."""
+        found = await until(
+            lambda: self.state(notification_id, channel), lambda found: found[0] == state, within_s
+        )
+        return found[1]
+
+    async def messages(self, stream: str) -> int:
+        """How many messages a stream holds."""
+        return int((await self.bus.api(f"STREAM.INFO.{stream}"))["state"]["messages"])
+
+    async def backlog(self, consumer: subjects.Consumer) -> int:
+        """How many messages a consumer has still to settle."""
+        info = await self.bus.api(f"CONSUMER.INFO.{consumer.stream}.{consumer.name}")
+        return int(info["num_pending"] + info["num_ack_pending"])
+
+    async def stored(self, stream: str, subject: str) -> list[bytes]:
+        """What a stream holds on a subject."""
+        from base64 import b64decode
+
+        found: list[bytes] = []
+        sequence = 1
+        while True:
+            try:
+                answer = await self.bus.api(
+                    f"STREAM.MSG.GET.{stream}", {"seq": sequence, "next_by_subj": subject}
+                )
+            except BusError as error:
+                if error.err_code != 10037:  # no such message
+                    raise
+                return found
+            found.append(b64decode(answer["message"].get("data", "")))
+            sequence = answer["message"]["seq"] + 1
+
+    async def letters(self, name: str) -> list[DeadLetter]:
+        """The dead letters of a channel, or of dispatch."""
+        return [DeadLetter.FromString(raw) for raw in await self.stored("DEAD", subjects.dead(name))]
