@@ -13,6 +13,7 @@ import pytest
 
 from stack.control import Stack
 from stack.errors import StackError
+from stack.seed import seed
 from tests.e2e.arrivals import Ledger, Mailbox
 from tests.e2e.people import People, Person
 from tests.e2e.rest import Caller, Rest
@@ -102,6 +103,12 @@ def ledger(stack: Stack, rest: Rest) -> Ledger:
 def mailbox(stack: Stack, rest: Rest) -> Mailbox:
     """What arrived by SMTP."""
     return Mailbox(rest.http, f"http://{_HOST}:{stack.settings.ports.mailbox_http}")
+
+
+@pytest.fixture(scope="session")
+def seeded(stack: Stack, rest: Rest) -> None:
+    """The people of the examples, as `crown up` makes them."""
+    seed(rest.address, stack.token(service="stack"))
 
 
 @pytest.fixture(scope="session")

@@ -23,12 +23,14 @@ class Socket:
     stream: aiohttp.ClientWebSocketResponse
     _ref: int = 0
     _pushes: list[tuple[str, str, Any]] = field(default_factory=list)
+    _joins: dict[str, str] = field(default_factory=dict)
 
     async def ask(self, topic: str, event: str, payload: object) -> dict[str, Any]:
         """Sends an event and answers its reply: {"status", "response"}."""
         self._ref += 1
         ref = str(self._ref)
-        await self.stream.send_str(json.dumps([ref, ref, topic, event, payload]))
+        join_ref = self._joins.setdefault(topic, ref)
+        await self.stream.send_str(json.dumps([join_ref, ref, topic, event, payload]))
         async with asyncio.timeout(_LIMIT_S):
             while True:
                 _, answered, where, what, body = await self.stream.receive_json()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
 
-from stack.seed import seed
 from tests.e2e.arrivals import Ledger, Mailbox
 from tests.e2e.people import MESSAGE, TITLE, People, Person, data
 from tests.e2e.phoenix import connected
@@ -39,13 +37,6 @@ FINAL = {
     "EMAIL": "DELIVERED_TO_PROVIDER",
     "SMS": "DELIVERED_TO_PROVIDER",
 }
-
-
-@pytest.fixture(scope="module")
-async def seeded(rest: Rest, feed: Caller) -> None:
-    """The people of the examples, as `crown up` makes them."""
-    assert feed.token
-    await asyncio.to_thread(seed, rest.address, feed.token)
 
 
 @pytest.mark.parametrize("type", TYPES)

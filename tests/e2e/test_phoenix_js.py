@@ -1,0 +1,95 @@
+"""The official Phoenix client from npm, unchanged, through the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from stack.settings import ROOT
+from tests.e2e.people import People, data
+from tests.e2e.rest import Caller, Rest
+
+SCRIPTS = ROOT / "tests" / "js"
+LIMIT_S = 30.0
+
+
+@pytest.fixture(scope="session")
+async def packages() -> None:
+    """What package-lock.json names, installed anew where it has changed."""
+    installed = SCRIPTS / "node_modules" / ".package-lock.json"
+    if installed.exists() and installed.stat().st_mtime >= (SCRIPTS / "package-lock.json").stat().st_mtime:
+        return
+    npm = shutil.which("npm")
+    assert npm, "Node is missing: `make node` sees to it"
+    process = await asyncio.create_subprocess_exec(npm, "ci", "--no-audit", "--no-fund", cwd=SCRIPTS)
+    assert await process.wait() == 0
+
+
+@dataclass
+class Tour:
+    """The script, while it runs."""
+
+    process: asyncio.subprocess.Process
+    steps: list[tuple[str, Any]] = field(default_factory=list)
+
+    async def until(self, *ends: str) -> Any:
+        """Reads on until one of these steps, and answers what it says."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(LIMIT_S):
+            async for line in self.process.stdout:
+                found = json.loads(line)
+                self.steps.append((found["step"], found["data"]))
+                if found["step"] in ends:
+                    return found["data"]
+        raise AssertionError(f"none of {ends} in {self.steps}")
+
+
+@asynccontextmanager
+async def touring(address: str, user: str, token: str, way: str, enough: int = 1) -> AsyncIterator[Tour]:
+    process = await asyncio.create_subprocess_exec(
+        "node", "tour.js", address, user, token, way, str(enough),
+        cwd=SCRIPTS, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield Tour(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+@pytest.mark.usefixtures("packages")
+@pytest.mark.parametrize("way", ["params", "subprotocol"])
+async def test_what_is_sent_by_rest_arrives(rest: Rest, feed: Caller, people: People, way: str) -> None:
+    person = people.stranger()
+    assert person.caller.token
+    address = f"ws://{rest.address}/socket"
+    async with touring(address, person.user_id, person.caller.token, way, 2) as tour:
+        joined = await tour.until("joined")
+        sent = [await feed.send("real_time", user_id=person.user_id, data=data()) for _ in range(2)]
+        frames = [await tour.until("notification") for _ in sent]
+        await tour.until("close")
+        assert await tour.process.wait() == 0, tour.steps
+    assert {frame["notification_id"] for frame in frames} == set(sent)
+    assert frames[0]["data"]["title"] == data()["title"]
+    assert joined["offset"] < frames[0]["offset"] < frames[1]["offset"]
+    assert {frame["epoch"] for frame in frames} == {joined["epoch"]}
+    said = dict(tour.steps)
+    assert said["refused"]["reason"] == "NOT_ALLOWED"
+    assert said["heartbeat"]["status"] == "ok"
+    assert "intruded" not in said
+
+
+@pytest.mark.usefixtures("packages")
+async def test_without_a_good_token_it_stays_outside(rest: Rest, people: People) -> None:
+    person = people.stranger()
+    async with touring(f"ws://{rest.address}/socket", person.user_id, "no-token", "params") as tour:
+        assert "403" in await tour.until("error")
+    assert {step for step, _ in tour.steps} & {"open", "joined", "intruded"} == set()

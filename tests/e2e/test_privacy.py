@@ -1,0 +1,92 @@
+"""Logs and metrics tell nothing about people: every address, text and token of the whole run is looked for."""
+
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64encode
+
+import pytest
+
+from stack.control import Stack
+from stack.services import ROLES
+from tests.e2e.forgery import signed
+from tests.e2e.people import DEVICE_PREFIX, MAIL_DOMAIN, PHONE_PREFIX, TITLE, WORD, People, data
+from tests.e2e.phoenix import connected
+from tests.e2e.rest import Caller, Rest
+
+# A token of ours begins with {"alg": in base64.
+CANARIES = {
+    "an e-mail address": MAIL_DOMAIN,
+    "a phone number": PHONE_PREFIX,
+    "a device": DEVICE_PREFIX,
+    "a text": WORD,
+    "a token": "eyJhbGci",
+    "a token for the socket": urlsafe_b64encode(b"eyJhbGci").decode()[:10],
+}
+
+
+@pytest.fixture(scope="module")
+async def tried(rest: Rest, feed: Caller, people: People, stack: Stack) -> None:
+    """Addresses, texts and tokens were brought to every place that might write them down: good and bad
+    requests, every channel, sockets, tokens that do not verify. What other tests did comes on top."""
+    person = await people.new()
+    channels = ["real_time", "in_app", "push", "email", "sms"]
+    assert person.caller.token
+    async with connected(rest, person.caller.token) as socket:
+        topic = f"user:{person.user_id}"
+        await socket.join(topic)
+        await socket.ask(topic, WORD, {"text": TITLE})
+        await socket.ask(WORD, "phx_join", {"text": TITLE})
+        sent = await feed.send(channels=channels, user_id=person.user_id, data=data(), idempotency_key=WORD)
+        await socket.pushed("notification")
+        await socket.stream.send_str(f"[{TITLE}")
+    await feed.settled(sent)
+    gone = await people.new("unregistered-heron-")
+    await feed.settled(await feed.send("push", user_id=gone.user_id, data=data()))
+    for body in (
+        {"type": WORD},
+        {"data": {"title": [TITLE]}, "user_id": person.email},
+        b"{" + TITLE.encode(),
+        {"type": "email", "user_id": "heron", "address": {"email": f"{WORD}@@{MAIL_DOMAIN}"}, "data": data()},
+        {"type": "push", "user_id": "heron", "data": data(action_url=f"https://{MAIL_DOMAIN}/{WORD}")},
+    ):
+        await feed.try_send(body)
+    contact = {"phone": f"{PHONE_PREFIX}x", "email": f"{WORD}@{MAIL_DOMAIN},{person.email}"}
+    await person.caller.put(f"/api/v1/users/{person.user_id}/contact", contact)
+    await rest.holder(signed(stack, sub=None)).try_send({"data": data()})
+    await rest.nobody.get(f"/api/v1/notifications/{sent}?token={person.caller.token}")
+    for name, to in (
+        ("email", {"to": person.email}),
+        ("push", {"token": "unregistered-heron"}),
+        ("sms", {"to": "+1"}),
+    ):
+        await feed.post(f"/api/v1/{name}:send", {**to, "data": data()})
+
+
+@pytest.mark.usefixtures("tried")
+@pytest.mark.parametrize("what", CANARIES)
+def test_no_log_tells(stack: Stack, what: str) -> None:
+    paths = sorted(stack.layout.logs.iterdir())
+    assert {path.stem for path in paths} >= {one.name for one in stack.status()}
+    canary = CANARIES[what].encode()
+    told = [
+        (path.name, line[:300]) for path in paths for line in path.read_bytes().splitlines() if canary in line
+    ]
+    assert told == []
+
+
+@pytest.mark.usefixtures("tried")
+@pytest.mark.parametrize("name", [role.name for role in ROLES])
+async def test_no_metric_tells(rest: Rest, stack: Stack, name: str) -> None:
+    async with rest.http.get(f"http://127.0.0.1:{stack.settings.ports.metrics(name)}/metrics") as answer:
+        text = await answer.text()
+    assert [canary for canary in CANARIES.values() if canary in text] == []
+
+
+@pytest.mark.usefixtures("tried")
+def test_our_own_lines_are_json(stack: Stack) -> None:
+    for name in [*(role.name for role in ROLES), "gateway"]:
+        lines = stack.layout.log(name).read_text().splitlines()
+        assert lines, name
+        for line in lines:
+            assert json.loads(line)["event"], (name, line)
