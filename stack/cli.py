@@ -126,6 +126,15 @@ def demo() -> None:
     importlib.import_module("stack.demo").main()
 
 
+@app.command()
+def listen(
+    user: Annotated[str, typer.Option(help="Whose sockets.")],
+    count: Annotated[int, typer.Option(help="Stop after so many events; 0: never.")] = 0,
+) -> None:
+    """Print what a user's sockets get, a JSON line an event."""
+    importlib.import_module("stack.listen").main(Stack(), user, count)
+
+
 def _seed(stack: Stack) -> None:
     if not any(one.name == GATEWAY for one in stack.status()):
         return

@@ -4,7 +4,6 @@ where each has arrived. It prints only what it found there."""
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,6 +16,7 @@ from rich.console import Console
 
 from stack.control import Stack
 from stack.errors import StackError
+from stack.phoenix import Socket, joined
 from stack.plan import GATEWAY
 from stack.settings import LOOPBACK
 from stack.stamps import moment
@@ -27,7 +27,6 @@ ARRIVAL_LIMIT_S = 15.0
 
 _LOOK_INTERVAL_S = 0.02
 _CALL_LIMIT = aiohttp.ClientTimeout(total=10)
-_JOIN_LIMIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +93,10 @@ class Suite:
     @asynccontextmanager
     async def socket(self) -> AsyncIterator[None]:
         """The user's socket, open and joined, while the block runs. Raises StackError."""
-        url = f"ws://{self._gateway}/socket/websocket?vsn=2.0.0&token={self._user_token}"
-        try:
-            async with self._http.ws_connect(url) as socket:
-                await _join(socket)
-                reading = asyncio.create_task(self._read(socket))
-                yield
-                reading.cancel()
-        except aiohttp.ClientError as error:
-            raise StackError(f"the socket of {USER} does not open: {error}") from error
+        async with joined(self._http, self._gateway, USER, self._user_token) as socket:
+            reading = asyncio.create_task(self._read(socket))
+            yield
+            reading.cancel()
 
     async def frame(self, sent: Sent) -> tuple[str, float] | None:
         """The frame that the socket got."""
@@ -145,9 +139,8 @@ class Suite:
             return f"{what} {effect['recipient']}", _seconds(effect["time"])
         return None
 
-    async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        async for message in socket:
-            _, _, _, event, payload = json.loads(message.data)
+    async def _read(self, socket: Socket) -> None:
+        async for event, payload in socket:
             if event == "notification":
                 self._frames.setdefault(payload["notification_id"], time.time())
 
@@ -163,16 +156,6 @@ class Suite:
                 return await answer.json()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise StackError(f"{method} {url.partition('?')[0]}: {error or 'no answer in time'}") from error
-
-
-async def _join(socket: aiohttp.ClientWebSocketResponse) -> None:
-    await socket.send_str(json.dumps(["1", "1", f"user:{USER}", "phx_join", {}]))
-    try:
-        _, _, _, _, reply = await socket.receive_json(timeout=_JOIN_LIMIT_S)
-    except (TypeError, ValueError, TimeoutError) as error:
-        raise StackError(f"joining user:{USER}: no answer") from error
-    if reply["status"] != "ok":
-        raise StackError(f"joining user:{USER} was refused: {reply['response']}")
 
 
 async def arrival(sent: Sent, look: Look) -> Arrival | None:
