@@ -18,6 +18,6 @@ compile() { "$python" -m piptools compile "${options[@]}" "$@"; }
 
 compile --all-extras --output-file=requirements/dev.txt pyproject.toml requirements/older.in
 # One set of versions: what the image runs is what the tests ran.
-compile --extra=realtime --extra=email --extra=push --extra=sms --constraint=requirements/dev.txt \
+compile --extra=realtime --extra=email --extra=push --extra=sms --extra=stack --constraint=requirements/dev.txt \
   --output-file=requirements/runtime.txt pyproject.toml requirements/older.in
 compile --output-file=requirements/node.txt requirements/node.in
