@@ -261,17 +261,28 @@ async def running(nats: Nats, trust: Trust, **more: str) -> AsyncIterator[Node]:
     )
     grpc_port, metrics_port = int(told["CROWN_GRPC_PORT"]), int(told["CROWN_METRICS_PORT"])
     websocket_port = int(told["CROWN_WEBSOCKET_PORT"])
-    await reachable(grpc_port)
-    await reachable(websocket_port)
-    async with (
-        aiohttp.ClientSession() as http,
-        grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}") as channel,
-    ):
-        yield Node(process, websocket_port, grpc_port, metrics_port, http, channel)
+    try:
+        await reachable(grpc_port)
+        await reachable(websocket_port)
+        async with (
+            aiohttp.ClientSession() as http,
+            grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}") as channel,
+        ):
+            yield Node(process, websocket_port, grpc_port, metrics_port, http, channel)
+    finally:
+        await stop(process)
+
+
+async def stop(process: asyncio.subprocess.Process) -> None:
+    """Ends a process as the supervisor would; harmless where it ended by itself."""
     if process.returncode is None:
         process.send_signal(signal.SIGTERM)
+    try:
         async with asyncio.timeout(PATIENCE_S):
             await process.wait()
+    except TimeoutError:
+        process.kill()
+        raise
 
 
 @pytest.fixture(scope="session")
