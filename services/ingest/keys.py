@@ -98,6 +98,17 @@ class KeyBook:
         except (RedisError, OSError, TimeoutError) as error:
             self._rest("redis", error)
 
+    async def is_known(self, notification_id: str) -> bool:
+        """Whether a key stood for this notification within the last day; False also where Redis cannot tell."""
+        if self._resting("redis"):
+            return False
+        try:
+            async with asyncio.timeout(_LIMIT_S):
+                return bool(await self._redis.exists(_name(notification_id)))
+        except (RedisError, OSError, TimeoutError) as error:
+            self._rest("redis", error)
+            return False
+
     async def forget(self, notification_ids: Collection[str]) -> None:
         """These were not accepted after all: their keys, which had stood for nothing, are free again."""
         if not notification_ids or self._resting("redis"):

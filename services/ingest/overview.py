@@ -12,6 +12,7 @@ from crown.notification.v1.notification_pb2 import Delivery, Notification
 from crown.notification.v1.types_pb2 import NotificationStatus
 from crown.store import Database, Document
 from crown.subjects import CHANNELS
+from services.ingest.keys import KeyBook
 
 _CHANNEL_OF = {name: value for value, name in CHANNELS.items()}
 DELIVERIES_MOST = 1_000
@@ -24,17 +25,14 @@ _STEP_S = 0.05
 class Overview:
     """Reads notifications with their deliveries."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, keys: KeyBook) -> None:
         self._notifications = db.notifications
         self._ledger = db.ledger
+        self._keys = keys
 
     async def find(self, notification_id: str) -> Notification | None:
         """The notification; None where there is none."""
-        row = await self._notifications.find_one({"_id": notification_id}, {"content": 0})
-        deadline = time.monotonic() + (_WAIT_S if _is_fresh(notification_id) else 0.0)
-        while row is None and time.monotonic() < deadline:
-            await asyncio.sleep(_STEP_S)
-            row = await self._notifications.find_one({"_id": notification_id}, {"content": 0})
+        row = await self._find(notification_id) or await self._await(notification_id)
         if row is None:
             return None
         # Asked before the rows are read: what is final stays so, and nobody is told "done" beside a delivery
@@ -43,6 +41,20 @@ class Overview:
         cursor = self._ledger.find(rows_of(notification_id), {"deliveries": 1, "user_id": 1}).sort("_id", 1)
         rows = [found async for found in cursor.limit(DELIVERIES_MOST)]
         return _notification(row, rows, is_open)
+
+    async def _find(self, notification_id: str) -> Document | None:
+        return await self._notifications.find_one({"_id": notification_id}, {"content": 0})
+
+    async def _await(self, notification_id: str) -> Document | None:
+        """What `_find` answers soon, where the notification can have been accepted just now."""
+        if not _is_fresh(notification_id) and not await self._keys.is_known(notification_id):
+            return None
+        deadline = time.monotonic() + _WAIT_S
+        row = None
+        while row is None and time.monotonic() < deadline:
+            await asyncio.sleep(_STEP_S)
+            row = await self._find(notification_id)
+        return row
 
     async def _is_open(self, row: Document) -> bool:
         """True while a delivery is not final, or some people's rows are not written yet."""
@@ -54,7 +66,7 @@ class Overview:
 
 
 def _is_fresh(notification_id: str) -> bool:
-    """Whether a UUIDv7 says that it was made just now."""
+    """Whether a UUIDv7 says that it was made just now. An id that is a function of a key tells no time."""
     uuid = UUID(notification_id)
     return uuid.version == 7 and abs(time.time() - (uuid.int >> 80) / 1000) < _FRESH_S
 

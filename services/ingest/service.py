@@ -55,7 +55,7 @@ class IngestService:
         self._commits = {lane: GroupCommit(bus, subjects.intake(lane)) for lane in subjects.LANES.values()}
         self._accepted = {lane: metrics.ACCEPTED.labels(lane) for lane in self._commits}
         self._keys = KeyBook(redis, db)
-        self._overview = Overview(db)
+        self._overview = Overview(db, self._keys)
         self._data_key = data_key
         self._hosts = hosts
 

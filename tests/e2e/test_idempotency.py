@@ -82,6 +82,13 @@ async def test_the_same_written_otherwise_is_the_same(feed: Caller, person: Pers
     assert await sent_with_header(feed, otherwise, key) == plain
 
 
+async def test_what_has_a_key_is_found_at_once(feed: Caller, people: People) -> None:
+    person = people.stranger()
+    for number in range(20):
+        key = f"{new_key()}-{number}"
+        await feed.look(await sent_with_field(feed, body(person, "in_app"), key))
+
+
 async def test_many_at_once_are_one(feed: Caller, person: Person, ledger: Ledger) -> None:
     key = new_key()
     ids = await asyncio.gather(*(sent_with_header(feed, body(person), key) for _ in range(AT_ONCE)))
