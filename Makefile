@@ -48,7 +48,7 @@ test: setup node ## Every test against real servers, which it starts itself
 test-unit: setup ## Seconds, needs nothing
 	tools/test.sh tests/unit
 
-test-integration: setup ## Against real NATS, MongoDB and Valkey
+test-integration: setup node ## Against real NATS, MongoDB and Valkey
 	tools/test.sh tests/integration
 
 test-e2e: setup node ## The whole suite through the gateway

@@ -7,7 +7,8 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,14 +141,16 @@ def _unary(entry: _Entry, behaviour: Callable[[Any, Context], Awaitable[Message]
     return call
 
 
-def _stream(entry: _Entry, behaviour: Callable[[Any, Context], AsyncIterator[Message]]) -> Any:
+def _stream(entry: _Entry, behaviour: Callable[[Any, Context], AsyncGenerator[Message, None]]) -> Any:
     async def call(raw: bytes, context: Context) -> AsyncIterator[bytes]:
         began = time.perf_counter()
         metadata = _metadata(context)
         try:
             request = await entry.admit(raw, metadata)
-            async for answer in behaviour(request, context):
-                yield answer.SerializeToString()
+            # Closed here and now when the caller leaves, not when the garbage collector comes by.
+            async with aclosing(behaviour(request, context)) as answers:
+                async for answer in answers:
+                    yield answer.SerializeToString()
         except Exception as error:
             await _refuse(entry, error, metadata, context, began)
 
