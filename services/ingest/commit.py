@@ -1,5 +1,6 @@
 """Group commit: many requests, few fsyncs. A lone request is published by itself, which is quickest; when more
-than about ten come within ten milliseconds, those that wait go together as one atomic batch."""
+than about ten come within ten milliseconds, or the disk is so slow that ten are still being stored, those that
+wait go together as one atomic batch."""
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ log = logs.get(__name__)
 
 _BUSY_COUNT = 10
 _BUSY_WITHIN_S = 0.010
+# Lone requests under way at once: each costs an fsync, and they are stored one after another.
+_PLAIN_MOST = 10
 _LINGER_S = 0.003
 # Batches of this process under way at once; the server takes fifty from all processes together.
 _BATCHES_MOST = 2
@@ -44,6 +47,7 @@ class GroupCommit:
         self._waiting: deque[_Unit] = deque()
         self._arrivals: deque[float] = deque(maxlen=_BUSY_COUNT + 1)
         self._batches = 0
+        self._plain = 0
         self._lingering = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -55,7 +59,7 @@ class GroupCommit:
         messages = [Outgoing(self._subject, payload, headers) for payload in payloads]
         unit = _Unit(messages, loop.create_future(), loop.time() + PATIENCE_S)
         self._arrivals.append(loop.time())
-        if self._busy(loop.time()) or self._waiting:
+        if self._busy(loop.time()) or self._waiting or self._plain >= _PLAIN_MOST:
             self._waiting.append(unit)
             self._pump()
         else:
@@ -93,10 +97,20 @@ class GroupCommit:
 
     def _spawn(self, units: list[_Unit]) -> None:
         plain = len(units) == 1 and len(units[0].messages) == 1
+        self._plain += plain
         self._batches += not plain
-        task = asyncio.create_task(self._commit(units, plain))
+        task = asyncio.create_task(self._run(units, plain))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, units: list[_Unit], plain: bool) -> None:
+        try:
+            await self._commit(units, plain)
+        finally:
+            self._plain -= plain
+            if not plain:
+                self._batches -= 1
+                self._flush()
 
     async def _commit(self, units: list[_Unit], plain: bool) -> None:
         try:
@@ -111,10 +125,6 @@ class GroupCommit:
             for unit in units:
                 if not unit.future.done():
                     unit.future.set_result(None)
-        finally:
-            if not plain:
-                self._batches -= 1
-                self._flush()
 
     async def _store(self, units: list[_Unit]) -> None:
         """Publishes until confirmed. A time-out is no refusal: the same goes again, and dispatch, which knows

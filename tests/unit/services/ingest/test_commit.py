@@ -101,6 +101,20 @@ async def test_many_at_once_go_in_few_batches(bus: FakeBus, group: GroupCommit) 
     assert after["plain"] + after["batch"] - before["plain"] - before["batch"] == len(bus.published)
 
 
+async def test_a_slow_disk_brings_those_together_that_come_one_by_one(
+    bus: FakeBus, group: GroupCommit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit, "_BUSY_WITHIN_S", 0.0)
+    bus.gate.clear()
+    puts = [asyncio.create_task(group.put([payload(n)])) for n in range(40)]
+    await bus.until(lambda: len(bus.published) == 11)
+    bus.gate.set()
+    await asyncio.gather(*puts)
+    assert [len(payloads) for payloads in bus.published] == [1] * 10 + [30]
+    await group.put([b"alone"])
+    assert bus.published[-1] == [b"alone"]
+
+
 async def test_what_comes_meanwhile_rides_the_next(bus: FakeBus, group: GroupCommit) -> None:
     bus.gate.clear()
     puts = [asyncio.create_task(group.put([payload(n)])) for n in range(30)]
