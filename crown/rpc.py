@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import uvloop
@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 
 from crown import auth, failpoint, logs, metrics
 from crown.door import Check, Door
+from crown.errors import CrownError
 from crown.settings import Settings, SettingsError, exit_with
 
 log = logs.get(__name__)
@@ -80,6 +81,9 @@ class Server:
             raise SettingsError(
                 [f"CROWN_GRPC_PORT: cannot listen on {address}; is the port taken?"]
             ) from None
+        for name in self._own:
+            # Until the first look, which may take a while, nobody is to send us anything.
+            await self.health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
         await self._server.start()
         watch = asyncio.create_task(self._watch(healthy), name="health")
         try:
@@ -137,8 +141,22 @@ def run(name: str, settings_type: type[Any], main: Callable[[Any, asyncio.Event]
         exit_with(error)
     except OSError as error:
         exit_with(SettingsError([f"CROWN_METRICS_PORT or an address: {error.strerror or error}"]))
+    except (CrownError, ExceptionGroup) as error:
+        _end(error)
     # Threads of libraries must not keep a drained process alive.
     os._exit(0)
+
+
+def _end(error: Exception) -> NoReturn:
+    """Ends the process where it cannot work, with one line; whoever supervises us tries again."""
+    while isinstance(error, ExceptionGroup):
+        # The first is the cause; the others followed from it.
+        error = error.exceptions[0]
+    if isinstance(error, CrownError):
+        log.error("ended", reason=error.reason, why=error.message)
+    else:
+        log.error("ended", exc_info=error)
+    os._exit(1)
 
 
 async def _until_stopped(main: Callable[[Any, asyncio.Event], Awaitable[None]], settings: Any) -> None:

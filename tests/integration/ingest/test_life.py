@@ -1,0 +1,108 @@
+"""How a role of ingest starts, tells its health, and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+import urllib.request
+
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from crown.errors import NotReady
+from crown.notification.v1 import ingest_service_pb2_grpc
+from crown.notification.v1.ingest_service_pb2 import SendNotificationRequest
+from crown.notification.v1.status_service_pb2 import GetReadinessRequest
+from services.ingest.readiness import StatusService
+from tests.integration.rig import SERVING, Rig
+
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+ROLES = ("api", "dispatch", "record")
+
+
+def test_nats_says_itself_that_it_syncs_always(rig: Rig) -> None:
+    url = f"http://127.0.0.1:{rig.stack.settings.ports.nats_monitor}/varz"
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        assert json.load(answer)["jetstream"]["config"]["sync_always"] is True
+
+
+async def test_each_role_serves_and_stops_when_told(rig: Rig) -> None:
+    async def live(role: str) -> None:
+        async with rig.running(role) as service:
+            assert await service.metric("crown_bus_connected") == 1
+            began = time.monotonic()
+            await service.stop()
+            assert time.monotonic() - began < 8
+            assert service.events()[-1] == "stopped"
+
+    await asyncio.gather(*(live(role) for role in ROLES))
+
+
+async def test_sigterm_finishes_what_is_under_way(rig: Rig) -> None:
+    """Health says no at once; a call that the bus keeps waiting still gets its answer."""
+    async with rig.running("api") as service:
+        stub = ingest_service_pb2_grpc.IngestServiceStub(service.channel)
+        request = SendNotificationRequest(type="IN_APP", user_id="u", data={"title": "x"})  # type: ignore[arg-type]
+        metadata = (("authorization", f"Bearer {rig.token()}"),)
+        watch = health_pb2_grpc.HealthStub(service.channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == SERVING
+        async with rig.suspended("nats"):
+            call = stub.SendNotification(request, metadata=metadata, timeout=10)
+            await asyncio.sleep(0.2)
+            service.signal(signal.SIGTERM)
+            assert (await asyncio.wait_for(watch.read(), 3)).status == NOT_SERVING
+        assert (await call).notification_id
+        watch.cancel()
+        assert await service.ended() == 0
+
+
+async def test_readiness_names_who_is_not(rig: Rig) -> None:
+    stack = rig.stack.settings.ports
+    async with rig.running("record") as record:
+        status = StatusService(
+            {"record": f"127.0.0.1:{record.port}", "email": f"127.0.0.1:{stack.nats_monitor}"}
+        )
+        with pytest.raises(NotReady, match="not ready: email") as caught:
+            await status.GetReadiness(GetReadinessRequest(), None)
+        assert caught.value.metadata == {"not_ready": "email"}
+        await status.close()
+        status = StatusService({"record": f"127.0.0.1:{record.port}"})
+        assert list((await status.GetReadiness(GetReadinessRequest(), None)).ready) == ["record"]
+        record.signal(signal.SIGSTOP)
+        with pytest.raises(NotReady, match="not ready: record"):
+            await status.GetReadiness(GetReadinessRequest(), None)
+        await status.close()
+
+
+@pytest.mark.parametrize(
+    ("role", "given", "reason"),
+    [
+        ("api", {"NATS_PASSWORD": "hunter2"}, "BUS_UNAVAILABLE"),
+        ("dispatch", {"DATABASE_URL": "mongodb://me:hunter2@127.0.0.1:9/crown"}, "STORE_UNAVAILABLE"),
+    ],
+    ids=["no bus", "no store"],
+)
+async def test_what_cannot_work_ends_with_one_line(
+    rig: Rig, role: str, given: dict[str, str], reason: str
+) -> None:
+    async with rig.started(["-m", "services.ingest", role], role, **given) as service:
+        assert await service.ended() == 1
+    lines = [json.loads(line) for line in service.log().splitlines()]
+    assert (lines[-1]["event"], lines[-1]["reason"]) == ("ended", reason)
+    assert "hunter2" not in service.log()
+    assert "Traceback" not in service.log()
+
+
+async def test_a_taken_port_is_named(rig: Rig) -> None:
+    taken = str(rig.stack.settings.ports.nats)
+    async with rig.started(["-m", "services.ingest", "api"], "api", CROWN_METRICS_PORT=taken) as service:
+        assert await service.ended() == 2
+    assert "wrong setting  CROWN_METRICS_PORT" in service.log()
+
+
+async def test_another_role_is_told_which_there_are(rig: Rig) -> None:
+    async with rig.started(["-m", "services.ingest", "apple"], "apple") as service:
+        assert await service.ended() == 2
+    assert service.log() == "usage: python -m services.ingest api | dispatch | record\n"

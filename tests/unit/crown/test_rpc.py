@@ -1,0 +1,183 @@
+"""The server that every service runs: health as the service sees it, reflection, and how it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from crown import rpc
+from crown.errors import StoreUnavailable
+from crown.notification.v1 import inbox_service_pb2
+from crown.settings import Settings, SettingsError
+
+INBOX = inbox_service_pb2.DESCRIPTOR.services_by_name["InboxService"]
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@dataclass
+class Health:
+    """What the service thinks of itself; `error` is raised instead, `hangs` never answers."""
+
+    ready: bool = True
+    error: Exception | None = None
+    hangs: bool = False
+    asked: list[bool] = field(default_factory=list)
+
+    async def __call__(self) -> bool:
+        self.asked.append(self.ready)
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.error is not None:
+            raise self.error
+        return self.ready
+
+
+class Inbox:
+    """A servicer that is never called."""
+
+    async def ListNotifications(self, _request: object, _context: object) -> None:
+        raise AssertionError
+
+
+@asynccontextmanager
+async def served(health: Health, port: int) -> AsyncIterator[grpc.aio.Channel]:
+    settings = Settings.model_validate(
+        {
+            "CROWN_BIND": "127.0.0.1",
+            "CROWN_GRPC_PORT": port,
+            "CROWN_GRACE_S": 0,
+            "NATS_URL": "nats://nowhere",
+            "DATABASE_URL": "mongodb://nowhere",
+            "REDIS_HOST": "nowhere",
+            "CROWN_JWKS": "/nowhere",
+            "CROWN_JWT_ISSUER": "nobody",
+            "CROWN_DATA_KEY": base64.b64encode(bytes(32)).decode(),
+        }
+    )
+    server = rpc.Server(settings)
+    server.add(INBOX, Inbox())
+    server.describe(["crown.notification.v1.SmsService"])
+    async with server.serving(health):
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield channel
+
+
+@pytest.fixture
+def port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        number: int = found.getsockname()[1]
+        return number
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc, "HEALTH_PERIOD_S", 0.05)
+    monkeypatch.setattr(rpc, "GOING_S", 0.0)
+
+
+async def becomes(channel: grpc.aio.Channel, state: int, service: str = "") -> None:
+    """Waits until health says so."""
+    watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=service))
+    async with asyncio.timeout(5):
+        async for answer in watch:
+            if answer.status == state:
+                break
+    watch.cancel()
+
+
+@pytest.mark.parametrize("service", ["", INBOX.full_name])
+async def test_health_is_what_the_service_says(port: int, service: str) -> None:
+    health = Health()
+    async with served(health, port) as channel:
+        await becomes(channel, SERVING, service)
+        health.ready = False
+        await becomes(channel, NOT_SERVING, service)
+        health.ready = True
+        await becomes(channel, SERVING, service)
+
+
+def _raise(health: Health) -> None:
+    health.error = StoreUnavailable("away")
+
+
+def _bug(health: Health) -> None:
+    health.error = KeyError("a bug")
+
+
+def _hang(health: Health) -> None:
+    health.hangs = True
+
+
+@pytest.mark.parametrize("spoil", [_raise, _bug, _hang], ids=["error", "bug", "hang"])
+async def test_what_keeps_us_from_telling_is_a_no(port: int, spoil: Callable[[Health], None]) -> None:
+    health = Health()
+    async with served(health, port) as channel:
+        await becomes(channel, SERVING)
+        spoil(health)
+        await becomes(channel, NOT_SERVING)
+        health.error, health.hangs = None, False
+        await becomes(channel, SERVING)
+
+
+@pytest.mark.parametrize("service", ["", INBOX.full_name])
+async def test_before_the_first_look_it_does_not_serve(port: int, service: str) -> None:
+    async with served(Health(hangs=True), port) as channel:
+        request = health_pb2.HealthCheckRequest(service=service)
+        assert (await health_pb2_grpc.HealthStub(channel).Check(request)).status == NOT_SERVING
+
+
+async def test_reflection_lists_what_it_serves_and_what_it_speaks_for(port: int) -> None:
+    async with served(Health(), port) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+
+        async def asked() -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
+            yield reflection_pb2.ServerReflectionRequest(list_services="")
+
+        async for answer in stub.ServerReflectionInfo(asked()):
+            names = {service.name for service in answer.list_services_response.service}
+        assert names == {
+            INBOX.full_name,
+            "crown.notification.v1.SmsService",
+            "grpc.health.v1.Health",
+            "grpc.reflection.v1alpha.ServerReflection",
+        }
+
+
+async def test_going_is_told_before_the_door_closes(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc, "GOING_S", 0.3)
+    channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+    watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+    async with served(Health(), port):
+        await becomes(channel, SERVING)
+    states = [answer.status async for answer in _while_open(watch)]
+    assert states[-1] == NOT_SERVING
+    await channel.close()
+
+
+async def _while_open(watch: object) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+    try:
+        async for answer in watch:  # type: ignore[attr-defined]
+            yield answer
+    except grpc.aio.AioRpcError:
+        return
+
+
+async def test_a_taken_port_is_a_wrong_setting(port: int) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        with pytest.raises(SettingsError, match="CROWN_GRPC_PORT: cannot listen"):
+            async with served(Health(), port):
+                pass
