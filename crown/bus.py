@@ -28,6 +28,8 @@ _FULL = {10077, 10167}
 _API_TIMEOUT_S = 5.0
 # Seconds after which a first connection is given up: whoever supervises us tries again, and sees that we do.
 _CONNECT_TIMEOUT_S = 5.0
+# Two of these unanswered, and the link is taken for dead.
+_PING_INTERVAL_S = 5.0
 # Seconds between two tries to make streams and consumers what they have to be after a reconnect.
 _RECOVER_PAUSE_S = 1.0
 
@@ -107,7 +109,7 @@ class Bus:
                     # The defaults give up for good after two minutes and notice a dead link after four.
                     max_reconnect_attempts=-1,
                     reconnect_time_wait=0.5,  # type: ignore[arg-type]
-                    ping_interval=5,
+                    ping_interval=_PING_INTERVAL_S,  # type: ignore[arg-type]
                     max_outstanding_pings=2,
                     connect_timeout=3,
                     pending_size=8 << 20,

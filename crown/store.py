@@ -16,6 +16,7 @@ majority before it counts.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ Document = dict[str, Any]
 Database = AsyncDatabase[Document]
 
 _DAY_S = 86_400
+_PING_LIMIT_S = 2.0
 _DUPLICATE = 11_000
 _INDEXES: Mapping[str, list[IndexModel]] = {
     "ledger": [
@@ -87,10 +89,11 @@ class Store:
         return store
 
     async def healthy(self) -> bool:
-        """True where the store answers."""
+        """True where the store answers, and soon."""
         try:
-            await self.db.command("ping")
-        except PyMongoError:
+            async with asyncio.timeout(_PING_LIMIT_S):
+                await self.db.command("ping")
+        except (PyMongoError, TimeoutError):
             return False
         return True
 

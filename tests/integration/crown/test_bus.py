@@ -166,3 +166,14 @@ async def test_a_first_connection_is_not_tried_for_ever(
     monkeypatch.setattr(bus_module, "_CONNECT_TIMEOUT_S", 0.3)
     with pytest.raises(BusUnavailable, match=f"cannot connect to NATS .*{why}"):
         await Bus.connect(rig.settings(**given), "nobody")
+
+
+async def test_a_link_that_is_dead_is_noticed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that hangs keeps its connections open: only pings tell."""
+    monkeypatch.setattr(bus_module, "_PING_INTERVAL_S", 0.2)
+    bus = await Bus.connect(rig.settings(), "listening")
+    assert await bus.healthy()
+    async with rig.suspended("nats"):
+        await until(bus.healthy, lambda healthy: not healthy)
+    await until(bus.healthy)
+    await bus.close()
