@@ -37,6 +37,8 @@ _BOUNDS: Mapping[str, Bounds] = {
     "email": Bounds(repeats={"email": IN_FLIGHT}),
     "push": Bounds(repeats={"push": IN_FLIGHT}),
     "sms": Bounds(ends={"UNKNOWN": IN_FLIGHT}),
+    "sandbox": Bounds({"push": IN_FLIGHT, "sms": IN_FLIGHT}, {"UNKNOWN": IN_FLIGHT}),
+    "mailbox": Bounds({"email": IN_FLIGHT}),
 }
 
 KILLED = (
@@ -52,6 +54,8 @@ KILLED = (
     "nats",
     "mongod",
     "valkey",
+    "sandbox",
+    "mailbox",
 )
 
 
