@@ -44,23 +44,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The suite, up. Its logs stay where a test has failed."""
-    home = tmp_path_factory.mktemp("stack")
+    """The suite, up, and nothing of another stack in the environment. Its logs stay where a test has failed."""
     failed_before = request.session.testsfailed
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith("CROWN_") or name.removesuffix("_FILE") in _OF_STACKS:
                 patch.delenv(name)
-        stack = _up(home)
-    try:
-        yield stack
-    finally:
-        stack.down()
-        if request.session.testsfailed == failed_before:
-            stack.clean()
-        else:
-            shutil.rmtree(stack.layout.folder / "data")
-            _kept.append(stack.layout.logs)
+        stack = _up(tmp_path_factory.mktemp("stack"))
+        try:
+            yield stack
+        finally:
+            stack.down()
+    if request.session.testsfailed == failed_before:
+        stack.clean()
+    else:
+        shutil.rmtree(stack.layout.folder / "data")
+        _kept.append(stack.layout.logs)
 
 
 def _up(home: Path) -> Stack:

@@ -18,7 +18,7 @@ _FENCE = re.compile(r"^(?P<indent> {0,3})(?P<fence>`{3,}|~{3,})[ \t]*(?P<word>[\
 # What would run these tests again, or take away the stack that they run on.
 _FORBIDDEN = re.compile(r"\bmake (test|check|clean|down|fault|bench)|\bcrown (clean|down)\b|\bgit clone\b")
 _PORT = re.compile(r"\b(?P<host>localhost|127\.0\.0\.1):(?P<port>\d{4,5})\b")
-_MARK = "--- block"
+_MARK = "=== block"
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,8 @@ def run(found: list[Block], base: int, home: Path) -> Mapping[int, str]:
     for block in found:
         assert not _FORBIDDEN.search(block.text), f"line {block.line}: not to be run, so fence it as console"
     # One shell, since a reader has one, too: what a block sets, the next ones find.
-    script = "\n".join(f"echo '{_MARK} {block.line}'\n{moved(block.text, base)}" for block in found)
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("CROWN_")},
-        "CROWN_STACK_PORT_BASE": str(base),
-        "CROWN_STACK_HOME": str(home),
-    }
+    script = "\n".join(f"printf '\\n{_MARK} {block.line}\\n'\n{moved(block.text, base)}" for block in found)
+    environment = {**os.environ, "CROWN_STACK_PORT_BASE": str(base), "CROWN_STACK_HOME": str(home)}
     ran = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -81,5 +77,6 @@ def run(found: list[Block], base: int, home: Path) -> Mapping[int, str]:
 
 
 def _by_line(printed: str) -> dict[int, str]:
-    parts = re.split(rf"^{_MARK} (\d+)\n", printed, flags=re.MULTILINE)
+    # What is printed need not end with a line break, so that a mark brings its own.
+    parts = re.split(rf"\n{_MARK} (\d+)\n", printed)
     return {int(line): text for line, text in zip(parts[1::2], parts[2::2], strict=True)}

@@ -14,6 +14,7 @@ from stack.tokens import SCOPES
 from tests.e2e.contract import GUARDED, RPCS, Rpc
 from tests.e2e.forgery import signed
 from tests.e2e.people import People, data
+from tests.e2e.phoenix import connected
 from tests.e2e.rest import Caller, Rest
 
 OWNER = "owner"
@@ -197,3 +198,29 @@ LOOK_ALIKES = [
 async def test_nobody_is_taken_for_somebody_alike(rest: Rest, user_id: str) -> None:
     answer = await rest.user(OTHER).get(f"/api/v1/users/{user_id}/notifications")
     assert answer.status in (400, 403, 404)
+
+
+TOPICS = [
+    "user:{0}",
+    "user:*",
+    "user:",
+    "user:mallory2",
+    "user:{0}:mallory",
+    "User:mallory",
+    "user",
+    "*",
+    "ops:metrics",
+]
+
+
+async def test_topics_of_others(rest: Rest, feed: Caller, people: People) -> None:
+    victim, mallory = people.stranger(), people.stranger()
+    assert mallory.caller.token
+    async with connected(rest, mallory.caller.token) as socket:
+        for topic in TOPICS:
+            reply = await socket.ask(topic.format(victim.user_id), "phx_join", {"user_id": victim.user_id})
+            assert reply["status"] == "error", topic
+        await socket.join(f"user:{mallory.user_id}")
+        await feed.send("real_time", user_id=victim.user_id, data=data())
+        own = await feed.send("real_time", user_id=mallory.user_id, data=data())
+        assert (await socket.pushed("notification"))["notification_id"] == own
