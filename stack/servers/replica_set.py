@@ -9,10 +9,8 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from stack.errors import NotReady
 from stack.secrets import OPERATOR, SERVICES, Secrets, read
+from stack.servers.mongod import DATABASE, REPLICA_SET
 from stack.settings import LOOPBACK
-
-REPLICA_SET = "crown"
-DATABASE = "crown"
 
 _ANSWER_LIMIT_MS = 2_000
 _AUTHENTICATION_FAILED = 18
