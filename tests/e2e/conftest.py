@@ -32,8 +32,9 @@ _kept: list[Path] = []
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts last what looks at everything that the others left behind."""
-    last = ("test_readme.py", "test_privacy.py")
-    items.sort(key=lambda item: last.index(item.path.name) + 1 if item.path.name in last else 0)
+    here = Path(__file__).parent
+    last = (here / "test_readme.py", here / "test_privacy.py")
+    items.sort(key=lambda item: last.index(item.path) + 1 if item.path in last else 0)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
