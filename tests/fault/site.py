@@ -70,15 +70,25 @@ class Site:
         self._marks = {stream: await self._streams.last(stream) for stream in ("DEAD", "REALTIME")}
         ports = self.stack.settings.ports
         for port in (ports.sandbox, ports.mailbox_http):
-            async with self._http.post(f"http://127.0.0.1:{port}/reset") as answer:
-                assert answer.status == 200, await answer.text()
+            await self._post(port, "/reset")
         for listener in self._listeners:
             listener.forget()
         self._began = time.time()
 
-    async def quiet(self, history: Sequence[Sent], limit_s: float) -> None:
-        """Returns when every accepted delivery has ended and nothing is under way. Raises TimeoutError, which
-        says how far it came."""
+    async def slow_providers(self, delay_s: float) -> None:
+        """From now on each answers this late, having done what it was asked at once; until the next `begin`."""
+        ports = self.stack.settings.ports
+        for provider in ("sendgrid", "twilio", "fcm"):
+            await self._post(ports.sandbox, "/script", {"provider": provider, "answer": {"delay_s": delay_s}})
+        await self._post(ports.mailbox_http, "/script", {"command": "DATA", "delay_s": delay_s})
+
+    async def _post(self, port: int, path: str, body: Mapping[str, Any] | None = None) -> None:
+        async with self._http.post(f"http://127.0.0.1:{port}{path}", json=body or {}) as answer:
+            assert answer.status == 200, await answer.text()
+
+    async def quiet(self, history: Sequence[Sent], limit_s: float) -> str:
+        """Waits until every accepted delivery has ended and nothing is under way. Answers what was left when
+        `limit_s` had passed; empty: nothing."""
         ids = [
             row_id(sent.request.notification_id, user)
             for sent in history
@@ -96,9 +106,9 @@ class Site:
                 told = f"{len(ids) - ended} of {len(ids)} have not ended, {unsettled} messages wait"
             if ended == len(ids) and unsettled == 0:
                 await asyncio.sleep(_LAST_FRAMES_S)
-                return
+                return ""
             if time.monotonic() > limit:
-                raise TimeoutError(f"not quiet after {limit_s:g} s: {told}")
+                return f"after {limit_s:g} s: {told}"
             await asyncio.sleep(_POLL_S)
 
     async def _ended(self, ids: list[str]) -> int:
