@@ -1,5 +1,5 @@
 """Group commit: many requests, few fsyncs. A lone request is published by itself, which is quickest; when more
-than about ten come within ten milliseconds, or the disk is so slow that ten are still being stored, those that
+than about ten come within twenty milliseconds, or the disk is so slow that ten are still being stored, those that
 wait go together as one atomic batch."""
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from crown.errors import BusUnavailable, CrownError, OutcomeUnknown, Unavailable
 log = logs.get(__name__)
 
 _BUSY_COUNT = 10
-_BUSY_WITHIN_S = 0.010
+_BUSY_WITHIN_S = 0.020
 # Lone requests under way at once: each costs an fsync, and they are stored one after another.
 _PLAIN_MOST = 10
-_LINGER_S = 0.003
+# A batch waits until about ten have come, and no longer or shorter than this.
+_LINGER_LEAST_S = 0.003
+_LINGER_MOST_S = 0.010
 # Batches of this process under way at once; the server takes fifty from all processes together.
 _BATCHES_MOST = 2
 _BATCH_MOST_BYTES = 4 << 20
@@ -76,7 +78,10 @@ class GroupCommit:
             # The one under way is the linger: what comes meanwhile rides the next.
             return
         self._lingering = True
-        asyncio.get_running_loop().call_later(_LINGER_S, self._flush)
+        loop = asyncio.get_running_loop()
+        # The last ten took this long to come, and so will the next.
+        ten_s = loop.time() - self._arrivals[0]
+        loop.call_later(min(max(ten_s, _LINGER_LEAST_S), _LINGER_MOST_S), self._flush)
 
     def _flush(self) -> None:
         self._lingering = False

@@ -127,6 +127,28 @@ async def test_what_comes_meanwhile_rides_the_next(bus: FakeBus, group: GroupCom
     assert [len(payloads) for payloads in bus.published[10:]] == [20, 30]
 
 
+@pytest.mark.parametrize(
+    ("gap_s", "linger_s"), [(0.0001, 0.003), (0.0005, 0.005), (0.0015, 0.010)], ids=["many", "some", "few"]
+)
+async def test_a_batch_waits_until_about_ten_have_come(
+    bus: FakeBus, monkeypatch: pytest.MonkeyPatch, gap_s: float, linger_s: float
+) -> None:
+    waits: list[float] = []
+    loop = asyncio.get_running_loop()
+    now_s = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: now_s)
+    monkeypatch.setattr(loop, "call_later", lambda delay_s, _action: waits.append(delay_s))
+    group = GroupCommit(bus, SUBJECT)  # type: ignore[arg-type]
+    puts = []
+    for number in range(11):
+        puts.append(asyncio.create_task(group.put([payload(number)])))
+        await asyncio.sleep(0)
+        now_s += gap_s
+    assert waits == [pytest.approx(linger_s, rel=0.01)]
+    group._flush()
+    await asyncio.gather(*puts)
+
+
 async def test_no_batch_is_larger_than_the_server_takes(bus: FakeBus, group: GroupCommit) -> None:
     units = [[payload(n)] * 400 for n in range(20)]
     bus.gate.clear()
