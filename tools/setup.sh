@@ -4,6 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# The Makefile puts .venv first on the path; a new one is never made with the one that it replaces.
+PATH=${PATH//"$PWD/.venv/bin:"/}
+
 # The place counts: scripts in a virtual environment name it, so a moved folder wants a new one.
 packages=$(cat requirements/dev.txt <(pwd) | sha256sum)
 project=$(cat pyproject.toml <(pwd) | sha256sum)

@@ -64,8 +64,9 @@ async def api(settings: IngestSettings, stopping: asyncio.Event) -> None:
     server.add(_only(contact_service_pb2.DESCRIPTOR), contacts, contacts.checks())
     server.add(_only(status_service_pb2.DESCRIPTOR), status)
     server.describe(_only(file).full_name for file in _SUITE)
-    async with server.serving(bus.healthy):
-        await rpc.until(stopping, bus.closed)
+    async with server.serving(bus.healthy), asyncio.TaskGroup() as tasks:
+        tasks.create_task(status.mirror(server.health, stopping))
+        tasks.create_task(rpc.until(stopping, bus.closed))
     await status.close()
     await redis.aclose()
     await bus.close()

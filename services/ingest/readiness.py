@@ -7,12 +7,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from crown.errors import NotReady
+from crown.errors import DOMAIN, NotReady
 from crown.notification.v1 import status_service_pb2 as pb
+from crown.stopping import pause
 
+_STATUS = health_pb2.HealthCheckResponse
 _LIMIT_S = 1.0
+_MIRROR_PERIOD_S = 5.0
+# Which services a peer serves, by the peer's name: what the gateway's health answers for them.
+_SERVED = {
+    "email": ("EmailService",),
+    "push": ("PushService", "DeviceService"),
+    "sms": ("SmsService",),
+    "realtime": ("RealtimeService",),
+}
 
 
 class StatusService:
@@ -29,6 +39,16 @@ class StatusService:
         if missing:
             raise NotReady(f"not ready: {missing}", metadata={"not_ready": missing})
         return pb.GetReadinessResponse(ready=names)
+
+    async def mirror(self, told: health.aio.HealthServicer, stopping: asyncio.Event) -> None:
+        """Tells the peers' health by the names of their services, until `stopping` is set: the gateway has one
+        health service for the suite."""
+        while not stopping.is_set():
+            for peer in self._channels.keys() & _SERVED.keys():
+                status = _STATUS.SERVING if await self._ask(peer) else _STATUS.NOT_SERVING
+                for service in _SERVED[peer]:
+                    await told.set(f"{DOMAIN}.{service}", status)
+            await pause(stopping, _MIRROR_PERIOD_S)
 
     async def _ask(self, name: str) -> bool:
         stub = health_pb2_grpc.HealthStub(self._channels[name])

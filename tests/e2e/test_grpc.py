@@ -126,9 +126,10 @@ async def test_readiness(channel: grpc.aio.Channel) -> None:
     assert {"email", "push", "sms", "realtime"} <= set(answer.ready)
 
 
-async def test_health_through_the_gateway(channel: grpc.aio.Channel) -> None:
+@pytest.mark.parametrize("service", ["", *SERVICES])
+async def test_health_through_the_gateway(channel: grpc.aio.Channel, service: str) -> None:
     stub = health_pb2_grpc.HealthStub(channel)
-    answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=LIMIT_S)
+    answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=LIMIT_S)
     assert answer.status == SERVING
 
 
