@@ -44,11 +44,11 @@ class StatusService:
         """Tells the peers' health by the names of their services, until `stopping` is set: the gateway has one
         health service for the suite."""
         while not stopping.is_set():
-            for peer in self._channels.keys() & _SERVED.keys():
-                status = _STATUS.SERVING if await self._ask(peer) else _STATUS.NOT_SERVING
+            ready = {peer: await self._ask(peer) for peer in self._channels.keys() & _SERVED.keys()}
+            for peer, up in ready.items():
                 for service in _SERVED[peer]:
-                    await told.set(f"{DOMAIN}.{service}", status)
-            await pause(stopping, _MIRROR_PERIOD_S)
+                    await told.set(f"{DOMAIN}.{service}", _STATUS.SERVING if up else _STATUS.NOT_SERVING)
+            await pause(stopping, _MIRROR_PERIOD_S if all(ready.values()) else _MIRROR_PERIOD_S / 5)
 
     async def _ask(self, name: str) -> bool:
         stub = health_pb2_grpc.HealthStub(self._channels[name])
