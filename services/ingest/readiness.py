@@ -16,6 +16,8 @@ from crown.stopping import pause
 _STATUS = health_pb2.HealthCheckResponse
 _LIMIT_S = 1.0
 _MIRROR_PERIOD_S = 5.0
+# A peer that was not there when it was asked first is looked for again soon: the usual pause grows to minutes.
+_OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
 # Which services a peer serves, by the peer's name: what the gateway's health answers for them.
 _SERVED = {
     "email": ("EmailService",),
@@ -29,7 +31,9 @@ class StatusService:
     """The servicer. Asks each part's own health, and the parts at once."""
 
     def __init__(self, addresses: Mapping[str, str]) -> None:
-        self._channels = {name: grpc.aio.insecure_channel(address) for name, address in addresses.items()}
+        self._channels = {
+            name: grpc.aio.insecure_channel(address, options=_OPTIONS) for name, address in addresses.items()
+        }
 
     async def GetReadiness(self, _request: pb.GetReadinessRequest, _context: Any) -> pb.GetReadinessResponse:
         """Answers where all are ready; raises NotReady naming who is not."""
