@@ -33,9 +33,9 @@ class Local:
         self._count = 0
 
     @classmethod
-    async def connect(cls, rig: Rig) -> Local:
+    async def connect(cls, rig: Rig, **given: str) -> Local:
         """Connects, which makes streams and indexes."""
-        settings = rig.settings()
+        settings = rig.settings(**given)
         return cls(rig, await Bus.connect(settings, "tests"), await Store.connect(settings, "tests"))
 
     async def close(self) -> None:
