@@ -200,10 +200,13 @@ class Bus:
         if len(messages) == 1:
             await self.publish(messages[0], timeout_s)
             return
-        batch = {"Nats-Batch-Id": os.urandom(12).hex()}
-        for number, message in enumerate(messages[:-1], 1):
-            await self._send(message, {**batch, "Nats-Batch-Sequence": str(number)}, "")
-        last = {**batch, "Nats-Batch-Sequence": str(len(messages)), "Nats-Batch-Commit": "1"}
+        batch = os.urandom(12).hex()
+        whole = b"".join(
+            _command(message, f"Nats-Batch-Id: {batch}\r\nNats-Batch-Sequence: {number}\r\n")
+            for number, message in enumerate(messages[:-1], 1)
+        )
+        last = {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(len(messages)), "Nats-Batch-Commit": "1"}
+        await self._write(whole)
         await self._confirm(messages[-1], last, timeout_s)
 
     async def publish_many(self, messages: Iterable[Outgoing]) -> None:
@@ -216,6 +219,11 @@ class Bus:
     async def publish_all(self, messages: Iterable[Outgoing], timeout_s: float = 5.0) -> None:
         """Publishes pipelined singles: for streams that take no batches. Raises as `publish`."""
         await asyncio.gather(*(self.publish(message, timeout_s) for message in messages))
+
+    async def _write(self, commands: bytes) -> None:
+        if not self.connected:
+            raise BusUnavailable("the bus is away")
+        await self.client._send_command(commands)
 
     async def _send(self, message: Outgoing, headers: Mapping[str, str], reply: str) -> None:
         if not self.connected:
@@ -277,6 +285,21 @@ class Bus:
     async def _on_closed(self) -> None:
         metrics.BUS.set(0)
         self.closed.set()
+
+
+def _command(message: Outgoing, headers: str) -> bytes:
+    """`message` as NATS reads it from the wire. The client's own way checks each name and value of each header
+    again, which costs more than all else that is done with a notification of a batch."""
+    rest = "".join(f"{name}: {value}\r\n" for name, value in (message.headers or {}).items())
+    head = f"NATS/1.0\r\n{headers}{rest}\r\n".encode()
+    size = len(head)
+    return b"HPUB %b %d %d\r\n%b%b\r\n" % (
+        message.subject.encode(),
+        size,
+        size + len(message.data),
+        head,
+        message.data,
+    )
 
 
 def _read_ack(message: Msg) -> PubAck:

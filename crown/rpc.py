@@ -4,6 +4,7 @@ SIGTERM. `run` is the whole life of a process."""
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -24,6 +25,8 @@ from crown.settings import Settings, SettingsError, exit_with
 log = logs.get(__name__)
 
 HEALTH_PERIOD_S = 5.0
+# Objects made and not freed between two looks for cycles.
+_GARBAGE_MOST = 20_000
 # Seconds between telling the world that we are going and refusing new calls: balancers need to notice.
 GOING_S = 0.2
 _OPTIONS = (
@@ -161,6 +164,11 @@ def _end(error: Exception) -> NoReturn:
 
 async def _until_stopped(main: Callable[[Any, asyncio.Event], Awaitable[None]], settings: Any) -> None:
     stopping = asyncio.Event()
+    # What is loaded by now stays, and calls make much garbage that is no cycle: by default the collector would
+    # go through all of it again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_MOST, 20, 50)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)

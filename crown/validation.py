@@ -47,8 +47,8 @@ def violations(message: Message) -> list[Violation]:
         message = _thinned(message, found)
     raw = protovalidate.collect_violations(message)
     found.extend(_violation(one, message.DESCRIPTOR) for one in islice(raw, VIOLATIONS_MOST))
-    for path, field in _fields(message.DESCRIPTOR):
-        struct = _at(message, path) if _is_struct(field) else None
+    for path in _structs(message.DESCRIPTOR):
+        struct = _at(message, path)
         if struct is not None and (problem := free_form_problem(struct)):
             found.append(Violation(".".join(path), problem, "free_form"))
     return found
@@ -103,13 +103,8 @@ def _shown(name: str) -> str:
     return short.encode("ascii", "backslashreplace").decode()
 
 
-@cache
-def _fields(descriptor: Descriptor) -> tuple[tuple[Path, FieldDescriptor], ...]:
-    """Every field of a message and of the messages in it, with its path; lists are not entered."""
-    return tuple(_find_fields(descriptor, ()))
-
-
 def _find_fields(descriptor: Descriptor, above: Path) -> Iterator[tuple[Path, FieldDescriptor]]:
+    """Every field of a message and of the messages in it, with its path; lists are not entered."""
     for field in descriptor.fields:
         here = (*above, field.name)
         yield here, field
@@ -125,25 +120,42 @@ def _is_struct(field: FieldDescriptor) -> bool:
 
 def _at(message: Message, path: Path) -> Any:
     """What stands at `path`; None where something on the way is absent."""
-    for name in path:
-        field = message.DESCRIPTOR.fields_by_name[name]
-        if field.message_type is not None and not field.is_repeated and not message.HasField(name):
+    *above, last = path
+    for name in above:
+        if not message.HasField(name):
             return None
         message = getattr(message, name)
-    return message
+    field = message.DESCRIPTOR.fields_by_name[last]
+    if field.message_type is not None and not field.is_repeated and not message.HasField(last):
+        return None
+    return getattr(message, last)
 
 
 def _crowded(message: Message) -> Iterator[Violation]:
     """The lists and maps that have more entries than their rule allows."""
-    for path, field in _fields(message.DESCRIPTOR):
-        if not field.is_repeated:
-            continue
-        rules = field.GetOptions().Extensions[validate_pb2.field]
-        most = rules.map.max_pairs if rules.HasField("map") else rules.repeated.max_items
-        entries = _at(message, path) if most else None
+    for path, most, rule in _bounds(message.DESCRIPTOR):
+        entries = _at(message, path)
         if entries is not None and len(entries) > most:
-            rule = "map.max_pairs" if rules.HasField("map") else "repeated.max_items"
             yield Violation(".".join(path), f"must have at most {most} entries", rule)
+
+
+@cache
+def _bounds(descriptor: Descriptor) -> tuple[tuple[Path, int, str], ...]:
+    """The lists and maps of a message that have a bound: where, how many, and the rule's name."""
+    found = []
+    for path, field in _find_fields(descriptor, ()):
+        rules = field.GetOptions().Extensions[validate_pb2.field]
+        if rules.map.max_pairs:
+            found.append((path, int(rules.map.max_pairs), "map.max_pairs"))
+        elif rules.repeated.max_items:
+            found.append((path, int(rules.repeated.max_items), "repeated.max_items"))
+    return tuple(found)
+
+
+@cache
+def _structs(descriptor: Descriptor) -> tuple[Path, ...]:
+    """Where a message holds free-form parts."""
+    return tuple(path for path, field in _find_fields(descriptor, ()) if _is_struct(field))
 
 
 def _thinned(message: Message, crowded: list[Violation]) -> Message:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import sha256
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from crown import addresses, catalogue, ids, links, validation, vault
-from crown.clock import now, timestamp
 from crown.errors import Violation
-from crown.notification.v1.events_pb2 import IntakeEvent, NotificationContent
+from crown.notification.v1.events_pb2 import IntakeEvent, NotificationContent, Sealed
 from crown.notification.v1.ingest_service_pb2 import SendNotificationRequest
 from crown.subjects import LANES
 
@@ -35,7 +37,9 @@ def problems(request: SendNotificationRequest, hosts: Collection[str]) -> list[V
         found.append(Violation("data", f"must be at most {DATA_MOST_BYTES} bytes", "size"))
     if request.kind and request.kind not in catalogue.KINDS:
         found.append(Violation("kind", f"must be one of {', '.join(catalogue.KINDS)}", "kind"))
-    return found + _address_problems(request)
+    if request.HasField("address"):
+        found += _address_problems(request)
+    return found
 
 
 def _address_problems(request: SendNotificationRequest) -> list[Violation]:
@@ -65,13 +69,13 @@ def resolve(
     else:
         notification_id = ids.fresh_notification()
     request_hash = _hash(request) if own or key else b""
-    event = _event(request, sender, notification_id, request_hash)
-    event.content.CopyFrom(vault.seal(data_key, _content(request)))
+    content = vault.seal(data_key, _content(request))
+    event = _event(request, sender, notification_id, request_hash, content)
     return Accepted(notification_id, LANES[event.priority], request_hash, _parts(event, request))
 
 
 def _event(
-    request: SendNotificationRequest, sender: str, notification_id: str, request_hash: bytes
+    request: SendNotificationRequest, sender: str, notification_id: str, request_hash: bytes, content: Sealed
 ) -> IntakeEvent:
     kind = catalogue.kind(request.kind)
     count = len(request.user_ids) or 1
@@ -82,12 +86,19 @@ def _event(
         kind=request.kind,
         category=category,
         priority=catalogue.priority(request.priority, category, count),
-        create_time=timestamp(now()),
+        create_time=_present(),
         expire_time=request.expires_at if request.HasField("expires_at") else None,
         sender=sender,
         request_hash=request_hash,
         recipient_count=count,
+        content=content,
     )
+
+
+def _present() -> Timestamp:
+    """The present, to the millisecond."""
+    millis = time.time_ns() // 1_000_000
+    return Timestamp(seconds=millis // 1_000, nanos=millis % 1_000 * 1_000_000)
 
 
 def _content(request: SendNotificationRequest) -> bytes:
@@ -96,7 +107,10 @@ def _content(request: SendNotificationRequest) -> bytes:
 
 
 def _parts(event: IntakeEvent, request: SendNotificationRequest) -> list[bytes]:
-    people = list(request.user_ids) or [request.user_id]
+    if not request.user_ids:
+        event.user_ids.append(request.user_id)
+        return [event.SerializeToString()]
+    people = list(request.user_ids)
     parts = []
     for start in range(0, len(people), RECIPIENTS_A_PART):
         del event.user_ids[:]

@@ -46,6 +46,9 @@ class _Keys:
     fresh: set[str] = field(default_factory=set)
 
 
+_NO_KEYS = _Keys()
+
+
 class IngestService:
     """The servicer. Accepting needs the bus alone; the store is only asked about keys and read for answers."""
 
@@ -70,10 +73,11 @@ class IngestService:
         accepted = accept.resolve(
             request, caller().subject, "SendNotification", _header_key(context), 0, self._data_key
         )
-        keys = await self._ask_keys([accepted])
+        keys = await self._ask_keys([accepted]) if accepted.request_hash else _NO_KEYS
         for error in keys.errors.values():
             raise error
-        for failure in (await self._store([accepted], keys.fresh)).values():
+        failure = await self._put([accepted], keys.fresh)
+        if failure is not None:
             raise failure
         return pb.SendNotificationResponse(
             notification_id=accepted.notification_id, status=NotificationStatus.ACCEPTED
