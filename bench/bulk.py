@@ -13,7 +13,7 @@ from bench.latency import Latencies
 from bench.rounds import in_turn, middle, ratio
 from bench.site import Site
 from bench.table import Figure
-from crown.draft import draft
+from crown.client.draft import draft
 from crown.notification.v1.ingest_service_pb2 import SendBulkNotificationsRequest
 
 METHOD = "/crown.notification.v1.IngestService/SendBulkNotifications"

@@ -12,7 +12,7 @@ from bench.latency import Latencies
 from bench.rounds import in_turn, middle, ratio
 from bench.site import Site
 from bench.table import Figure
-from crown.draft import draft
+from crown.client.draft import draft
 
 METHOD = "/crown.notification.v1.IngestService/SendNotification"
 IN_FLIGHT = 256

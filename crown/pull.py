@@ -10,6 +10,7 @@ from collections import deque
 from datetime import UTC, datetime
 
 import msgspec
+import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
@@ -75,7 +76,11 @@ class Message:
         await self._settle(b"+WPI")
 
     async def _settle(self, word: bytes) -> None:
-        await self._bus.client.publish(self._raw.reply, word)
+        try:
+            await self._bus.client.publish(self._raw.reply, word)
+        except nats.errors.Error as error:
+            # It comes again, to us or to another.
+            log.warning("settle_failed", stream=self.stream, error=type(error).__name__)
 
 
 class Pull:

@@ -20,10 +20,10 @@ import grpc
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
-from crown import bulk
-from crown.bulk import Sent
-from crown.calls import OPTIONS, USUAL, Calls, Patience, TokenSource
-from crown.draft import Fields, draft
+from crown.client import bulk
+from crown.client.bulk import Sent
+from crown.client.calls import OPTIONS, USUAL, Calls, Patience, TokenSource
+from crown.client.draft import Fields, draft
 from crown.errors import CrownError
 from crown.notification.v1 import contact_service_pb2 as contacts
 from crown.notification.v1 import device_service_pb2 as installations

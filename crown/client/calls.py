@@ -1,5 +1,5 @@
 """Calls of the suite's RPCs as a caller wants them: with its token, within a deadline, repeated where that is
-safe, and with errors of crown/errors.py. What the RPCs are stands in crown/client.py."""
+safe, and with errors of crown/errors.py. What the RPCs are stands in crown/client/__init__.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import grpc
 
-from crown import refusals
+from crown.client import refusals
 from crown.errors import CrownError, InProgress, OutcomeUnknown, Unavailable
 
 Q = TypeVar("Q")

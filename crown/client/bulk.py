@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from crown import refusals
+from crown.client import refusals
 from crown.errors import CrownError
 from crown.notification.v1.ingest_service_pb2 import BulkResult, SendNotificationRequest
 

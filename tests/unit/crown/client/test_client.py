@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from crown import bulk, problem
-from crown.bulk import Sent
-from crown.calls import Patience, pause_s
-from crown.client import Client, Contact
-from crown.draft import draft
+from crown import problem
+from crown.client import Client, Contact, bulk
+from crown.client.bulk import Sent
+from crown.client.calls import Patience, pause_s
+from crown.client.draft import draft
 from crown.errors import (
     BusUnavailable,
     CrownError,
