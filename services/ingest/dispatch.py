@@ -13,7 +13,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from pymongo.errors import PyMongoError
 
-from crown import failpoint, ids, logs, metrics, subjects, tracing
+from crown import backoff, failpoint, ids, logs, metrics, subjects, tracing
 from crown.bus import Bus, BusError, Outgoing
 from crown.clock import moment, now, timestamp
 from crown.errors import CrownError
@@ -22,7 +22,7 @@ from crown.ledger import Ledger, row_id
 from crown.notification.v1.events_pb2 import DeadLetter, DeliveryEvent, IntakeEvent, LiveEvent
 from crown.notification.v1.types_pb2 import DeliveryState
 from crown.people import People
-from crown.preferences import Choices, Preferences
+from crown.preferences import CATEGORIES, Choices, Preferences
 from crown.pull import Message, Pull, ready
 from crown.store import Document, Store
 from crown.vault import Key, VaultError
@@ -35,6 +35,10 @@ _ROWS_A_TURN = 2_000
 _TURNS_AT_ONCE = 2
 _PAUSE_S = 2.0
 _EXTEND_S = 8.0
+# A message that fails by a bug of ours, and not since something is away, is tried so often.
+_TRIES_MOST = 5
+# More than any message that was accepted has.
+_BODY_MOST_BYTES = 512 << 10
 
 
 @dataclass(slots=True)
@@ -102,21 +106,41 @@ class Dispatcher:
 
     async def _turn(self, messages: list[Message]) -> None:
         try:
+            await self._try(messages)
+        except (PyMongoError, CrownError, BusError) as error:
+            log.warning("dispatch_waits", error=type(error).__name__)
+            await self._give_back(messages)
+        finally:
+            self._held.difference_update(messages)
+            self._wake.set()
+
+    async def _try(self, messages: list[Message]) -> None:
+        try:
             orders = [order for message in messages if (order := await self._read(message)) is not None]
             for part in _parts(orders):
                 await self._dispatch(part)
                 for order in part:
                     await order.message.ack()
                     self._held.discard(order.message)
-        except (PyMongoError, CrownError, BusError) as error:
-            log.warning("dispatch_waits", error=type(error).__name__)
-            await self._give_back(messages)
-        except Exception:
-            log.exception("dispatch_failed")
-            await self._give_back(messages)
-        finally:
-            self._held.difference_update(messages)
-            self._wake.set()
+        except (PyMongoError, CrownError, BusError):
+            raise
+        except Exception as error:
+            log.exception("dispatch_failed", count=len(messages))
+            await self._set_apart([message for message in messages if message in self._held], error)
+
+    async def _set_apart(self, messages: list[Message], error: Exception) -> None:
+        """After a bug: each message for itself, so that one does not hold up the lane; and one that fails
+        again and again goes to the dead letters."""
+        if len(messages) > 1:
+            for message in messages:
+                await self._try([message])
+            return
+        for message in messages:
+            self._held.discard(message)
+            if message.deliveries < _TRIES_MOST:
+                await message.nak(backoff.plain_s(message.deliveries))
+            else:
+                await self._bury(message, "RETRIES_EXHAUSTED", type(error).__name__)
 
     async def _give_back(self, messages: list[Message]) -> None:
         for message in messages:
@@ -130,9 +154,11 @@ class Dispatcher:
         message.adopt_trace()
         try:
             event = IntakeEvent.FromString(message.data)
+            _must_be_workable(event)
             key = self._data_key.unwrap(event.content.wrapped_key)
-        except (DecodeError, VaultError):
-            await self._bury(message)
+        except (DecodeError, ValueError, OverflowError, VaultError) as error:
+            log.error("intake_unreadable", sequence=message.sequence, error=type(error).__name__)
+            await self._bury(message, "UNDECODABLE", type(error).__name__)
             return None
         return Order(message, event, key, tracing.current())
 
@@ -169,12 +195,15 @@ class Dispatcher:
     async def _to_publish(
         self, rows: dict[str, Document], owners: dict[str, Order], known: set[str]
     ) -> list[tuple[Order, Document]]:
-        """New rows, and known ones whose message comes again: its first time may have ended before it
-        published. A known row whose message is new was accepted twice: its first message takes care."""
-        again = [key for key in known if owners[key].message.deliveries > 1]
-        stored = {row["_id"]: row for row in await self._ledger.deliveries(again)} if again else {}
-        fresh = [(owners[key], row) for key, row in rows.items() if key not in known]
-        return fresh + [(owners[key], stored[key]) for key in again if key in stored]
+        """New rows, and known ones: whoever wrote those may have died before they published. How often the
+        message has come says nothing, since NATS forgets that when it dies; so what was stored twice may be
+        published twice, and claims see to the rest."""
+        stored = {row["_id"]: row for row in await self._ledger.deliveries(known)} if known else {}
+        return [
+            (owner, stored.get(key, rows[key]))
+            for key, owner in owners.items()
+            if key not in known or key in stored
+        ]
 
     async def _publish(self, work: list[tuple[Order, Document]]) -> None:
         live: list[Outgoing] = []
@@ -201,18 +230,34 @@ class Dispatcher:
                     {"_id": f"{notification_id}:reused"}, {"$setOnInsert": entry}, upsert=True
                 )
 
-    async def _bury(self, message: Message) -> None:
+    async def _bury(self, message: Message, reason: str, error: str) -> None:
         letter = DeadLetter(
-            reason="UNDECODABLE",
-            body=message.data[: 64 << 10],
+            reason=reason,
+            error=error,
+            # Whole: it is all that is left of what was accepted.
+            body=message.data[:_BODY_MOST_BYTES],
             create_time=timestamp(now()),
             stream=message.stream,
             sequence=message.sequence,
         )
-        metrics.DEAD.labels("dispatch", "UNDECODABLE").inc()
-        await self._bus.publish(Outgoing(subjects.DEAD_DISPATCH, letter.SerializeToString()))
-        await message.term("UNDECODABLE")
+        metrics.DEAD.labels("dispatch", reason).inc()
+        headers = {"Nats-Msg-Id": f"{message.stream}:{message.sequence}"}
+        await self._bus.publish(Outgoing(subjects.DEAD_DISPATCH, letter.SerializeToString(), headers))
+        await message.term(reason)
         self._held.discard(message)
+
+
+def _must_be_workable(event: IntakeEvent) -> None:
+    """Raises ValueError or OverflowError where a later step would fail: it is none of ours, or of a newer
+    version of us."""
+    if not (event.notification_id and event.user_ids and event.channels and event.content.ciphertext):
+        raise ValueError("something is missing")
+    if not set(event.channels) <= set(subjects.CHANNELS):
+        raise ValueError("a channel is not known")
+    if event.priority not in subjects.LANES or event.category not in CATEGORIES:
+        raise ValueError("lane or category is not known")
+    moment(event.create_time)
+    _expire_time(event)
 
 
 def _parts(orders: list[Order]) -> Iterator[list[Order]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 from crown import subjects, vault
 from crown.bus import Bus, BusError, Outgoing
-from crown.notification.v1.events_pb2 import DeadLetter
+from crown.errors import BusUnavailable, OutcomeUnknown
+from crown.notification.v1.events_pb2 import DeadLetter, DeliveryEvent, LiveEvent
 from crown.notification.v1.ingest_service_pb2 import SendNotificationRequest
 from crown.notification.v1.types_pb2 import DeliveryState
 from crown.store import Document, Store
@@ -59,9 +61,17 @@ class Local:
         return accept.resolve(request, "feed", "SendNotification", key, 0, self.data_key)
 
     async def put(self, accepted: Accepted) -> str:
-        """Puts it on the intake, and answers its id."""
-        subject = subjects.intake(accepted.lane)
-        await self.bus.publish_many(Outgoing(subject, part) for part in accepted.parts)
+        """Puts it on the intake, again where the bus did not say yes, and answers its id."""
+        messages = [Outgoing(subjects.intake(accepted.lane), part) for part in accepted.parts]
+
+        async def stored() -> bool:
+            try:
+                await self.bus.publish_batch(messages)
+            except (BusUnavailable, OutcomeUnknown):
+                return False
+            return True
+
+        await until(stored, within_s=30)
         return accepted.notification_id
 
     async def send(self, **given: Any) -> str:
@@ -113,6 +123,27 @@ class Local:
         """How many messages a stream holds."""
         return int((await self.bus.api(f"STREAM.INFO.{stream}"))["state"]["messages"])
 
+    async def dispatched(self, within_s: float = 30.0) -> None:
+        """Returns when dispatch has nothing left to do."""
+
+        async def left() -> int:
+            return sum([await self.backlog(subjects.dispatcher(lane)) for lane in subjects.LANES.values()])
+
+        await until(left, lambda count: count == 0, within_s)
+
+    async def delivered(
+        self, channel: str, notification_id: str, lane: str = "normal"
+    ) -> list[DeliveryEvent]:
+        """The deliveries of a notification on the bus."""
+        raw = await self.stored(f"DELIVERY_{lane}", subjects.delivery(channel, lane))
+        events = [DeliveryEvent.FromString(one) for one in raw]
+        return [event for event in events if event.notification_id == notification_id]
+
+    async def live(self, user_id: str) -> list[LiveEvent]:
+        """What a person's sockets are told."""
+        raw = await self.stored("REALTIME", subjects.live_source(user_id))
+        return [LiveEvent.FromString(one) for one in raw]
+
     async def backlog(self, consumer: subjects.Consumer) -> int:
         """How many messages a consumer has still to settle."""
         info = await self.bus.api(f"CONSUMER.INFO.{consumer.stream}.{consumer.name}")
@@ -120,8 +151,6 @@ class Local:
 
     async def stored(self, stream: str, subject: str) -> list[bytes]:
         """What a stream holds on a subject."""
-        from base64 import b64decode
-
         found: list[bytes] = []
         sequence = 1
         while True:
