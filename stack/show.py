@@ -128,7 +128,8 @@ def log_line(name: str, line: str, width: int) -> None:
 def command(stack: Stack) -> str:
     """How to call `crown` from the present folder."""
     ours = Path(sys.executable).parent / "crown"
-    found = shutil.which("crown")
+    # make puts our folder on its own path, which is not that of who will type this.
+    found = None if "MAKELEVEL" in stack.settings.given else shutil.which("crown")
     base = stack.settings.ports.base
     prefix = "" if base == DEFAULT_BASE else f"CROWN_STACK_PORT_BASE={base} "
     return prefix + ("crown" if found and Path(found).resolve() == ours.resolve() else path(ours))
