@@ -1,6 +1,6 @@
 """The sweeper: finds deliveries that got stuck and publishes them again. It touches only what is not final, has
-no retry ahead, and is older than the oldest message that its channel still has to settle; so an outage with a
-backlog makes it wait, not double the backlog."""
+no retry ahead, and is older, by more than dispatch takes, than the oldest message that its channel still has to
+settle; so an outage with a backlog makes it wait, not double the backlog."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from crown.store import Document, Store
 
 log = logs.get(__name__)
 
-# Younger ones are simply under way.
+# Between the row and its message: younger ones are simply under way.
 _GRACE = timedelta(seconds=60)
+# Between the time that a retry is due and its message.
 _LATE = timedelta(seconds=5)
 # Of each channel and lane in one period.
 _MOST = 1_000
@@ -55,25 +56,22 @@ class Sweeper:
 
     async def _sweep(self, channel: Channel.Type.ValueType, priority: Priority.Type.ValueType) -> int:
         name, lane = subjects.CHANNELS[channel], subjects.LANES[priority]
-        before = await self._oldest_unsettled(name, lane)
-        stuck = [
-            row
-            async for row in self._ledger.find(
-                _stuck(name, priority, before), {f"deliveries.{name}": 1, "notification_id": 1, "user_id": 1}
-            )
-            .sort("create_time", 1)
-            .limit(_MOST)
-        ]
+        where = _stuck(name, priority, await self._oldest_unsettled(name, lane))
+        fields = {f"deliveries.{name}": 1, "notification_id": 1, "user_id": 1}
+        found = self._ledger.find(where, fields).sort("create_time", 1).limit(_MOST)
+        stuck = [row async for row in found]
         if stuck:
             log.warning("swept", channel=name, lane=lane, count=len(stuck))
             metrics.SWEPT.labels(name).inc(len(stuck))
             await self._bus.publish_many(_again(row, channel, priority) for row in stuck)
+            # From here on they are as young as their new messages, and wait as those do.
+            touched = {"_id": {"$in": [row["_id"] for row in stuck]}, "open": name}
+            await self._ledger.update_many(touched, {"$set": {f"deliveries.{name}.update_time": now()}})
         return len(stuck)
 
     async def _oldest_unsettled(self, channel: str, lane: str) -> datetime:
-        """When the oldest message that the channel has not settled was stored; a while ago where it has
-        settled all."""
-        oldest = now() - _GRACE
+        """When the oldest message that the channel has not settled was stored; now where it has settled all."""
+        oldest = now()
         for consumer in (subjects.worker(channel, lane), subjects.retrier(channel, lane)):
             oldest = min(oldest, await self._oldest(consumer) or oldest)
         return oldest
@@ -92,11 +90,11 @@ class Sweeper:
         return datetime.fromisoformat(found["message"]["time"])
 
 
-def _stuck(channel: str, priority: Priority.Type.ValueType, before: datetime) -> Document:
-    at = f"deliveries.{channel}"
-    waiting = {f"{at}.state": DeliveryState.PENDING, f"{at}.update_time": {"$lt": before}}
-    late = {f"{at}.state": DeliveryState.RETRYING, f"{at}.due_time": {"$lt": min(before, now() - _LATE)}}
-    return {"open": channel, "lane": priority, "$or": [waiting, late]}
+def _stuck(channel: str, priority: Priority.Type.ValueType, oldest: datetime) -> Document:
+    state, changed, due = (f"deliveries.{channel}.{field}" for field in ("state", "update_time", "due_time"))
+    lost = {state: DeliveryState.PENDING, changed: {"$lt": oldest - _GRACE}}
+    late = {state: DeliveryState.RETRYING, due: {"$lt": oldest - _LATE}, changed: {"$lt": oldest - _LATE}}
+    return {"open": channel, "lane": priority, "$or": [lost, late]}
 
 
 def _again(row: Document, channel: Channel.Type.ValueType, priority: Priority.Type.ValueType) -> Outgoing:

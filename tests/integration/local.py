@@ -146,7 +146,12 @@ class Local:
 
     async def backlog(self, consumer: subjects.Consumer) -> int:
         """How many messages a consumer has still to settle."""
-        info = await self.bus.api(f"CONSUMER.INFO.{consumer.stream}.{consumer.name}")
+        try:
+            info = await self.bus.api(f"CONSUMER.INFO.{consumer.stream}.{consumer.name}")
+        except BusError as error:
+            if error.err_code != 10014:  # its worker has not started yet
+                raise
+            return await self.messages(consumer.stream)
         return int(info["num_pending"] + info["num_ack_pending"])
 
     async def stored(self, stream: str, subject: str) -> list[bytes]:
