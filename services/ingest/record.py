@@ -58,7 +58,10 @@ class Recorder:
 def _update(message: Message) -> UpdateOne | None:
     try:
         event = OutcomeEvent.FromString(message.data)
-    except DecodeError:
+        occur_time = moment(event.occur_time)
+    except (DecodeError, ValueError, OverflowError):
+        event = OutcomeEvent()
+    if not event.delivery_id:
         # Nobody's delivery hangs on it: the ledger has the state.
         log.warning("outcome_undecodable", sequence=message.sequence)
         return None
@@ -72,7 +75,7 @@ def _update(message: Message) -> UpdateOne | None:
         "attempt": event.attempt,
         "provider": event.provider,
         "provider_message_id": event.provider_message_id,
-        "time": moment(event.occur_time),
+        "time": occur_time,
     }
     key = f"{event.delivery_id}:{event.attempt}:{event.state}"
     return UpdateOne({"_id": key}, {"$setOnInsert": entry}, upsert=True)
