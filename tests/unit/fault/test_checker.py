@@ -392,6 +392,13 @@ def test_a_socket_may_miss_frames_while_it_is_away_or_was_told_so() -> None:
     assert verdict.missed_frames == 2
 
 
+def test_what_the_stream_forgot_may_have_reached_the_socket() -> None:
+    run = _good()
+    run.deliver("real_time")
+    run.published.pop()
+    assert run.verdict().problems == ()
+
+
 def test_a_frame_may_come_twice() -> None:
     run = _good()
     run.frames.append(run.frames[-1])
