@@ -283,7 +283,8 @@ def _dead_letters(case: _Case) -> Iterator[Problem]:
 
 def _seen(case: _Case) -> Iterator[Problem]:
     # The stream is a cache: what it forgot may have reached the socket all the same.
-    live = {(one.notification_id, one.user) for one in (*case.evidence.published, *case.evidence.frames)}
+    live = {(message.notification_id, message.user) for message in case.evidence.published}
+    live |= {(frame.notification_id, frame.user) for frame in case.evidence.frames}
     for one, row in _known(case):
         channel = one.request.channel
         theirs = case.evidence.addresses.get((one.user, channel), frozenset())
