@@ -43,7 +43,7 @@ docs: setup ## Check that links in the documents lead somewhere
 	@python tools/links.py
 
 test: setup node ## Every test against real servers, which it starts itself
-	tools/test.sh tests/unit tests/integration tests/e2e
+	tools/test-all.sh
 
 test-unit: setup ## Seconds, needs nothing
 	tools/test.sh tests/unit
