@@ -147,14 +147,14 @@ class Ledger:
 
     async def _claim(self, claims: list[Claim]) -> list[bool]:
         moment = now()
-        documents = [{"_id": claim.id, "time": moment, "worker": claim.worker} for claim in claims]
-        lost = await insert_new(self._claims, documents)
-        taken: set[str] = set()
+        # Two callers of this process may ask for the same claim in one round trip: one of them may win.
+        documents = {claim.id: {"_id": claim.id, "time": moment, "worker": claim.worker} for claim in claims}
+        lost = await insert_new(self._claims, list(documents.values()))
+        free = set(documents) - lost
         won = []
         for claim in claims:
-            # Two callers of this process may ask for the same claim in one round trip.
-            won.append(claim.id not in lost and claim.id not in taken)
-            taken.add(claim.id)
+            won.append(claim.id in free)
+            free.discard(claim.id)
         return won
 
     async def claimed(self, claim: Claim) -> datetime | None:
@@ -210,9 +210,10 @@ def _update(change: Change, moment: datetime) -> UpdateOne:
     update: Document = {"$set": fields}
     if change.state in FINAL:
         update["$pull"] = {"open": channel}
-    # The condition keeps a late worker from taking a final state back.
+    # The conditions keep a late worker from taking back a final state, or what a later attempt has made.
     where = {
         "_id": row_id(change.event.notification_id, change.event.user_id),
         f"{at}.state": {"$in": _NOT_FINAL},
+        f"{at}.claims": {"$not": {"$gt": change.claims}},
     }
     return UpdateOne(where, update)

@@ -103,7 +103,8 @@ class Store:
 
 
 async def insert_new(collection: AsyncCollection[Document], documents: Sequence[Document]) -> set[str]:
-    """Inserts those whose _id is not there yet, and answers the ids of the others. Raises PyMongoError."""
+    """Inserts those whose _id is not there yet, and answers the ids of the others; no two of `documents` may
+    have the same. Raises PyMongoError."""
     if not documents:
         return set()
     try:
