@@ -1,0 +1,57 @@
+"""A channel service for crash tests: `python -m tests.integration.crown.worker <channel> <file>` delivers on the
+channel and writes each send into the file before it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from crown import rpc, vault
+from crown.bus import Bus
+from crown.delivery import Engine
+from crown.notification.v1.types_pb2 import Channel
+from crown.outcome import Delivered, Outcome
+from crown.provider import Attempt
+from crown.settings import Settings
+from crown.store import Store
+
+
+class Written:
+    """Delivers everything, by writing it down."""
+
+    name = "written"
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    async def send(self, attempt: Attempt) -> Outcome:
+        """Writes one line."""
+        os.write(self._file, f"{attempt.delivery_id}\n".encode())
+        return Delivered("written")
+
+    async def find(self, attempt: Attempt, since: datetime) -> Outcome | None:
+        """Nobody can say."""
+        return None
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+async def main(settings: Settings, stopping: asyncio.Event) -> None:
+    """Delivers until told to stop."""
+    channel = getattr(Channel, sys.argv[1])
+    bus = await Bus.connect(settings, "worker")
+    store = await Store.connect(settings, "worker")
+    key = vault.data_key(settings.data_key.get_secret_value())
+    engine = Engine(channel, [Written(Path(sys.argv[2]))], bus, store, key)
+    async with rpc.Server(settings).serving(engine.healthy):
+        await engine.run(stopping)
+    await bus.close()
+    await store.close()
+
+
+if __name__ == "__main__":
+    rpc.run("worker", Settings, main)
