@@ -6,7 +6,7 @@ SHELL := bash
 # What the targets call comes from .venv; the machine's own commands come after.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup node lock proto check-proto fmt lint check-adr docs \
+.PHONY: help setup node lock proto check-proto release-proto fmt lint check-adr docs \
   test test-unit test-integration test-e2e test-power fault-quick check \
   up down status logs clean demo bench bench-quick
 
@@ -27,6 +27,9 @@ proto: setup ## Regenerate code and the gateway's descriptor set from protos/
 
 check-proto: setup ## Fail when the committed generated code is not what protos/ gives
 	tools/proto.sh --check
+
+release-proto: setup ## Make the present contract the one that later ones must not break
+	buf build --exclude-source-info -o protos/released.binpb
 
 fmt: setup ## Format and sort what can be
 	ruff format .
