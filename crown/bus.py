@@ -256,8 +256,10 @@ class Bus:
     # -- the link
 
     async def _on_error(self, error: Exception) -> None:
-        self._last_error = str(error) if isinstance(error, nats.errors.Error) else type(error).__name__
-        log.warning("bus_error", error=self._last_error)
+        words = str(error) if isinstance(error, nats.errors.Error) else ""
+        # The server's own words say more than how the link then broke.
+        self._last_error = words or self._last_error or type(error).__name__
+        log.warning("bus_error", error=words or type(error).__name__)
 
     async def _on_disconnected(self) -> None:
         metrics.BUS.set(0)
