@@ -52,7 +52,7 @@ async def test_a_lone_request_is_one_plain_publish(api: Api, local: Local) -> No
 
 
 async def test_two_hundred_at_once_make_few_commits(api: Api, local: Local) -> None:
-    made = []
+    made: list[float] = []
     # On a machine that is busy with other things they do not come at once; of three times one does.
     while len(made) < 3 and min(made, default=200.0) >= 50:
         before, stored = await commits(api), await local.messages("INTAKE_normal")
