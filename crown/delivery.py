@@ -35,7 +35,7 @@ from crown.outcome import Outcome, Unknown
 from crown.provider import Attempt, Provider
 from crown.pull import Message, Pull, ready
 from crown.recipients import Destination
-from crown.stopping import pause
+from crown.stopping import pause, wake_when
 from crown.store import Store
 from crown.unknown import asks_first
 from crown.vault import Key, VaultError
@@ -95,6 +95,7 @@ class Engine:
         lanes = self._lanes()
         await lanes.start()
         keeper = asyncio.create_task(self._extend_held(), name="extend")
+        waker = asyncio.create_task(wake_when(stopping, self._wake), name="wake")
         try:
             while not stopping.is_set():
                 if self._store_away:
@@ -108,6 +109,7 @@ class Engine:
             await lanes.stop()
             await self._drain(grace_s)
             keeper.cancel()
+            waker.cancel()
 
     def _lanes(self) -> Lanes:
         window = max(2, self._most)

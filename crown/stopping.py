@@ -12,3 +12,9 @@ async def pause(stopping: asyncio.Event, seconds: float) -> None:
             await stopping.wait()
     except TimeoutError:
         return
+
+
+async def wake_when(stopping: asyncio.Event, wake: asyncio.Event) -> None:
+    """Sets `wake` as soon as `stopping` is set, for who waits for work. Run it as a task beside them."""
+    await stopping.wait()
+    wake.set()

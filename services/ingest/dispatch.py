@@ -24,6 +24,7 @@ from crown.notification.v1.types_pb2 import DeliveryState
 from crown.people import People
 from crown.preferences import CATEGORIES, Choices, Preferences
 from crown.pull import Message, Pull, ready
+from crown.stopping import wake_when
 from crown.store import Document, Store
 from crown.vault import Key, VaultError
 from services.ingest.decide import Decision, decide
@@ -73,6 +74,7 @@ class Dispatcher:
         """Works until `stopping` is set, and finishes the turns that are under way."""
         await self._lanes.start()
         keeper = asyncio.create_task(self._extend_held(), name="extend")
+        waker = asyncio.create_task(wake_when(stopping, self._wake), name="wake")
         try:
             while not stopping.is_set():
                 room = len(self._turns) < _TURNS_AT_ONCE
@@ -86,6 +88,7 @@ class Dispatcher:
             if self._turns:
                 await asyncio.wait(self._turns, timeout=10)
             keeper.cancel()
+            waker.cancel()
 
     async def healthy(self) -> bool:
         """True while bus and store answer."""

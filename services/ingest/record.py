@@ -13,6 +13,7 @@ from crown.bus import Bus
 from crown.clock import moment
 from crown.notification.v1.events_pb2 import OutcomeEvent
 from crown.pull import Message, Pull, ready
+from crown.stopping import wake_when
 from crown.store import Store
 
 log = logs.get(__name__)
@@ -32,13 +33,17 @@ class Recorder:
     async def run(self, stopping: asyncio.Event) -> None:
         """Works until `stopping` is set."""
         await self._pull.start()
-        while not stopping.is_set():
-            taken = await self._pull.take(_A_TURN)
-            if taken:
-                await self._write(taken)
-            else:
-                await ready(self._wake, stopping)
-        await self._pull.stop()
+        waker = asyncio.create_task(wake_when(stopping, self._wake), name="wake")
+        try:
+            while not stopping.is_set():
+                taken = await self._pull.take(_A_TURN)
+                if taken:
+                    await self._write(taken)
+                else:
+                    await ready(self._wake, stopping)
+        finally:
+            waker.cancel()
+            await self._pull.stop()
 
     async def _write(self, messages: list[Message]) -> None:
         updates = [update for message in messages if (update := _update(message)) is not None]

@@ -131,13 +131,17 @@ class Local:
 
         await until(left, lambda count: count == 0, within_s)
 
+    async def deliveries(self, channel: str, lane: str = "normal") -> list[DeliveryEvent]:
+        """All deliveries of a channel on the bus."""
+        raw = await self.stored(f"DELIVERY_{lane}", subjects.delivery(channel, lane))
+        return [DeliveryEvent.FromString(one) for one in raw]
+
     async def delivered(
         self, channel: str, notification_id: str, lane: str = "normal"
     ) -> list[DeliveryEvent]:
-        """The deliveries of a notification on the bus."""
-        raw = await self.stored(f"DELIVERY_{lane}", subjects.delivery(channel, lane))
-        events = [DeliveryEvent.FromString(one) for one in raw]
-        return [event for event in events if event.notification_id == notification_id]
+        """Those of one notification."""
+        found = await self.deliveries(channel, lane)
+        return [event for event in found if event.notification_id == notification_id]
 
     async def live(self, user_id: str) -> list[LiveEvent]:
         """What a person's sockets are told."""

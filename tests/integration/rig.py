@@ -11,11 +11,13 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
 import msgspec
+import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from nats.aio.client import Client
 from prometheus_client.parser import text_string_to_metric_families
@@ -43,6 +45,14 @@ async def until(
         assert time.monotonic() < limit, f"after {within_s:g} s still {found}"
         await asyncio.sleep(_STEP_S)
     return found
+
+
+async def _stands(pid: int) -> bool:
+    """Whether no thread of a process runs."""
+    states = [
+        path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")
+    ]
+    return set(states) == {"T"}
 
 
 class Service:
@@ -221,12 +231,14 @@ class Rig:
     @asynccontextmanager
     async def suspended(self, server: str) -> AsyncIterator[None]:
         """The server does nothing, and its connections stand: as on a machine that hangs."""
-        pid = self.stack.pid(server)
-        os.kill(pid, signal.SIGSTOP)
+        process = psutil.Process(self.stack.pid(server))
+        process.suspend()
         try:
+            # Its threads stop one by one, and any of them may still answer.
+            await until(partial(_stands, process.pid))
             yield
         finally:
-            os.kill(pid, signal.SIGCONT)
+            process.resume()
 
     async def killed(self, server: str) -> None:
         """Kills the server and returns when the stack has started it again."""

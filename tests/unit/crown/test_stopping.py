@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from crown.stopping import pause
+from crown.stopping import pause, wake_when
 
 
 async def test_a_pause_ends_by_itself() -> None:
@@ -21,3 +21,13 @@ async def test_stopping_ends_a_pause_for_everybody_and_stays_set() -> None:
     await pauses
     assert time.monotonic() - began < 5
     assert stopping.is_set()
+
+
+async def test_who_waits_for_work_hears_of_the_end() -> None:
+    stopping, wake = asyncio.Event(), asyncio.Event()
+    waker = asyncio.create_task(wake_when(stopping, wake))
+    await asyncio.sleep(0)
+    assert not wake.is_set()
+    stopping.set()
+    await waker
+    assert wake.is_set()
