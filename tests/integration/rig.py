@@ -47,12 +47,15 @@ async def until(
     return found
 
 
+def _states(pid: int) -> set[str]:
+    """The states that the threads of a process are in, as the kernel writes them."""
+    stats = Path(f"/proc/{pid}/task").glob("*/stat")
+    return {path.read_text().rpartition(")")[2].split()[0] for path in stats}
+
+
 async def _stands(pid: int) -> bool:
     """Whether no thread of a process runs."""
-    states = [
-        path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")
-    ]
-    return set(states) == {"T"}
+    return await asyncio.to_thread(_states, pid) == {"T"}
 
 
 class Service:
