@@ -76,33 +76,25 @@ async def test_readiness_names_who_is_not(rig: Rig) -> None:
         await status.close()
 
 
-@pytest.mark.parametrize(
-    ("role", "given", "reason"),
-    [
-        ("api", {"NATS_PASSWORD": "hunter2"}, "BUS_UNAVAILABLE"),
-        ("dispatch", {"DATABASE_URL": "mongodb://me:hunter2@127.0.0.1:9/crown"}, "STORE_UNAVAILABLE"),
-    ],
-    ids=["no bus", "no store"],
-)
-async def test_what_cannot_work_ends_with_one_line(
-    rig: Rig, role: str, given: dict[str, str], reason: str
-) -> None:
+async def ended(rig: Rig, role: str, **given: str) -> tuple[int, str]:
+    """Exit status and log of a process that cannot do its work."""
     async with rig.started(["-m", "services.ingest", role], role, **given) as service:
-        assert await service.ended() == 1
-    lines = [json.loads(line) for line in service.log().splitlines()]
-    assert (lines[-1]["event"], lines[-1]["reason"]) == ("ended", reason)
-    assert "hunter2" not in service.log()
-    assert "Traceback" not in service.log()
+        return await service.ended(), service.log()
 
 
-async def test_a_taken_port_is_named(rig: Rig) -> None:
+async def test_what_cannot_work_ends_and_says_why(rig: Rig) -> None:
     taken = str(rig.stack.settings.ports.nats)
-    async with rig.started(["-m", "services.ingest", "api"], "api", CROWN_METRICS_PORT=taken) as service:
-        assert await service.ended() == 2
-    assert "wrong setting  CROWN_METRICS_PORT" in service.log()
-
-
-async def test_another_role_is_told_which_there_are(rig: Rig) -> None:
-    async with rig.started(["-m", "services.ingest", "apple"], "apple") as service:
-        assert await service.ended() == 2
-    assert service.log() == "usage: python -m services.ingest api | dispatch | record\n"
+    no_bus, no_store, no_port, no_role = await asyncio.gather(
+        ended(rig, "api", NATS_PASSWORD="hunter2"),
+        ended(rig, "dispatch", DATABASE_URL="mongodb://me:hunter2@127.0.0.1:9/crown"),
+        ended(rig, "api", CROWN_METRICS_PORT=taken),
+        ended(rig, "apple"),
+    )
+    for (status, log), reason in ((no_bus, "BUS_UNAVAILABLE"), (no_store, "STORE_UNAVAILABLE")):
+        last = json.loads(log.splitlines()[-1])
+        assert (status, last["event"], last["reason"]) == (1, "ended", reason)
+        assert "hunter2" not in log
+        assert "Traceback" not in log
+    assert no_port[0] == 2
+    assert "wrong setting  CROWN_METRICS_PORT" in no_port[1]
+    assert no_role == (2, "usage: python -m services.ingest api | dispatch | record\n")
