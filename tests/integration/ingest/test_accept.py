@@ -77,7 +77,7 @@ async def test_a_storm_of_retries_keeps_its_rate(api: Api) -> None:
     storm = await rate([f"storm-{n % 20}" for n in range(600)])
     assert storm > fresh / 3
     # Grouped still: on a slow machine requests come apart, and groups are smaller.
-    assert await commits(api) - before < 300
+    assert await commits(api) - before < 450
     # One duplicate in a batch that carries message ids would have refused all of it.
     assert "batch_refused" not in api.service.events()
 
