@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 
 from crown.settings import Settings, SettingsError, exit_with, redis_url
 
@@ -208,6 +208,13 @@ def test_all_problems_come_at_once(environment: pytest.MonkeyPatch, tmp_path: Pa
         "SMS_API_KEY_FILE",
     ]
     assert "hunter2" not in "".join(found)
+
+
+def test_nor_does_the_library_s_own_error_show_a_value(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("CROWN_LOG_LEVEL", "hunter2")
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

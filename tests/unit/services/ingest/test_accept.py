@@ -188,8 +188,9 @@ def test_another_sender_key_method_or_place_is_another_notification() -> None:
 
 def test_the_same_body_written_another_way_has_the_same_hash() -> None:
     one, two = Struct(), Struct()
-    one.update({"a": 1, "b": {"x": 1, "y": 2}})
-    two.update({"b": {"y": 2, "x": 1}, "a": 1})
+    keys = [f"key-{number}" for number in range(200)]
+    one.update({key: {"x": 1, "y": 2} for key in keys})
+    two.update({key: {"y": 2, "x": 1} for key in reversed(keys)})
     hashes = {
         resolved(send(data={"title": "x", "extra": extra}), key=key).request_hash
         for extra in (one, two)
