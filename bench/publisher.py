@@ -64,7 +64,7 @@ class Publisher:
         number = self._numbers.get(person, 0)
         self._numbers[person] = number + 1
         self._event.user_id, self._event.notification_id = person, mark(number)
-        return subjects.live_source(person), self._event.SerializeToString()
+        return subjects.live_source(subjects.user_topic(person)), self._event.SerializeToString()
 
     def _bare(self, person: str) -> tuple[str, bytes]:
         return f"{BARE}.{person}", mark(0).encode()

@@ -100,7 +100,7 @@ class Settings(BaseSettings):
     jwt_audience: str = Field("crown-notification", validation_alias="CROWN_JWT_AUDIENCE")
     data_key: SecretStr = Field(validation_alias="CROWN_DATA_KEY")
 
-    # Bytes at which an intake or delivery stream refuses more. Eleven streams at this size must stay
+    # Bytes at which an intake or delivery stream refuses more. Twelve streams at this size must stay
     # below 80 % of the server's max_file_store.
     stream_max_bytes: int = Field(1 << 30, validation_alias="CROWN_STREAM_MAX_BYTES", ge=1 << 16)
 

@@ -7,6 +7,7 @@
 | RETRY               | deliveries that are due later           | fsynced; a ledger row stands behind each |
 | SCHEDULE            | notifications that are due later        | fsynced                                  |
 | REALTIME            | what sockets get, for a few hours       | a cache; the inbox is the truth          |
+| REVOKED             | sessions that were ended, for a week    | fsynced                                  |
 | EVENT               | what became of deliveries, for days     | fsynced                                  |
 | DEAD                | what nobody will try again by itself    | fsynced, kept until an operator acts     |
 """
@@ -36,14 +37,21 @@ DELIVERED: tuple[Channel.Type.ValueType, ...] = (Channel.PUSH, Channel.EMAIL, Ch
 
 RETRY = "RETRY"
 REALTIME = "REALTIME"
+REVOKED = "REVOKED"
 EVENT = "EVENT"
 DEAD = "DEAD"
 EVENTS = "crown.event.>"
+REVOCATIONS = "crown.revoked.>"
 DEAD_DISPATCH = "crown.dead.dispatch"
 
 _DAY_S = 86_400
-_LIVE_KEPT_S = 4 * 3600
-_LIVE_KEPT_EACH = 100
+# How long a socket can recover what it missed, and how many events of each topic.
+LIVE_KEPT_S = 4 * 3600
+LIVE_KEPT_EACH = 100
+# No token may live longer than this: it would outlive its revocation.
+_REVOKED_KEPT_S = 7 * _DAY_S
+
+TOPIC_KINDS = ("user", "group", "chat", "ops")
 
 
 def token(user_supplied: str) -> str:
@@ -91,14 +99,31 @@ def dead(channel: str) -> str:
     return f"crown.dead.{channel}"
 
 
-def live_source(user_id: str) -> str:
-    """Where events for a person's sockets are published, into REALTIME."""
-    return f"crown.rt.user.{token(user_id)}"
+def user_topic(user_id: str) -> str:
+    """The topic of one person; groups and chats have `group:<id>` and `chat:<id>`."""
+    return f"user:{user_id}"
 
 
-def live(user_id: str) -> str:
-    """Where realtime nodes hear them, with the stream's sequence."""
-    return f"crown.live.user.{token(user_id)}"
+def live_source(topic: str) -> str:
+    """Where events for the sockets on `topic` are published, into REALTIME."""
+    return f"crown.rt.{_topic(topic)}"
+
+
+def live(topic: str) -> str:
+    """Where realtime nodes hear them, with the stream's sequence, and ephemeral ones without."""
+    return f"crown.live.{_topic(topic)}"
+
+
+def _topic(topic: str) -> str:
+    kind, _, name = topic.partition(":")
+    if kind not in TOPIC_KINDS or not name:
+        raise ValueError(f"topics are {', '.join(f'{known}:<id>' for known in TOPIC_KINDS)}")
+    return f"{kind}.{token(name)}"
+
+
+def revoked(user_id: str, session_id: str) -> str:
+    """Where it is told that sockets are to be closed: one message a session, or `_` for all of a person."""
+    return f"crown.revoked.{token(user_id)}.{token(session_id) or '_'}"
 
 
 def streams(max_bytes: int) -> list[dict[str, Any]]:
@@ -119,9 +144,18 @@ def streams(max_bytes: int) -> list[dict[str, Any]]:
             "subjects": ["crown.rt.>"],
             "discard": "old",
             "persist_mode": "async",
-            "max_age": _LIVE_KEPT_S * 10**9,
-            "max_msgs_per_subject": _LIVE_KEPT_EACH,
+            "max_age": LIVE_KEPT_S * 10**9,
+            "max_msgs_per_subject": LIVE_KEPT_EACH,
             "republish": {"src": "crown.rt.>", "dest": "crown.live.>"},
+            "max_bytes": max_bytes,
+            "allow_direct": True,
+        },
+        {
+            "name": REVOKED,
+            "subjects": [REVOCATIONS],
+            "discard": "old",
+            "max_age": _REVOKED_KEPT_S * 10**9,
+            "max_msgs_per_subject": 1,
             "max_bytes": max_bytes,
             "allow_direct": True,
         },

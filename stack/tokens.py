@@ -17,9 +17,13 @@ AUDIENCE = "crown-notification"
 SCOPES = (
     "notifications.send",
     "inbox.read",
+    "inbox.write",
     "preferences.write",
     "contacts.write",
+    "groups.write",
     "realtime.publish",
+    "presence.read",
+    "sessions.revoke",
     "channels.send",
 )
 

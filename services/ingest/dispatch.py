@@ -376,5 +376,5 @@ def _live(order: Order, row: Document) -> Outgoing:
         create_time=order.event.create_time,
         content=order.event.content,
     )
-    subject = subjects.live_source(row["user_id"])
+    subject = subjects.live_source(subjects.user_topic(row["user_id"]))
     return Outgoing(subject, event.SerializeToString(), {tracing.HEADER: order.trace})

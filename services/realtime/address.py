@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from crown import subjects
 
-_USER = "user:"
-
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -20,4 +18,5 @@ class Address:
 
 def user(user_id: str) -> Address:
     """What one person gets."""
-    return Address(f"{_USER}{user_id}", subjects.live(user_id), subjects.live_source(user_id))
+    topic = subjects.user_topic(user_id)
+    return Address(topic, subjects.live(topic), subjects.live_source(topic))

@@ -145,7 +145,7 @@ class Local:
 
     async def live(self, user_id: str) -> list[LiveEvent]:
         """What a person's sockets are told."""
-        raw = await self.stored("REALTIME", subjects.live_source(user_id))
+        raw = await self.stored("REALTIME", subjects.live_source(subjects.user_topic(user_id)))
         return [LiveEvent.FromString(one) for one in raw]
 
     async def backlog(self, consumer: subjects.Consumer) -> int:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"crown/notification/v1/access.proto\x12\x15\x63rown.notification.v1\x1a google/protobuf/descriptor.proto\"K\n\nAccessRule\x12\x0e\n\x06\x61nyone\x18\x01 \x01(\x08\x12\x0c\n\x04self\x18\x02 \x01(\t\x12\r\n\x05scope\x18\x03 \x01(\t\x12\x10\n\x08operator\x18\x04 \x01(\x08:S\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xf1\x89\x03 \x01(\x0b\x32!.crown.notification.v1.AccessRuleb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"crown/notification/v1/access.proto\x12\x15\x63rown.notification.v1\x1a google/protobuf/descriptor.proto\"Z\n\nAccessRule\x12\x0e\n\x06\x61nyone\x18\x01 \x01(\x08\x12\x0c\n\x04self\x18\x02 \x01(\t\x12\r\n\x05scope\x18\x03 \x01(\t\x12\x10\n\x08operator\x18\x04 \x01(\x08\x12\r\n\x05token\x18\x05 \x01(\t:S\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xf1\x89\x03 \x01(\x0b\x32!.crown.notification.v1.AccessRuleb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'crown.notification.v1.acces
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ACCESSRULE']._serialized_start=95
-  _globals['_ACCESSRULE']._serialized_end=170
+  _globals['_ACCESSRULE']._serialized_end=185
 # @@protoc_insertion_point(module_scope)

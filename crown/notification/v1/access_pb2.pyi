@@ -30,6 +30,7 @@ class AccessRule(_message.Message):
     SELF_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
     OPERATOR_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
     anyone: _builtins.bool
     """True: no token is needed. For health and readiness only."""
     self: _builtins.str
@@ -40,6 +41,10 @@ class AccessRule(_message.Message):
     """Scope that a service's token must carry, such as "notifications.send"."""
     operator: _builtins.bool
     """True: operators may call it."""
+    token: _builtins.str
+    """Name of the request field that may hold the caller's token, for callers that cannot send an
+    Authorization header. The header goes before it.
+    """
     def __init__(
         self_,  # pyright: ignore[reportSelfClsParameterName]
         *,
@@ -47,10 +52,11 @@ class AccessRule(_message.Message):
         self: _builtins.str = ...,
         scope: _builtins.str = ...,
         operator: _builtins.bool = ...,
+        token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anyone", b"anyone", "operator", b"operator", "scope", b"scope", "self", b"self"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anyone", b"anyone", "operator", b"operator", "scope", b"scope", "self", b"self", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

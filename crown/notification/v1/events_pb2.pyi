@@ -299,6 +299,80 @@ class LiveEvent(_message.Message):
 Global___LiveEvent: _TypeAlias = LiveEvent  # noqa: Y015
 
 @_typing.final
+class EphemeralEvent(_message.Message):
+    """EphemeralEvent is what the sockets on a topic get at this moment and nobody gets later. It rides on the subject
+    that the topic's live events are heard on, where it is told from them by having no sequence.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
+    event: _builtins.str
+    """The event; empty where this only says who is removed."""
+    sealed: _builtins.bytes
+    """The JSON payload, encrypted with the deployment's data key."""
+    origin: _builtins.str
+    """The socket that it came from, which does not get it back; empty: everybody gets it."""
+    closed: _builtins.bool
+    """True: nobody may be on the topic any longer."""
+    @_builtins.property
+    def removed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """People who may be on the topic no longer."""
+
+    def __init__(
+        self,
+        *,
+        event: _builtins.str = ...,
+        sealed: _builtins.bytes = ...,
+        origin: _builtins.str = ...,
+        removed: _abc.Iterable[_builtins.str] | None = ...,
+        closed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "event", b"event", "origin", b"origin", "removed", b"removed", "sealed", b"sealed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EphemeralEvent: _TypeAlias = EphemeralEvent  # noqa: Y015
+
+@_typing.final
+class DisconnectEvent(_message.Message):
+    """DisconnectEvent tells every node to close sockets. The auth service may publish it itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    REVOKE_TIME_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The person."""
+    session_id: _builtins.str
+    """The session: the claim `sid` of its tokens. Empty: all of them."""
+    @_builtins.property
+    def revoke_time(self) -> _timestamp_pb2.Timestamp:
+        """Tokens that were issued before this moment are refused. Absent: tokens stay good."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        revoke_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["revoke_time", b"revoke_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revoke_time", b"revoke_time", "session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisconnectEvent: _TypeAlias = DisconnectEvent  # noqa: Y015
+
+@_typing.final
 class DeadLetter(_message.Message):
     """DeadLetter is what nobody will try again by itself."""
 

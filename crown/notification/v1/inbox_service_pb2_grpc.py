@@ -40,6 +40,21 @@ class InboxServiceStub:
                 request_serializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.ListNotificationsRequest.SerializeToString,
                 response_deserializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.ListNotificationsResponse.FromString,
                 _registered_method=True)
+        self.GetUnreadCount = channel.unary_unary(
+                '/crown.notification.v1.InboxService/GetUnreadCount',
+                request_serializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.GetUnreadCountRequest.SerializeToString,
+                response_deserializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.GetUnreadCountResponse.FromString,
+                _registered_method=True)
+        self.MarkRead = channel.unary_unary(
+                '/crown.notification.v1.InboxService/MarkRead',
+                request_serializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkReadRequest.SerializeToString,
+                response_deserializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkReadResponse.FromString,
+                _registered_method=True)
+        self.MarkAllRead = channel.unary_unary(
+                '/crown.notification.v1.InboxService/MarkAllRead',
+                request_serializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkAllReadRequest.SerializeToString,
+                response_deserializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkAllReadResponse.FromString,
+                _registered_method=True)
 
 
 class InboxServiceServicer:
@@ -59,6 +74,43 @@ class InboxServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetUnreadCount(self, request, context):
+        """Counts what a person has not read: entries that the app shows (sent in_app or in real time) and that nobody
+        marked as read. Counted from an index each time, so that it cannot drift.
+
+        Errors:
+        - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MarkRead(self, request, context):
+        """Marks notifications of a person as read; what is read already stays as it is. The person's other sockets
+        hear of it as the event "read".
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+        - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+        - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; mark them again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MarkAllRead(self, request, context):
+        """Marks everything as read that a person has at this moment. Their sockets hear of it as the event "read".
+
+        Errors:
+        - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; mark them again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InboxServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -66,6 +118,21 @@ def add_InboxServiceServicer_to_server(servicer, server):
                     servicer.ListNotifications,
                     request_deserializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.ListNotificationsRequest.FromString,
                     response_serializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.ListNotificationsResponse.SerializeToString,
+            ),
+            'GetUnreadCount': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUnreadCount,
+                    request_deserializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.GetUnreadCountRequest.FromString,
+                    response_serializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.GetUnreadCountResponse.SerializeToString,
+            ),
+            'MarkRead': grpc.unary_unary_rpc_method_handler(
+                    servicer.MarkRead,
+                    request_deserializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkReadRequest.FromString,
+                    response_serializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkReadResponse.SerializeToString,
+            ),
+            'MarkAllRead': grpc.unary_unary_rpc_method_handler(
+                    servicer.MarkAllRead,
+                    request_deserializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkAllReadRequest.FromString,
+                    response_serializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkAllReadResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -96,6 +163,87 @@ class InboxService:
             '/crown.notification.v1.InboxService/ListNotifications',
             crown_dot_notification_dot_v1_dot_inbox__service__pb2.ListNotificationsRequest.SerializeToString,
             crown_dot_notification_dot_v1_dot_inbox__service__pb2.ListNotificationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUnreadCount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crown.notification.v1.InboxService/GetUnreadCount',
+            crown_dot_notification_dot_v1_dot_inbox__service__pb2.GetUnreadCountRequest.SerializeToString,
+            crown_dot_notification_dot_v1_dot_inbox__service__pb2.GetUnreadCountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarkRead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crown.notification.v1.InboxService/MarkRead',
+            crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkReadRequest.SerializeToString,
+            crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkReadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarkAllRead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crown.notification.v1.InboxService/MarkAllRead',
+            crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkAllReadRequest.SerializeToString,
+            crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkAllReadResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,31 @@ class InboxServiceStub:
     - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
     - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
     """
+    GetUnreadCount: _grpc.UnaryUnaryMultiCallable[_inbox_service_pb2.GetUnreadCountRequest, _inbox_service_pb2.GetUnreadCountResponse]
+    """Counts what a person has not read: entries that the app shows (sent in_app or in real time) and that nobody
+    marked as read. Counted from an index each time, so that it cannot drift.
+
+    Errors:
+    - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
+    """
+    MarkRead: _grpc.UnaryUnaryMultiCallable[_inbox_service_pb2.MarkReadRequest, _inbox_service_pb2.MarkReadResponse]
+    """Marks notifications of a person as read; what is read already stays as it is. The person's other sockets
+    hear of it as the event "read".
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+    - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+    - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; mark them again.
+    """
+    MarkAllRead: _grpc.UnaryUnaryMultiCallable[_inbox_service_pb2.MarkAllReadRequest, _inbox_service_pb2.MarkAllReadResponse]
+    """Marks everything as read that a person has at this moment. Their sockets hear of it as the event "read".
+
+    Errors:
+    - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; mark them again.
+    """
 
 @_typing.type_check_only
 class InboxServiceAsyncStub(InboxServiceStub):
@@ -56,6 +81,31 @@ class InboxServiceAsyncStub(InboxServiceStub):
     - INVALID_ARGUMENT, INVALID_REQUEST: page or limit is out of bounds, or the cursor is not ours.
     - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
     - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
+    """
+    GetUnreadCount: _aio.UnaryUnaryMultiCallable[_inbox_service_pb2.GetUnreadCountRequest, _inbox_service_pb2.GetUnreadCountResponse]  # type: ignore[assignment]
+    """Counts what a person has not read: entries that the app shows (sent in_app or in real time) and that nobody
+    marked as read. Counted from an index each time, so that it cannot drift.
+
+    Errors:
+    - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
+    """
+    MarkRead: _aio.UnaryUnaryMultiCallable[_inbox_service_pb2.MarkReadRequest, _inbox_service_pb2.MarkReadResponse]  # type: ignore[assignment]
+    """Marks notifications of a person as read; what is read already stays as it is. The person's other sockets
+    hear of it as the event "read".
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+    - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+    - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; mark them again.
+    """
+    MarkAllRead: _aio.UnaryUnaryMultiCallable[_inbox_service_pb2.MarkAllReadRequest, _inbox_service_pb2.MarkAllReadResponse]  # type: ignore[assignment]
+    """Marks everything as read that a person has at this moment. Their sockets hear of it as the event "read".
+
+    Errors:
+    - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; mark them again.
     """
 
 class InboxServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -74,6 +124,49 @@ class InboxServiceServicer(metaclass=_abc_1.ABCMeta):
         - INVALID_ARGUMENT, INVALID_REQUEST: page or limit is out of bounds, or the cursor is not ours.
         - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
         - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
+        """
+
+    @_abc_1.abstractmethod
+    def GetUnreadCount(
+        self,
+        request: _inbox_service_pb2.GetUnreadCountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inbox_service_pb2.GetUnreadCountResponse, _abc.Awaitable[_inbox_service_pb2.GetUnreadCountResponse]]:
+        """Counts what a person has not read: entries that the app shows (sent in_app or in real time) and that nobody
+        marked as read. Counted from an index each time, so that it cannot drift.
+
+        Errors:
+        - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
+        """
+
+    @_abc_1.abstractmethod
+    def MarkRead(
+        self,
+        request: _inbox_service_pb2.MarkReadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inbox_service_pb2.MarkReadResponse, _abc.Awaitable[_inbox_service_pb2.MarkReadResponse]]:
+        """Marks notifications of a person as read; what is read already stays as it is. The person's other sockets
+        hear of it as the event "read".
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+        - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+        - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; mark them again.
+        """
+
+    @_abc_1.abstractmethod
+    def MarkAllRead(
+        self,
+        request: _inbox_service_pb2.MarkAllReadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inbox_service_pb2.MarkAllReadResponse, _abc.Awaitable[_inbox_service_pb2.MarkAllReadResponse]]:
+        """Marks everything as read that a person has at this moment. Their sockets hear of it as the event "read".
+
+        Errors:
+        - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; mark them again.
         """
 
 def add_InboxServiceServicer_to_server(servicer: InboxServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

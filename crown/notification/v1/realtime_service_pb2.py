@@ -27,11 +27,12 @@ from crown.notification.v1 import access_pb2 as crown_dot_notification_dot_v1_do
 from crown.notification.v1 import notification_pb2 as crown_dot_notification_dot_v1_dot_notification__pb2
 from crown.notification.v1 import types_pb2 as crown_dot_notification_dot_v1_dot_types__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,crown/notification/v1/realtime_service.proto\x12\x15\x63rown.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"crown/notification/v1/access.proto\x1a(crown/notification/v1/notification.proto\x1a!crown/notification/v1/types.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"T\n\x10SubscribeRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\"\xaa\x01\n\x11SubscribeResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12\r\n\x05\x65vent\x18\x03 \x01(\t\x12=\n\x0cnotification\x18\x04 \x01(\x0b\x32\'.crown.notification.v1.LiveNotification\x12(\n\x07payload\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x8c\x02\n\x10LiveNotification\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x31\n\x04type\x18\x02 \x01(\x0e\x32#.crown.notification.v1.Channel.Type\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x36\n\x08\x63\x61tegory\x18\x04 \x01(\x0e\x32$.crown.notification.v1.Category.Type\x12\x35\n\x04\x64\x61ta\x18\x05 \x01(\x0b\x32\'.crown.notification.v1.NotificationData\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xaa\x02\n\x0ePublishRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12\xab\x01\n\x05\x65vent\x18\x02 \x01(\tB\x9b\x01\xbaH\x97\x01r\x1b\x32\x19^[a-z][a-z0-9_.:-]{0,63}$\xba\x01w\n\nevent.free\x12\x35must not be notification and must not begin with phx_\x1a\x32this != \'notification\' && !this.startsWith(\'phx_\')\x12(\n\x07payload\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"!\n\x0fPublishResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x32\xaa\x02\n\x0fRealtimeService\x12{\n\tSubscribe\x12\'.crown.notification.v1.SubscribeRequest\x1a(.crown.notification.v1.SubscribeResponse\"\x19\x8a\xcf\x18\x15\x12\x07user_id\x1a\ninbox.read0\x01\x12\x99\x01\n\x07Publish\x12%.crown.notification.v1.PublishRequest\x1a&.crown.notification.v1.PublishResponse\"?\x8a\xcf\x18\x12\x1a\x10realtime.publish\x82\xd3\xe4\x93\x02#\"\x1e/api/v1/users/{user_id}/events:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,crown/notification/v1/realtime_service.proto\x12\x15\x63rown.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"crown/notification/v1/access.proto\x1a(crown/notification/v1/notification.proto\x1a!crown/notification/v1/types.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"{\n\x10SubscribeRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12\r\n\x05since\x18\x02 \x01(\x04\x12\x16\n\x05\x65poch\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x92\x01\n\rStreamRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12\x1e\n\x0c\x61\x63\x63\x65ss_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@\x12\x1f\n\rlast_event_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"\xbd\x01\n\x11SubscribeResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12\r\n\x05\x65vent\x18\x03 \x01(\t\x12=\n\x0cnotification\x18\x04 \x01(\x0b\x32\'.crown.notification.v1.LiveNotification\x12(\n\x07payload\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x11\n\trecovered\x18\x06 \x01(\x08\"\x8c\x02\n\x10LiveNotification\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x31\n\x04type\x18\x02 \x01(\x0e\x32#.crown.notification.v1.Channel.Type\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x36\n\x08\x63\x61tegory\x18\x04 \x01(\x0e\x32$.crown.notification.v1.Category.Type\x12\x35\n\x04\x64\x61ta\x18\x05 \x01(\x0b\x32\'.crown.notification.v1.NotificationData\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbf\x05\n\x0ePublishRequest\x12\x43\n\x07user_id\x18\x01 \x01(\tB2\xbaH/r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\xd8\x01\x01\x12\xe4\x02\n\x05\x65vent\x18\x02 \x01(\tB\xd4\x02\xbaH\xd0\x02r\x1b\x32\x19^[a-z][a-z0-9_.:-]{0,63}$\xba\x01\xaf\x02\n\nevent.free\x12\x7fmust not be notification, read, unread_count, typing, resync, metrics or access_token and must not begin with phx_ or presence_\x1a\x9f\x01!(this in [\'notification\', \'read\', \'unread_count\', \'typing\', \'resync\', \'metrics\', \'access_token\']) && !this.startsWith(\'phx_\') && !this.startsWith(\'presence_\')\x12(\n\x07payload\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12S\n\x05topic\x18\x04 \x01(\tBD\xbaHAr<2:^(user|group|chat):[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\xd8\x01\x01\x12\x11\n\tephemeral\x18\x05 \x01(\x08:o\xbaHl\x1aj\n\x0euser_id.target\x12,exactly one of user_id and topic is required\x1a*(this.user_id != \'\') != (this.topic != \'\')\"!\n\x0fPublishResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x04\"\xab\x03\n\x12GetPresenceRequest\x12\x43\n\x07user_id\x18\x01 \x01(\tB2\xbaH/r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\xd8\x01\x01\x12I\n\x08user_ids\x18\x02 \x03(\tB7\xbaH4\x92\x01\x31\x10\xe8\x07\",r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12N\n\x05topic\x18\x03 \x01(\tB?\xbaH<r725^(group|chat):[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\xd8\x01\x01:\xb4\x01\xbaH\xb0\x01\x1a\xad\x01\n\x0euser_id.target\x12\x36\x65xactly one of user_id, user_ids and topic is required\x1a\x63(this.user_id != \'\' ? 1 : 0) + (this.user_ids.size() > 0 ? 1 : 0) + (this.topic != \'\' ? 1 : 0) == 1\"\\\n\x13GetPresenceResponse\x12/\n\x06people\x18\x01 \x03(\x0b\x32\x1f.crown.notification.v1.Presence\x12\x14\n\x0conline_count\x18\x02 \x01(\x05\"r\n\x08Presence\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06online\x18\x02 \x01(\x08\x12\x0f\n\x07sockets\x18\x03 \x01(\x05\x12\x34\n\x10last_active_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9e\x01\n\x11\x44isconnectRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12\x32\n\nsession_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x16\x32\x14^[\\x21-\\x7e]{1,255}$\xd8\x01\x01\x12\x13\n\x0bkeep_tokens\x18\x03 \x01(\x08\"\x14\n\x12\x44isconnectResponse2\x84\x07\n\x0fRealtimeService\x12{\n\tSubscribe\x12\'.crown.notification.v1.SubscribeRequest\x1a(.crown.notification.v1.SubscribeResponse\"\x19\x8a\xcf\x18\x15\x12\x07user_id\x1a\ninbox.read0\x01\x12\xa3\x01\n\x06Stream\x12$.crown.notification.v1.StreamRequest\x1a\x14.google.api.HttpBody\"[\x8a\xcf\x18#\x12\x07user_id\x1a\ninbox.read*\x0c\x61\x63\x63\x65ss_token\x82\xd3\xe4\x93\x02.\x12,/api/v1/users/{user_id}/notifications:stream0\x01\x12\xbd\x01\n\x07Publish\x12%.crown.notification.v1.PublishRequest\x1a&.crown.notification.v1.PublishResponse\"c\x8a\xcf\x18\x12\x1a\x10realtime.publish\x82\xd3\xe4\x93\x02G\"\x1e/api/v1/users/{user_id}/events:\x01*Z\"\"\x1d/api/v1/topics/{topic}/events:\x01*\x12\xe3\x01\n\x0bGetPresence\x12).crown.notification.v1.GetPresenceRequest\x1a*.crown.notification.v1.GetPresenceResponse\"}\x8a\xcf\x18\x1a\x12\x07user_id\x1a\rpresence.read \x01\x82\xd3\xe4\x93\x02Y\x12 /api/v1/users/{user_id}/presenceZ!\x12\x1f/api/v1/topics/{topic}/presenceZ\x12\x12\x10/api/v1/presence\x12\xa7\x01\n\nDisconnect\x12(.crown.notification.v1.DisconnectRequest\x1a).crown.notification.v1.DisconnectResponse\"D\x8a\xcf\x18\x13\x1a\x0fsessions.revoke \x01\x82\xd3\xe4\x93\x02\'\"\"/api/v1/users/{user_id}:disconnect:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,24 +41,66 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SUBSCRIBEREQUEST'].fields_by_name['user_id']._loaded_options = None
   _globals['_SUBSCRIBEREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$'
+  _globals['_SUBSCRIBEREQUEST'].fields_by_name['epoch']._loaded_options = None
+  _globals['_SUBSCRIBEREQUEST'].fields_by_name['epoch']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_STREAMREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_STREAMREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$'
+  _globals['_STREAMREQUEST'].fields_by_name['access_token']._loaded_options = None
+  _globals['_STREAMREQUEST'].fields_by_name['access_token']._serialized_options = b'\272H\005r\003\030\200@'
+  _globals['_STREAMREQUEST'].fields_by_name['last_event_id']._loaded_options = None
+  _globals['_STREAMREQUEST'].fields_by_name['last_event_id']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_PUBLISHREQUEST'].fields_by_name['user_id']._loaded_options = None
-  _globals['_PUBLISHREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$'
+  _globals['_PUBLISHREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H/r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\330\001\001'
   _globals['_PUBLISHREQUEST'].fields_by_name['event']._loaded_options = None
-  _globals['_PUBLISHREQUEST'].fields_by_name['event']._serialized_options = b'\272H\227\001r\0332\031^[a-z][a-z0-9_.:-]{0,63}$\272\001w\n\nevent.free\0225must not be notification and must not begin with phx_\0322this != \'notification\' && !this.startsWith(\'phx_\')'
+  _globals['_PUBLISHREQUEST'].fields_by_name['event']._serialized_options = b'\272H\320\002r\0332\031^[a-z][a-z0-9_.:-]{0,63}$\272\001\257\002\n\nevent.free\022\177must not be notification, read, unread_count, typing, resync, metrics or access_token and must not begin with phx_ or presence_\032\237\001!(this in [\'notification\', \'read\', \'unread_count\', \'typing\', \'resync\', \'metrics\', \'access_token\']) && !this.startsWith(\'phx_\') && !this.startsWith(\'presence_\')'
+  _globals['_PUBLISHREQUEST'].fields_by_name['topic']._loaded_options = None
+  _globals['_PUBLISHREQUEST'].fields_by_name['topic']._serialized_options = b'\272HAr<2:^(user|group|chat):[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\330\001\001'
+  _globals['_PUBLISHREQUEST']._loaded_options = None
+  _globals['_PUBLISHREQUEST']._serialized_options = b'\272Hl\032j\n\016user_id.target\022,exactly one of user_id and topic is required\032*(this.user_id != \'\') != (this.topic != \'\')'
+  _globals['_GETPRESENCEREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_GETPRESENCEREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H/r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\330\001\001'
+  _globals['_GETPRESENCEREQUEST'].fields_by_name['user_ids']._loaded_options = None
+  _globals['_GETPRESENCEREQUEST'].fields_by_name['user_ids']._serialized_options = b'\272H4\222\0011\020\350\007\",r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$'
+  _globals['_GETPRESENCEREQUEST'].fields_by_name['topic']._loaded_options = None
+  _globals['_GETPRESENCEREQUEST'].fields_by_name['topic']._serialized_options = b'\272H<r725^(group|chat):[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\330\001\001'
+  _globals['_GETPRESENCEREQUEST']._loaded_options = None
+  _globals['_GETPRESENCEREQUEST']._serialized_options = b'\272H\260\001\032\255\001\n\016user_id.target\0226exactly one of user_id, user_ids and topic is required\032c(this.user_id != \'\' ? 1 : 0) + (this.user_ids.size() > 0 ? 1 : 0) + (this.topic != \'\' ? 1 : 0) == 1'
+  _globals['_DISCONNECTREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_DISCONNECTREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$'
+  _globals['_DISCONNECTREQUEST'].fields_by_name['session_id']._loaded_options = None
+  _globals['_DISCONNECTREQUEST'].fields_by_name['session_id']._serialized_options = b'\272H\033r\0262\024^[\\x21-\\x7e]{1,255}$\330\001\001'
   _globals['_REALTIMESERVICE'].methods_by_name['Subscribe']._loaded_options = None
   _globals['_REALTIMESERVICE'].methods_by_name['Subscribe']._serialized_options = b'\212\317\030\025\022\007user_id\032\ninbox.read'
+  _globals['_REALTIMESERVICE'].methods_by_name['Stream']._loaded_options = None
+  _globals['_REALTIMESERVICE'].methods_by_name['Stream']._serialized_options = b'\212\317\030#\022\007user_id\032\ninbox.read*\014access_token\202\323\344\223\002.\022,/api/v1/users/{user_id}/notifications:stream'
   _globals['_REALTIMESERVICE'].methods_by_name['Publish']._loaded_options = None
-  _globals['_REALTIMESERVICE'].methods_by_name['Publish']._serialized_options = b'\212\317\030\022\032\020realtime.publish\202\323\344\223\002#\"\036/api/v1/users/{user_id}/events:\001*'
-  _globals['_SUBSCRIBEREQUEST']._serialized_start=306
-  _globals['_SUBSCRIBEREQUEST']._serialized_end=390
-  _globals['_SUBSCRIBERESPONSE']._serialized_start=393
-  _globals['_SUBSCRIBERESPONSE']._serialized_end=563
-  _globals['_LIVENOTIFICATION']._serialized_start=566
-  _globals['_LIVENOTIFICATION']._serialized_end=834
-  _globals['_PUBLISHREQUEST']._serialized_start=837
-  _globals['_PUBLISHREQUEST']._serialized_end=1135
-  _globals['_PUBLISHRESPONSE']._serialized_start=1137
-  _globals['_PUBLISHRESPONSE']._serialized_end=1170
-  _globals['_REALTIMESERVICE']._serialized_start=1173
-  _globals['_REALTIMESERVICE']._serialized_end=1471
+  _globals['_REALTIMESERVICE'].methods_by_name['Publish']._serialized_options = b'\212\317\030\022\032\020realtime.publish\202\323\344\223\002G\"\036/api/v1/users/{user_id}/events:\001*Z\"\"\035/api/v1/topics/{topic}/events:\001*'
+  _globals['_REALTIMESERVICE'].methods_by_name['GetPresence']._loaded_options = None
+  _globals['_REALTIMESERVICE'].methods_by_name['GetPresence']._serialized_options = b'\212\317\030\032\022\007user_id\032\rpresence.read \001\202\323\344\223\002Y\022 /api/v1/users/{user_id}/presenceZ!\022\037/api/v1/topics/{topic}/presenceZ\022\022\020/api/v1/presence'
+  _globals['_REALTIMESERVICE'].methods_by_name['Disconnect']._loaded_options = None
+  _globals['_REALTIMESERVICE'].methods_by_name['Disconnect']._serialized_options = b'\212\317\030\023\032\017sessions.revoke \001\202\323\344\223\002\'\"\"/api/v1/users/{user_id}:disconnect:\001*'
+  _globals['_SUBSCRIBEREQUEST']._serialized_start=333
+  _globals['_SUBSCRIBEREQUEST']._serialized_end=456
+  _globals['_STREAMREQUEST']._serialized_start=459
+  _globals['_STREAMREQUEST']._serialized_end=605
+  _globals['_SUBSCRIBERESPONSE']._serialized_start=608
+  _globals['_SUBSCRIBERESPONSE']._serialized_end=797
+  _globals['_LIVENOTIFICATION']._serialized_start=800
+  _globals['_LIVENOTIFICATION']._serialized_end=1068
+  _globals['_PUBLISHREQUEST']._serialized_start=1071
+  _globals['_PUBLISHREQUEST']._serialized_end=1774
+  _globals['_PUBLISHRESPONSE']._serialized_start=1776
+  _globals['_PUBLISHRESPONSE']._serialized_end=1809
+  _globals['_GETPRESENCEREQUEST']._serialized_start=1812
+  _globals['_GETPRESENCEREQUEST']._serialized_end=2239
+  _globals['_GETPRESENCERESPONSE']._serialized_start=2241
+  _globals['_GETPRESENCERESPONSE']._serialized_end=2333
+  _globals['_PRESENCE']._serialized_start=2335
+  _globals['_PRESENCE']._serialized_end=2449
+  _globals['_DISCONNECTREQUEST']._serialized_start=2452
+  _globals['_DISCONNECTREQUEST']._serialized_end=2610
+  _globals['_DISCONNECTRESPONSE']._serialized_start=2612
+  _globals['_DISCONNECTRESPONSE']._serialized_end=2632
+  _globals['_REALTIMESERVICE']._serialized_start=2635
+  _globals['_REALTIMESERVICE']._serialized_end=3535
 # @@protoc_insertion_point(module_scope)

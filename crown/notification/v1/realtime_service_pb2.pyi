@@ -3,12 +3,14 @@
 isort:skip_file
 Live notifications, for programs; browsers use the socket."""
 
+from collections import abc as _abc
 from crown.notification.v1 import notification_pb2 as _notification_pb2
 from crown.notification.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -27,20 +29,62 @@ class SubscribeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The person."""
+    since: _builtins.int
+    """Where to go on: the offset of the last event that was seen. Says something only together with `epoch`."""
+    epoch: _builtins.str
+    """The epoch of `since`. Where it is given, the first message is "joined", and says whether all that was missed
+    follows. Empty: from now on.
+    """
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
+        since: _builtins.int = ...,
+        epoch: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "since", b"since", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubscribeRequest: _TypeAlias = SubscribeRequest  # noqa: Y015
+
+@_typing.final
+class StreamRequest(_message.Message):
+    """StreamRequest names a person, and where to go on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ACCESS_TOKEN_FIELD_NUMBER: _builtins.int
+    LAST_EVENT_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The person."""
+    access_token: _builtins.str
+    """The caller's token, for an EventSource, which cannot send an Authorization header."""
+    last_event_id: _builtins.str
+    """Where to go on: the id of the last event that was seen. The header Last-Event-ID goes before it. Empty: from
+    now on.
+    """
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        access_token: _builtins.str = ...,
+        last_event_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "last_event_id", b"last_event_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamRequest: _TypeAlias = StreamRequest  # noqa: Y015
 
 @_typing.final
 class SubscribeResponse(_message.Message):
@@ -53,12 +97,15 @@ class SubscribeResponse(_message.Message):
     EVENT_FIELD_NUMBER: _builtins.int
     NOTIFICATION_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
+    RECOVERED_FIELD_NUMBER: _builtins.int
     offset: _builtins.int
     """Place of the event in the person's sequence: grows, with gaps."""
     epoch: _builtins.str
     """Names the sequence: an offset of another epoch says nothing."""
     event: _builtins.str
-    """The event: "notification", or the one that was published."""
+    """The event: "notification", "read", the one that was published, or "joined"."""
+    recovered: _builtins.bool
+    """With "joined": true where everything after `since` follows, false where the inbox has to be read."""
     @_builtins.property
     def notification(self) -> Global___LiveNotification:
         """The notification; absent for other events."""
@@ -75,10 +122,11 @@ class SubscribeResponse(_message.Message):
         event: _builtins.str = ...,
         notification: Global___LiveNotification | None = ...,
         payload: _struct_pb2.Struct | None = ...,
+        recovered: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["notification", b"notification", "payload", b"payload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "event", b"event", "notification", b"notification", "offset", b"offset", "payload", b"payload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "event", b"event", "notification", b"notification", "offset", b"offset", "payload", b"payload", "recovered", b"recovered"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -132,20 +180,30 @@ Global___LiveNotification: _TypeAlias = LiveNotification  # noqa: Y015
 
 @_typing.final
 class PublishRequest(_message.Message):
-    """PublishRequest is one event for one person."""
+    """PublishRequest is one event for a person, or for who is on a topic."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
+    EPHEMERAL_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The person."""
     event: _builtins.str
-    """Name of the event, as the socket gets it. Names that begin with "phx_", and "notification", are taken."""
+    """Name of the event, as the socket gets it. Names that begin with "phx_" or "presence_", and the names of the
+    service's own events, are taken.
+    """
+    topic: _builtins.str
+    """The topic: "group:<id>" or "chat:<id>", or "user:<id>" in place of user_id."""
+    ephemeral: _builtins.bool
+    """True: for who is connected at this moment alone. It gets no offset, and nobody recovers it."""
     @_builtins.property
     def payload(self) -> _struct_pb2.Struct:
-        """What the socket gets with it; at most 16 levels deep and 16 KiB."""
+        """What the socket gets with it, beside offset and epoch, which the service adds; at most 16 levels deep and
+        16 KiB.
+        """
 
     def __init__(
         self,
@@ -153,10 +211,12 @@ class PublishRequest(_message.Message):
         user_id: _builtins.str = ...,
         event: _builtins.str = ...,
         payload: _struct_pb2.Struct | None = ...,
+        topic: _builtins.str = ...,
+        ephemeral: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "payload", b"payload", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ephemeral", b"ephemeral", "event", b"event", "payload", b"payload", "topic", b"topic", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -170,7 +230,7 @@ class PublishResponse(_message.Message):
 
     OFFSET_FIELD_NUMBER: _builtins.int
     offset: _builtins.int
-    """Place of the event in the person's sequence."""
+    """Place of the event in the topic's sequence; 0 where it is ephemeral."""
     def __init__(
         self,
         *,
@@ -183,3 +243,146 @@ class PublishResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PublishResponse: _TypeAlias = PublishResponse  # noqa: Y015
+
+@_typing.final
+class GetPresenceRequest(_message.Message):
+    """GetPresenceRequest names a person, people, or a topic."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The person."""
+    topic: _builtins.str
+    """The topic: "group:<id>" or "chat:<id>"."""
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The people, up to 1,000."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        topic: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["topic", b"topic", "user_id", b"user_id", "user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPresenceRequest: _TypeAlias = GetPresenceRequest  # noqa: Y015
+
+@_typing.final
+class GetPresenceResponse(_message.Message):
+    """GetPresenceResponse says who is there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PEOPLE_FIELD_NUMBER: _builtins.int
+    ONLINE_COUNT_FIELD_NUMBER: _builtins.int
+    online_count: _builtins.int
+    """How many of them are online; of a topic also those who are not listed."""
+    @_builtins.property
+    def people(self) -> _containers.RepeatedCompositeFieldContainer[Global___Presence]:
+        """The people that were asked for, in order; of a topic those who are on it, the first 500."""
+
+    def __init__(
+        self,
+        *,
+        people: _abc.Iterable[Global___Presence] | None = ...,
+        online_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["online_count", b"online_count", "people", b"people"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPresenceResponse: _TypeAlias = GetPresenceResponse  # noqa: Y015
+
+@_typing.final
+class Presence(_message.Message):
+    """Presence is one person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ONLINE_FIELD_NUMBER: _builtins.int
+    SOCKETS_FIELD_NUMBER: _builtins.int
+    LAST_ACTIVE_TIME_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The person."""
+    online: _builtins.bool
+    """True while they have an open socket; of a topic, one that is on it."""
+    sockets: _builtins.int
+    """How many sockets that is."""
+    @_builtins.property
+    def last_active_time(self) -> _timestamp_pb2.Timestamp:
+        """When they last did something; absent: not known."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        online: _builtins.bool = ...,
+        sockets: _builtins.int = ...,
+        last_active_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_active_time", b"last_active_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_active_time", b"last_active_time", "online", b"online", "sockets", b"sockets", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Presence: _TypeAlias = Presence  # noqa: Y015
+
+@_typing.final
+class DisconnectRequest(_message.Message):
+    """DisconnectRequest names a person, or one of their sessions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    KEEP_TOKENS_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The person."""
+    session_id: _builtins.str
+    """The session: the claim `sid` of its tokens. Empty: all of them."""
+    keep_tokens: _builtins.bool
+    """True: the tokens stay good, and clients are told to come back."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        keep_tokens: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep_tokens", b"keep_tokens", "session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisconnectRequest: _TypeAlias = DisconnectRequest  # noqa: Y015
+
+@_typing.final
+class DisconnectResponse(_message.Message):
+    """DisconnectResponse says that the nodes were told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisconnectResponse: _TypeAlias = DisconnectResponse  # noqa: Y015

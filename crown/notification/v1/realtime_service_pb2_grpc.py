@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from crown.notification.v1 import realtime_service_pb2 as crown_dot_notification_dot_v1_dot_realtime__service__pb2
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -26,7 +27,7 @@ if _version_not_supported:
 
 
 class RealtimeServiceStub:
-    """RealtimeService serves the sockets; these are its calls for other services.
+    """RealtimeService serves the sockets; these are its calls for other services, and for browsers without a socket.
     """
 
     def __init__(self, channel):
@@ -40,36 +41,93 @@ class RealtimeServiceStub:
                 request_serializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.SubscribeRequest.SerializeToString,
                 response_deserializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.SubscribeResponse.FromString,
                 _registered_method=True)
+        self.Stream = channel.unary_stream(
+                '/crown.notification.v1.RealtimeService/Stream',
+                request_serializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.StreamRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
         self.Publish = channel.unary_unary(
                 '/crown.notification.v1.RealtimeService/Publish',
                 request_serializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.PublishRequest.SerializeToString,
                 response_deserializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.PublishResponse.FromString,
                 _registered_method=True)
+        self.GetPresence = channel.unary_unary(
+                '/crown.notification.v1.RealtimeService/GetPresence',
+                request_serializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.GetPresenceRequest.SerializeToString,
+                response_deserializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.GetPresenceResponse.FromString,
+                _registered_method=True)
+        self.Disconnect = channel.unary_unary(
+                '/crown.notification.v1.RealtimeService/Disconnect',
+                request_serializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.DisconnectRequest.SerializeToString,
+                response_deserializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.DisconnectResponse.FromString,
+                _registered_method=True)
 
 
 class RealtimeServiceServicer:
-    """RealtimeService serves the sockets; these are its calls for other services.
+    """RealtimeService serves the sockets; these are its calls for other services, and for browsers without a socket.
     """
 
     def Subscribe(self, request, context):
-        """Streams what arrives for a person from now on, until the caller ends it. At least once: a repetition
-        has the same notification_id.
+        """Streams what arrives for a person from now on, until the caller ends it; with `since` and `epoch`, also what
+        was missed. The first metadata says that what comes from now on will be seen. At least once: a repetition
+        has the same offset.
 
         Errors:
         - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
-        - UNAVAILABLE, BUS_UNAVAILABLE: the bus is away, or the node is going down; subscribe again.
+        - UNAVAILABLE, BUS_UNAVAILABLE: events may be missing, or the bus is away; subscribe again.
+        - UNAVAILABLE, NOT_READY: the node is going down, or the stream is read too slowly; subscribe again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Stream(self, request, context):
+        """The same as server-sent events, for an EventSource. Each event has an id; a browser that comes back sends
+        the last one as Last-Event-ID and gets what it missed. An error after the beginning comes as the event
+        "error", in the shape that every error has; then the stream ends, and an EventSource comes back.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+        - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+        - UNAVAILABLE, BUS_UNAVAILABLE: the bus is away; try again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Publish(self, request, context):
-        """Sends an event to a person's open sockets. It is not kept in the inbox, and who is not connected does
-        not get it.
+        """Sends an event to the open sockets of a person or of a group. It is not kept in the inbox, and who is not
+        connected gets it only by coming back within the recovery window.
 
         Errors:
         - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
         - UNAVAILABLE, BUS_UNAVAILABLE: nothing was sent.
+        - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been sent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPresence(self, request, context):
+        """Says who is connected: one person, several, or who is on the topic of a group.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: not exactly one of user_id, user_ids and topic.
+        - PERMISSION_DENIED, NOT_ALLOWED: somebody else's presence.
+        - UNAVAILABLE, NOT_READY: presence is away; try again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Disconnect(self, request, context):
+        """Closes a person's sockets on every node: all, or those of one session. Tokens that were issued before are
+        refused from then on, for a week, unless keep_tokens is set.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+        - UNAVAILABLE, BUS_UNAVAILABLE: nothing was closed.
+        - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been done; call again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -83,10 +141,25 @@ def add_RealtimeServiceServicer_to_server(servicer, server):
                     request_deserializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.SubscribeRequest.FromString,
                     response_serializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.SubscribeResponse.SerializeToString,
             ),
+            'Stream': grpc.unary_stream_rpc_method_handler(
+                    servicer.Stream,
+                    request_deserializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.StreamRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
             'Publish': grpc.unary_unary_rpc_method_handler(
                     servicer.Publish,
                     request_deserializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.PublishRequest.FromString,
                     response_serializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.PublishResponse.SerializeToString,
+            ),
+            'GetPresence': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPresence,
+                    request_deserializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.GetPresenceRequest.FromString,
+                    response_serializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.GetPresenceResponse.SerializeToString,
+            ),
+            'Disconnect': grpc.unary_unary_rpc_method_handler(
+                    servicer.Disconnect,
+                    request_deserializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.DisconnectRequest.FromString,
+                    response_serializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.DisconnectResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -97,7 +170,7 @@ def add_RealtimeServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RealtimeService:
-    """RealtimeService serves the sockets; these are its calls for other services.
+    """RealtimeService serves the sockets; these are its calls for other services, and for browsers without a socket.
     """
 
     @staticmethod
@@ -128,6 +201,33 @@ class RealtimeService:
             _registered_method=True)
 
     @staticmethod
+    def Stream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/crown.notification.v1.RealtimeService/Stream',
+            crown_dot_notification_dot_v1_dot_realtime__service__pb2.StreamRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Publish(request,
             target,
             options=(),
@@ -144,6 +244,60 @@ class RealtimeService:
             '/crown.notification.v1.RealtimeService/Publish',
             crown_dot_notification_dot_v1_dot_realtime__service__pb2.PublishRequest.SerializeToString,
             crown_dot_notification_dot_v1_dot_realtime__service__pb2.PublishResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPresence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crown.notification.v1.RealtimeService/GetPresence',
+            crown_dot_notification_dot_v1_dot_realtime__service__pb2.GetPresenceRequest.SerializeToString,
+            crown_dot_notification_dot_v1_dot_realtime__service__pb2.GetPresenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Disconnect(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crown.notification.v1.RealtimeService/Disconnect',
+            crown_dot_notification_dot_v1_dot_realtime__service__pb2.DisconnectRequest.SerializeToString,
+            crown_dot_notification_dot_v1_dot_realtime__service__pb2.DisconnectResponse.FromString,
             options,
             channel_credentials,
             insecure,

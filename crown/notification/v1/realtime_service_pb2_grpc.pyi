@@ -5,6 +5,7 @@ Live notifications, for programs; browsers use the socket."""
 
 from collections import abc as _abc
 from crown.notification.v1 import realtime_service_pb2 as _realtime_service_pb2
+from google.api import httpbody_pb2 as _httpbody_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
@@ -27,53 +28,113 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RealtimeServiceStub:
-    """RealtimeService serves the sockets; these are its calls for other services."""
+    """RealtimeService serves the sockets; these are its calls for other services, and for browsers without a socket."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RealtimeServiceAsyncStub: ...
     Subscribe: _grpc.UnaryStreamMultiCallable[_realtime_service_pb2.SubscribeRequest, _realtime_service_pb2.SubscribeResponse]
-    """Streams what arrives for a person from now on, until the caller ends it. At least once: a repetition
-    has the same notification_id.
+    """Streams what arrives for a person from now on, until the caller ends it; with `since` and `epoch`, also what
+    was missed. The first metadata says that what comes from now on will be seen. At least once: a repetition
+    has the same offset.
 
     Errors:
     - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
-    - UNAVAILABLE, BUS_UNAVAILABLE: the bus is away, or the node is going down; subscribe again.
+    - UNAVAILABLE, BUS_UNAVAILABLE: events may be missing, or the bus is away; subscribe again.
+    - UNAVAILABLE, NOT_READY: the node is going down, or the stream is read too slowly; subscribe again.
+    """
+    Stream: _grpc.UnaryStreamMultiCallable[_realtime_service_pb2.StreamRequest, _httpbody_pb2.HttpBody]
+    """The same as server-sent events, for an EventSource. Each event has an id; a browser that comes back sends
+    the last one as Last-Event-ID and gets what it missed. An error after the beginning comes as the event
+    "error", in the shape that every error has; then the stream ends, and an EventSource comes back.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+    - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+    - UNAVAILABLE, BUS_UNAVAILABLE: the bus is away; try again.
     """
     Publish: _grpc.UnaryUnaryMultiCallable[_realtime_service_pb2.PublishRequest, _realtime_service_pb2.PublishResponse]
-    """Sends an event to a person's open sockets. It is not kept in the inbox, and who is not connected does
-    not get it.
+    """Sends an event to the open sockets of a person or of a group. It is not kept in the inbox, and who is not
+    connected gets it only by coming back within the recovery window.
 
     Errors:
     - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
     - UNAVAILABLE, BUS_UNAVAILABLE: nothing was sent.
+    - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been sent.
+    """
+    GetPresence: _grpc.UnaryUnaryMultiCallable[_realtime_service_pb2.GetPresenceRequest, _realtime_service_pb2.GetPresenceResponse]
+    """Says who is connected: one person, several, or who is on the topic of a group.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: not exactly one of user_id, user_ids and topic.
+    - PERMISSION_DENIED, NOT_ALLOWED: somebody else's presence.
+    - UNAVAILABLE, NOT_READY: presence is away; try again.
+    """
+    Disconnect: _grpc.UnaryUnaryMultiCallable[_realtime_service_pb2.DisconnectRequest, _realtime_service_pb2.DisconnectResponse]
+    """Closes a person's sockets on every node: all, or those of one session. Tokens that were issued before are
+    refused from then on, for a week, unless keep_tokens is set.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+    - UNAVAILABLE, BUS_UNAVAILABLE: nothing was closed.
+    - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been done; call again.
     """
 
 @_typing.type_check_only
 class RealtimeServiceAsyncStub(RealtimeServiceStub):
-    """RealtimeService serves the sockets; these are its calls for other services."""
+    """RealtimeService serves the sockets; these are its calls for other services, and for browsers without a socket."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Subscribe: _aio.UnaryStreamMultiCallable[_realtime_service_pb2.SubscribeRequest, _realtime_service_pb2.SubscribeResponse]  # type: ignore[assignment]
-    """Streams what arrives for a person from now on, until the caller ends it. At least once: a repetition
-    has the same notification_id.
+    """Streams what arrives for a person from now on, until the caller ends it; with `since` and `epoch`, also what
+    was missed. The first metadata says that what comes from now on will be seen. At least once: a repetition
+    has the same offset.
 
     Errors:
     - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
-    - UNAVAILABLE, BUS_UNAVAILABLE: the bus is away, or the node is going down; subscribe again.
+    - UNAVAILABLE, BUS_UNAVAILABLE: events may be missing, or the bus is away; subscribe again.
+    - UNAVAILABLE, NOT_READY: the node is going down, or the stream is read too slowly; subscribe again.
+    """
+    Stream: _aio.UnaryStreamMultiCallable[_realtime_service_pb2.StreamRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """The same as server-sent events, for an EventSource. Each event has an id; a browser that comes back sends
+    the last one as Last-Event-ID and gets what it missed. An error after the beginning comes as the event
+    "error", in the shape that every error has; then the stream ends, and an EventSource comes back.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+    - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+    - UNAVAILABLE, BUS_UNAVAILABLE: the bus is away; try again.
     """
     Publish: _aio.UnaryUnaryMultiCallable[_realtime_service_pb2.PublishRequest, _realtime_service_pb2.PublishResponse]  # type: ignore[assignment]
-    """Sends an event to a person's open sockets. It is not kept in the inbox, and who is not connected does
-    not get it.
+    """Sends an event to the open sockets of a person or of a group. It is not kept in the inbox, and who is not
+    connected gets it only by coming back within the recovery window.
 
     Errors:
     - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
     - UNAVAILABLE, BUS_UNAVAILABLE: nothing was sent.
+    - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been sent.
+    """
+    GetPresence: _aio.UnaryUnaryMultiCallable[_realtime_service_pb2.GetPresenceRequest, _realtime_service_pb2.GetPresenceResponse]  # type: ignore[assignment]
+    """Says who is connected: one person, several, or who is on the topic of a group.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: not exactly one of user_id, user_ids and topic.
+    - PERMISSION_DENIED, NOT_ALLOWED: somebody else's presence.
+    - UNAVAILABLE, NOT_READY: presence is away; try again.
+    """
+    Disconnect: _aio.UnaryUnaryMultiCallable[_realtime_service_pb2.DisconnectRequest, _realtime_service_pb2.DisconnectResponse]  # type: ignore[assignment]
+    """Closes a person's sockets on every node: all, or those of one session. Tokens that were issued before are
+    refused from then on, for a week, unless keep_tokens is set.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+    - UNAVAILABLE, BUS_UNAVAILABLE: nothing was closed.
+    - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been done; call again.
     """
 
 class RealtimeServiceServicer(metaclass=_abc_1.ABCMeta):
-    """RealtimeService serves the sockets; these are its calls for other services."""
+    """RealtimeService serves the sockets; these are its calls for other services, and for browsers without a socket."""
 
     @_abc_1.abstractmethod
     def Subscribe(
@@ -81,12 +142,30 @@ class RealtimeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _realtime_service_pb2.SubscribeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_realtime_service_pb2.SubscribeResponse], _abc.AsyncIterator[_realtime_service_pb2.SubscribeResponse]]:
-        """Streams what arrives for a person from now on, until the caller ends it. At least once: a repetition
-        has the same notification_id.
+        """Streams what arrives for a person from now on, until the caller ends it; with `since` and `epoch`, also what
+        was missed. The first metadata says that what comes from now on will be seen. At least once: a repetition
+        has the same offset.
 
         Errors:
         - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
-        - UNAVAILABLE, BUS_UNAVAILABLE: the bus is away, or the node is going down; subscribe again.
+        - UNAVAILABLE, BUS_UNAVAILABLE: events may be missing, or the bus is away; subscribe again.
+        - UNAVAILABLE, NOT_READY: the node is going down, or the stream is read too slowly; subscribe again.
+        """
+
+    @_abc_1.abstractmethod
+    def Stream(
+        self,
+        request: _realtime_service_pb2.StreamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
+        """The same as server-sent events, for an EventSource. Each event has an id; a browser that comes back sends
+        the last one as Last-Event-ID and gets what it missed. An error after the beginning comes as the event
+        "error", in the shape that every error has; then the stream ends, and an EventSource comes back.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+        - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+        - UNAVAILABLE, BUS_UNAVAILABLE: the bus is away; try again.
         """
 
     @_abc_1.abstractmethod
@@ -95,12 +174,42 @@ class RealtimeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _realtime_service_pb2.PublishRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_realtime_service_pb2.PublishResponse, _abc.Awaitable[_realtime_service_pb2.PublishResponse]]:
-        """Sends an event to a person's open sockets. It is not kept in the inbox, and who is not connected does
-        not get it.
+        """Sends an event to the open sockets of a person or of a group. It is not kept in the inbox, and who is not
+        connected gets it only by coming back within the recovery window.
 
         Errors:
         - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
         - UNAVAILABLE, BUS_UNAVAILABLE: nothing was sent.
+        - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been sent.
+        """
+
+    @_abc_1.abstractmethod
+    def GetPresence(
+        self,
+        request: _realtime_service_pb2.GetPresenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_realtime_service_pb2.GetPresenceResponse, _abc.Awaitable[_realtime_service_pb2.GetPresenceResponse]]:
+        """Says who is connected: one person, several, or who is on the topic of a group.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: not exactly one of user_id, user_ids and topic.
+        - PERMISSION_DENIED, NOT_ALLOWED: somebody else's presence.
+        - UNAVAILABLE, NOT_READY: presence is away; try again.
+        """
+
+    @_abc_1.abstractmethod
+    def Disconnect(
+        self,
+        request: _realtime_service_pb2.DisconnectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_realtime_service_pb2.DisconnectResponse, _abc.Awaitable[_realtime_service_pb2.DisconnectResponse]]:
+        """Closes a person's sockets on every node: all, or those of one session. Tokens that were issued before are
+        refused from then on, for a week, unless keep_tokens is set.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+        - UNAVAILABLE, BUS_UNAVAILABLE: nothing was closed.
+        - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been done; call again.
         """
 
 def add_RealtimeServiceServicer_to_server(servicer: RealtimeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -380,3 +380,43 @@ class Platform(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Platform: _TypeAlias = Platform  # noqa: Y015
+
+@_typing.final
+class GroupKind(_message.Message):
+    """GroupKind says which topic a group has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Type:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[GroupKind._Type.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: GroupKind._Type.ValueType  # 0
+        """Not given: GROUP."""
+        GROUP: GroupKind._Type.ValueType  # 1
+        """Many people who are told things; the topic is `group:<id>`."""
+        CHAT: GroupKind._Type.ValueType  # 2
+        """People who talk; the topic is `chat:<id>`."""
+
+    class Type(_Type, metaclass=_TypeEnumTypeWrapper):
+        """The kinds."""
+
+    KIND_UNSPECIFIED: GroupKind.Type.ValueType  # 0
+    """Not given: GROUP."""
+    GROUP: GroupKind.Type.ValueType  # 1
+    """Many people who are told things; the topic is `group:<id>`."""
+    CHAT: GroupKind.Type.ValueType  # 2
+    """People who talk; the topic is `chat:<id>`."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupKind: _TypeAlias = GroupKind  # noqa: Y015

@@ -63,7 +63,7 @@ async def test_what_is_confirmed_is_stored(local: Local) -> None:
     await local.bus.publish_batch(many(2))
     await local.bus.publish_batch(many(1_000))
     await local.bus.publish_many(many(2_500))
-    await local.bus.publish_all(many(50, subjects.live_source("u")))
+    await local.bus.publish_all(many(50, subjects.live_source("user:u")))
     assert await local.messages("INTAKE_normal") == before + 1 + 2 + 1_000 + 2_500
     assert await local.messages("REALTIME") == 50
 

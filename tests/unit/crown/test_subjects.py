@@ -18,7 +18,7 @@ TOKEN = re.compile(r"[A-Za-z0-9_-]+")
 @pytest.mark.parametrize("user_id", ["a.>", "*", ">", "a b", "a.b", "$JS.API", "é", "\r\nPUB x 0", "user123"])
 def test_a_user_id_is_one_token(user_id: str) -> None:
     assert TOKEN.fullmatch(subjects.token(user_id))
-    for subject in (subjects.live_source(user_id), subjects.live(user_id)):
+    for subject in (subjects.live_source(f"user:{user_id}"), subjects.live(f"user:{user_id}")):
         assert len(subject.split(".")) == 4
         assert TOKEN.fullmatch(subject.rpartition(".")[2])
 
@@ -53,7 +53,7 @@ PUBLISHED = {
     subjects.event("email"): "EVENT",
     subjects.dead("email"): "DEAD",
     subjects.DEAD_DISPATCH: "DEAD",
-    subjects.live_source("user123"): "REALTIME",
+    subjects.live_source("user:user123"): "REALTIME",
 }
 
 
@@ -65,9 +65,9 @@ def test_each_subject_has_one_stream(subject: str, name: str) -> None:
 
 def test_what_is_republished_is_what_nodes_listen_to() -> None:
     republish = stream("REALTIME")["republish"]
-    assert covers(republish["src"], subjects.live_source("user123"))
-    assert subjects.live("user123") == subjects.live_source("user123").replace("crown.rt.", "crown.live.")
-    assert not any(covers(p, subjects.live("user123")) for s in subjects.streams(1) for p in s["subjects"])
+    assert covers(republish["src"], subjects.live_source("user:user123"))
+    assert subjects.live("user:user123") == subjects.live_source("user:user123").replace("crown.rt.", "crown.live.")
+    assert not any(covers(p, subjects.live("user:user123")) for s in subjects.streams(1) for p in s["subjects"])
 
 
 @pytest.mark.parametrize("lane", subjects.LANES.values())
