@@ -21,6 +21,7 @@ SWEPT = Counter("crown_swept_total", "Deliveries that the sweeper published agai
 SOCKETS = Gauge("crown_sockets", "Open sockets")
 FRAMES = Counter("crown_frames_total", "Frames sent to sockets")
 CLOSES = Counter("crown_socket_closes_total", "Sockets that were closed from this side", ["code"])
+GAPS = Counter("crown_live_gaps_total", "Gaps in a topic that were read from the stream")
 BUS = Gauge("crown_bus_connected", "1 while connected to NATS")
 
 

@@ -3,48 +3,88 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 from crown import rpc, vault
 from crown.bus import Bus
+from crown.groups import Groups
 from crown.notification.v1 import realtime_service_pb2
+from crown.store import Store
+from crown.unread import Unread
 from services.realtime import sockets
+from services.realtime.channel import Backend
+from services.realtime.counts import UnreadCounts
 from services.realtime.feed import Feed
 from services.realtime.hub import Hub
+from services.realtime.memberships import Memberships
 from services.realtime.origins import Origins
+from services.realtime.presence_memory import MemoryPresence
 from services.realtime.service import RealtimeService
 from services.realtime.settings import Settings
+from services.realtime.tasks import spawner
+from services.realtime.vitals import Vitals
+
+_NODE_BYTES = 6
 
 
 async def main(settings: Settings, stopping: asyncio.Event) -> None:
     """Connects, serves until `stopping`, drains."""
     bound = sockets.bind(settings.bind, settings.websocket_port)
+    node = os.urandom(_NODE_BYTES).hex()
     data_key = vault.data_key(settings.data_key.get_secret_value())
     bus = await Bus.connect(settings, "realtime")
+    # Joining one's own topic needs the bus alone, so health asks nothing else.
+    store = Store.open(settings, "realtime")
     feed = Feed(bus, settings.stream_max_bytes)
     await feed.start()
-    hub = Hub(feed, data_key)
-
     server = rpc.Server(settings)
     await server.authenticator.warm()
-    service = RealtimeService(hub, bus, data_key)
-    (described,) = realtime_service_pb2.DESCRIPTOR.services_by_name.values()
-    server.add(described, service, service.checks())
 
     async def healthy() -> bool:
         return bus.connected and feed.current
 
-    async with server.serving(healthy), asyncio.TaskGroup() as tasks:
+    async with asyncio.TaskGroup() as tasks:
+        spawn = spawner(tasks)
+        hub = Hub(feed, data_key, spawn)
+        groups = Groups(store.db)
+
+        async def tell_presence(topic: str, diff: dict[str, object]) -> None:
+            await hub.publish_ephemeral(topic, "presence_diff", diff)
+
+        backend = Backend(
+            hub=hub,
+            groups=groups,
+            memberships=Memberships(groups),
+            counts=UnreadCounts(Unread(store.db), hub, spawn),
+            presence=MemoryPresence(node, tell_presence),
+            spawn=spawn,
+        )
         origins = Origins.of(settings.allowed_origins)
-        people = sockets.Sockets(hub, server.authenticator, origins, tasks, settings.idle_s)
-        background = (tasks.create_task(feed.run(hub.resync)), tasks.create_task(people.watch()))
-        await people.listen(bound)
-        await rpc.until(stopping, bus.closed)
-        await server.health.enter_graceful_shutdown()
-        hub.drain()
-        service.drain()
-        await people.drain(settings.grace_s)
-        for task in background:
-            task.cancel()
+        people = sockets.Sockets(node, backend, server.authenticator, origins, settings.idle_s)
+        service = RealtimeService(hub, bus, data_key)
+        (described,) = realtime_service_pb2.DESCRIPTOR.services_by_name.values()
+        server.add(described, service, service.checks())
+        vitals = Vitals(node, hub, lambda: len(people))
+        async with server.serving(healthy):
+            background = [
+                tasks.create_task(work)
+                for work in (
+                    feed.run(hub.reconnected),
+                    hub.watch(),
+                    people.watch(),
+                    backend.memberships.watch(),
+                    vitals.tell(),
+                )
+            ]
+            await people.listen(bound)
+            await rpc.until(stopping, bus.closed)
+            await server.health.enter_graceful_shutdown()
+            hub.drain()
+            service.drain()
+            await people.drain(settings.grace_s)
+            for task in background:
+                task.cancel()
+    await store.close()
     await bus.close()
 
 

@@ -9,14 +9,18 @@ from crown import subjects
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A topic as sockets name it, the subject that it is heard on, and the one that it is kept under."""
+    """A topic, the subject that it is heard on, and the one that it is kept under."""
 
     topic: str
     live: str
     source: str
 
 
+def of(topic: str) -> Address:
+    """Where `topic` lives. Raises ValueError where it is none."""
+    return Address(topic, subjects.live(topic), subjects.live_source(topic))
+
+
 def user(user_id: str) -> Address:
     """What one person gets."""
-    topic = subjects.user_topic(user_id)
-    return Address(topic, subjects.live(topic), subjects.live_source(topic))
+    return of(subjects.user_topic(user_id))

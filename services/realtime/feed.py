@@ -1,12 +1,13 @@
-"""What the bus has for this node: live events by topic, where each topic stands, and the epoch. After every
-reconnect the epoch is read anew; until then what arrives belongs to no epoch and is thrown away, which is no
-loss, since everybody is then told to read the inbox."""
+"""What the bus has for this node: live events by topic, where each topic stands, what was missed, and the epoch.
+After every reconnect the epoch is read anew; until then what arrives belongs to no epoch and is thrown away,
+which is no loss, since every topic is then compared with the stream."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 
 import nats.errors
@@ -16,33 +17,31 @@ from nats.aio.subscription import Subscription
 from crown import logs, subjects
 from crown.bus import Bus, BusError
 from crown.errors import BusUnavailable, CrownError
+from crown.gather import Gather
 from services.realtime.address import Address
+from services.realtime.direct import SUBJECTS_MOST, Direct, Receive, Tap, sequence
 
 log = logs.get(__name__)
 
 _RETRY_S = 0.25
-_ANSWER_TIMEOUT_S = 3.0
-_LAST = f"$JS.API.DIRECT.GET.{subjects.REALTIME}"
-
-Receive = Callable[[Msg], None]
+_TELL_TIMEOUT_S = 2.0
 
 
-class _Tap:
-    """Stands where the NATS client would take a future, and is never done: it then hands over each message in
-    the step that read it from the network, without a queue and a task for every person who is here."""
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a topic stands: `last` is its last event that is kept, 0 where none is. Every event up to `offset`
+    is older than the question."""
 
-    __slots__ = ("_receive",)
+    last: int
+    offset: int
 
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
 
-    def cancelled(self) -> bool:
-        """Never."""
-        return False
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The first and the last sequence that the stream holds."""
 
-    def set_result(self, message: Msg) -> None:
-        """Takes one more message."""
-        self._receive(message)
+    first: int
+    last: int
 
 
 class Feed:
@@ -51,10 +50,16 @@ class Feed:
     def __init__(self, bus: Bus, stream_max_bytes: int) -> None:
         self._bus = bus
         self._stream_max_bytes = stream_max_bytes
+        self._direct = Direct(bus, subjects.REALTIME)
         self.epoch = ""
         self._reconnects = -1
+        # The last sequence of the stream when somebody looked.
+        self.floor = 0
         self._released: deque[Subscription] = deque()
         self._work = asyncio.Event()
+        # Many who ask at once are answered by one question.
+        self.standing: Gather[Address, Standing] = Gather(self._standing, most=SUBJECTS_MOST // 2)
+        self._look: Gather[None, Bounds] = Gather(self._bounds, most=10_000, parallel=1)
         bus.on_reconnect(self._reconnected)
 
     @property
@@ -64,19 +69,16 @@ class Feed:
         return bool(self._bus.client.stats["reconnects"] == self._reconnects)
 
     async def start(self) -> None:
-        """Reads the epoch. Raises BusUnavailable or BusError."""
-        reconnects = self._bus.client.stats["reconnects"]
-        found = await self._bus.api(f"STREAM.INFO.{subjects.REALTIME}")
-        replicas = int(found["config"].get("num_replicas", 1))
-        self.epoch = epoch(found["created"], self._server(), replicas)
-        self._reconnects = reconnects
+        """Listens, and reads the epoch. Raises BusUnavailable or BusError."""
+        await self._direct.start()
+        await self._read_epoch()
 
     async def open(self, address: Address, receive: Receive) -> Subscription:
         """Hears `address` from now on; `receive` must not raise. Raises BusUnavailable."""
         if not self._bus.connected:
             raise BusUnavailable("the bus is away; try again")
         try:
-            return await self._bus.client.subscribe(address.live, future=_Tap(receive))  # type: ignore[arg-type]
+            return await self._bus.client.subscribe(address.live, future=Tap(receive))  # type: ignore[arg-type]
         except nats.errors.Error as error:
             raise BusUnavailable(f"the bus is away ({type(error).__name__})") from error
 
@@ -85,35 +87,65 @@ class Feed:
         self._released.append(subscription)
         self._work.set()
 
-    async def last_offset(self, address: Address) -> int:
-        """The offset of the last event kept for `address`; 0 where there is none. The server has seen earlier
-        subscriptions of this connection once it answers. Raises BusUnavailable."""
+    async def tell(self, address: Address, body: bytes) -> None:
+        """Sends `body` to every node that hears `address`; nobody keeps it. Raises BusUnavailable."""
         if not self._bus.connected:
             raise BusUnavailable("the bus is away; try again")
         try:
-            found = await self._bus.client.request(f"{_LAST}.{address.source}", timeout=_ANSWER_TIMEOUT_S)
+            async with asyncio.timeout(_TELL_TIMEOUT_S):
+                await self._bus.client.publish(address.live, body)
         except (nats.errors.Error, TimeoutError) as error:
-            raise BusUnavailable(f"the bus does not answer ({type(error).__name__})") from error
-        headers = found.headers or {}
-        if headers.get("Status") == "404":
-            return 0
-        if "Nats-Sequence" not in headers:
-            raise BusUnavailable("the bus does not say where the topic stands")
-        return int(headers["Nats-Sequence"])
+            raise BusUnavailable(f"the bus is away ({type(error).__name__})") from error
 
-    async def run(self, on_gap: Callable[[], None]) -> None:
-        """Works until it is cancelled. `on_gap` is called after each reconnect, with the new epoch read."""
+    async def bounds(self) -> Bounds:
+        """What the stream holds at this moment. Raises BusUnavailable."""
+        return await self._look(None)
+
+    async def kept(self, address: Address, offset: int, most: int) -> list[Msg]:
+        """The first `most` events of the topic that are kept, from `offset` on. Raises BusUnavailable."""
+        return await self._direct.after(address.source, offset, most)
+
+    async def run(self, on_gap: Callable[[bool], None]) -> None:
+        """Works until it is cancelled. `on_gap` is called after each reconnect, with True where the epoch is still
+        the same."""
         while True:
             await self._work.wait()
             self._work.clear()
             if not self.current and self._bus.connected:
+                before = self.epoch
                 await self._start_again()
-                on_gap()
+                on_gap(self.epoch == before)
             while self._released:
                 await self._unsubscribe(self._released.popleft())
 
+    async def _read_epoch(self) -> None:
+        reconnects = self._bus.client.stats["reconnects"]
+        found = await self._bus.api(f"STREAM.INFO.{subjects.REALTIME}")
+        replicas = int(found["config"].get("num_replicas", 1))
+        self.epoch = epoch(found["created"], self._server(), replicas)
+        self.floor = int(found["state"]["last_seq"])
+        self._reconnects = reconnects
+
+    async def _standing(self, addresses: list[Address]) -> Sequence[Standing]:
+        # Read earlier than the answer below, which then covers all up to it.
+        floor = self.floor
+        found = await self._direct.last(list({address.source for address in addresses}))
+        lasts = {source: sequence(message) for source, message in found.items()}
+        return [
+            Standing(last, max(last, floor))
+            for last in (lasts.get(address.source, 0) for address in addresses)
+        ]
+
+    async def _bounds(self, asked: list[None]) -> Sequence[Bounds]:
+        try:
+            found = (await self._bus.api(f"STREAM.INFO.{subjects.REALTIME}"))["state"]
+        except BusError as error:
+            raise BusUnavailable(f"the bus does not say what it keeps ({error.err_code})") from error
+        self.floor = max(self.floor, int(found["last_seq"]))
+        return [Bounds(int(found["first_seq"]), int(found["last_seq"]))] * len(asked)
+
     async def _start_again(self) -> None:
-        while not await self._attempt(self.start):
+        while not await self._attempt(self._read_epoch):
             # The store may have come back empty, and then has no stream.
             await self._attempt(lambda: self._bus.ensure(self._stream_max_bytes))
             await asyncio.sleep(_RETRY_S)

@@ -4,24 +4,22 @@ are never logged, since they may hold a token."""
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from crown.auth import Authenticator, Principal
 from crown.errors import CrownError
 from services.realtime.origins import Origins
 from services.realtime.serializer import Serializer, for_version
+from services.realtime.tasks import Spawn
 
 PATH = "/socket/websocket"
 _PROTOCOL = "phoenix"
 _BEARER = "base64url.bearer.phx."
 _FIELDS_MOST = 32
 _TOKEN_MOST_CHARS = 8_192
-
-Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 
 class Refused(Exception):

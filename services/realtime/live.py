@@ -15,6 +15,7 @@ from crown.notification.v1 import events_pb2, notification_pb2, realtime_service
 from crown.notification.v1.types_pb2 import Category, Channel
 
 NOTIFICATION = "notification"
+READ = "read"
 # Below this, a double holds every integer.
 _EXACT = 2.0**53
 
@@ -53,7 +54,7 @@ class Live:
                 return _notification(self.source, self._data(), self.position)
             except ValueError as error:
                 raise Unreadable("the extra data is no JSON") from error
-        return self._json()
+        return {**self._json(), "offset": self.position.offset, "epoch": self.position.epoch}
 
     def response(self) -> realtime_service_pb2.SubscribeResponse:
         """The same for a gRPC stream. Raises Unreadable."""
@@ -74,26 +75,61 @@ class Live:
             raise Unreadable("the content is no notification") from error
 
     def _json(self) -> dict[str, Any]:
-        try:
-            return msgspec.json.decode(self.content, type=dict[str, Any])
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise Unreadable("the payload is no JSON object") from error
+        return _object(self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class Ephemeral:
+    """One event for who is on a topic at this moment. `payload` is JSON, or bytes that are nobody's business;
+    `origin` is the socket that does not get it back."""
+
+    event: str
+    payload: Any
+    origin: str = ""
+
+    def response(self) -> realtime_service_pb2.SubscribeResponse:
+        """The same for a gRPC stream. Raises Unreadable."""
+        answer = realtime_service_pb2.SubscribeResponse(event=self.event)
+        if not isinstance(self.payload, bytes):
+            answer.payload.update(_object(msgspec.json.encode(self.payload)))
+        return answer
 
 
 @dataclass(frozen=True, slots=True)
 class Resync:
-    """Tells a topic that events may be missing: whoever keeps state reads the inbox."""
+    """Tells a topic that events may be missing before `position`: whoever keeps state reads the inbox."""
 
-    epoch: str
+    position: Position
     event: str = "resync"
 
     @property
     def payload(self) -> dict[str, Any]:
         """Shaped as the answer to a join that recovered nothing."""
-        return {"recovered": False, "epoch": self.epoch}
+        return {"recovered": False, "offset": self.position.offset, "epoch": self.position.epoch}
 
 
-Event = Live | Resync
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """These people may be on the topic no longer; all of them where it is closed."""
+
+    user_ids: frozenset[str]
+    closed: bool
+
+    def concerns(self, user_id: str) -> bool:
+        """True where `user_id` has to go."""
+        return self.closed or user_id in self.user_ids
+
+
+Event = Live | Ephemeral | Resync
+# What a channel may have to act upon itself.
+Notice = Removed | Resync
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Unreadable("the payload is no JSON object") from error
 
 
 def read(key: vault.Key, body: bytes, position: Position) -> Live:
@@ -103,6 +139,30 @@ def read(key: vault.Key, body: bytes, position: Position) -> Live:
         return Live(position, source, vault.unseal(key, source.content))
     except (DecodeError, vault.VaultError) as error:
         raise Unreadable(type(error).__name__) from error
+
+
+def read_ephemeral(key: vault.Key, body: bytes) -> tuple[Ephemeral | None, Removed | None]:
+    """What one message without a sequence brings: an event, or who has to go, or both. Raises Unreadable."""
+    try:
+        source = events_pb2.EphemeralEvent.FromString(body)
+        removed = (
+            Removed(frozenset(source.removed), source.closed) if source.removed or source.closed else None
+        )
+        if not source.event:
+            return None, removed
+        payload = key.open(source.sealed)
+        form = payload if source.binary else msgspec.Raw(payload)
+        return Ephemeral(source.event, form, source.origin), removed
+    except (DecodeError, vault.VaultError) as error:
+        raise Unreadable(type(error).__name__) from error
+
+
+def ephemeral_body(key: vault.Key, event: str, payload: dict[str, Any] | bytes, origin: str = "") -> bytes:
+    """The message that `read_ephemeral` reads."""
+    binary = isinstance(payload, bytes)
+    plain = payload if isinstance(payload, bytes) else msgspec.json.encode(payload)
+    message = events_pb2.EphemeralEvent(event=event, sealed=key.seal(plain), origin=origin, binary=binary)
+    return message.SerializeToString()
 
 
 def plain(struct: struct_pb2.Struct) -> dict[str, Any]:

@@ -8,18 +8,26 @@ from typing import Any
 import msgspec
 
 NULL = msgspec.Raw(b"null")
-EMPTY = msgspec.Raw(b"{}")
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What a client sends, and what the server sends to one channel. Clients may send anything as `topic` and
-    `event`; only strings mean something."""
+    """What a client sends. It may send anything as `topic` and `event`; only strings mean something."""
 
     join_ref: msgspec.Raw
     ref: msgspec.Raw
     topic: Any
     event: Any
     payload: msgspec.Raw
+
+
+class Push(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What the server sends to one channel."""
+
+    join_ref: msgspec.Raw
+    ref: msgspec.Raw
+    topic: str
+    event: str
+    payload: Any
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):

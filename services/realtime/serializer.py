@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from services.realtime.message import NULL, Broadcast, Message, Reply
+from services.realtime.message import NULL, Broadcast, Message, Push, Reply
 
 
 class UndecodableFrame(Exception):
@@ -20,7 +20,7 @@ class Serializer(Protocol):
     def decode(self, text: str) -> Message:
         """The message in `text`. Raises UndecodableFrame."""
 
-    def encode(self, message: Message | Reply) -> bytes:
+    def encode(self, message: Push | Reply) -> bytes:
         """`message` for the one connection that it is for."""
 
     def fastlane(self, broadcast: Broadcast) -> bytes:
@@ -42,9 +42,9 @@ class V2:
         except (msgspec.DecodeError, RecursionError, ValueError) as error:
             raise UndecodableFrame(type(error).__name__) from None
 
-    def encode(self, message: Message | Reply) -> bytes:
+    def encode(self, message: Push | Reply) -> bytes:
         """See Serializer."""
-        if isinstance(message, Message):
+        if isinstance(message, Push):
             return self._encoder.encode(message)
         answer = {"status": message.status, "response": message.response}
         return self._encoder.encode((message.join_ref, message.ref, message.topic, "phx_reply", answer))

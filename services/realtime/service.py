@@ -111,7 +111,9 @@ class RealtimeService:
         del context
         event = events_pb2.LiveEvent(user_id=request.user_id, event=request.event)
         event.content.CopyFrom(vault.seal(self._key, _payload(request)))
-        message = Outgoing(subjects.live_source(subjects.user_topic(request.user_id)), event.SerializeToString())
+        message = Outgoing(
+            subjects.live_source(subjects.user_topic(request.user_id)), event.SerializeToString()
+        )
         return realtime_service_pb2.PublishResponse(offset=(await self._bus.publish(message)).seq)
 
     def drain(self) -> None:

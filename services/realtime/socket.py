@@ -5,19 +5,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 import msgspec
 
 from crown import logs
 from crown.auth import Principal
-from crown.errors import BusUnavailable, CrownError
+from crown.errors import BusUnavailable, CrownError, InvalidRequest
 from services.realtime import closecodes, topics
-from services.realtime.channel import Channel
+from services.realtime.channel import Backend, Channel, Welcome
 from services.realtime.closecodes import Close
-from services.realtime.hub import Hub, Subscriber
-from services.realtime.message import EMPTY, NULL, Message, Reply
+from services.realtime.live import Live, Unreadable
+from services.realtime.message import NULL, Message, Push, Reply
+from services.realtime.room import Subscriber
 from services.realtime.serializer import Serializer, UndecodableFrame
 
 log = logs.get(__name__)
@@ -25,9 +25,8 @@ log = logs.get(__name__)
 CHANNELS_MOST = 100
 # Seconds that a join may take; clients give up after ten.
 JOIN_TIMEOUT_S = 5.0
-_CRASHED = msgspec.Raw(b'{"reason":"channel_crash"}')
-
-Spawn = Callable[[Coroutine[Any, Any, None]], object]
+_CRASHED = {"reason": "channel_crash"}
+_NOTHING: dict[str, Any] = {}
 
 
 class Outlet(Subscriber, Protocol):
@@ -51,29 +50,51 @@ class Socket:
     the rest waits."""
 
     __slots__ = (
+        "_backend",
         "_channels",
         "_closed",
-        "_hub",
         "_joining",
         "_outlet",
         "_serializer",
-        "_spawn",
         "_waiting",
         "principal",
     )
 
     def __init__(
-        self, principal: Principal, serializer: Serializer, hub: Hub, outlet: Outlet, spawn: Spawn
+        self, principal: Principal, serializer: Serializer, outlet: Outlet, backend: Backend
     ) -> None:
         self.principal = principal
         self._serializer = serializer
-        self._hub = hub
         self._outlet = outlet
-        self._spawn = spawn
+        self._backend = backend
         self._channels: dict[str, Channel] = {}
         self._joining = False
         self._waiting: deque[Message] = deque()
         self._closed = False
+
+    # -- for its channels
+
+    @property
+    def subscriber(self) -> Subscriber:
+        """See Connection."""
+        return self._outlet
+
+    def on(self, channel: Channel) -> bool:
+        """See Connection."""
+        return self._channels.get(channel.topic) is channel
+
+    def push(self, channel: Channel, event: str, payload: Any) -> None:
+        """See Connection."""
+        if self.on(channel):
+            self._push(channel, NULL, event, payload)
+
+    def dismiss(self, channel: Channel) -> None:
+        """See Connection."""
+        if self.on(channel):
+            self._end(channel)
+            self._push(channel, channel.join_ref, "phx_close", _NOTHING)
+
+    # -- for the transport
 
     def receive(self, text: str) -> None:
         """Handles one message of the client."""
@@ -126,25 +147,25 @@ class Socket:
     def _leave(self, message: Message, channel: Channel) -> None:
         self._end(channel)
         self._reply(channel.join_ref, message, "ok", {})
-        self._push(channel, "phx_close", EMPTY)
+        self._push(channel, channel.join_ref, "phx_close", _NOTHING)
 
     def _hand_over(self, message: Message, channel: Channel) -> None:
         try:
-            answer = channel.handle(message.event, message.payload)
+            answer = channel.handle(message.event, _decoded(message.payload))
         except CrownError as error:
             self._reply(channel.join_ref, message, "error", _refusal(error))
         except Exception as error:
             log.error("channel_crashed", topic_kind=type(channel).__name__, exc_info=error)
             self._end(channel)
-            self._push(channel, "phx_error", _CRASHED)
+            self._push(channel, channel.join_ref, "phx_error", _CRASHED)
         else:
             self._reply(channel.join_ref, message, "ok", answer)
 
     # -- joining
 
     def _join(self, message: Message, older: Channel | None) -> None:
-        kind = topics.find(message.topic)
-        if kind is None:
+        found = topics.find(message.topic)
+        if found is None:
             self._not_joined(message)
             return
         if older is not None:
@@ -152,26 +173,42 @@ class Socket:
         if len(self._channels) >= CHANNELS_MOST:
             self._reply(message.join_ref, message, "error", {"reason": "too many channels joined"})
             return
-        channel = kind(message, self.principal, self._hub, self._outlet)
+        kind, topic = found
+        channel = kind(message, topic, self, self._backend)
         self._joining = True
         self._outlet.pause()
-        self._spawn(self._finish_join(message, channel, older))
+        self._backend.spawn(self._finish_join(message, channel, older))
 
     async def _finish_join(self, message: Message, channel: Channel, older: Channel | None) -> None:
-        status, answer = await _attempt(channel, message.payload)
+        # From the join on nothing may wait: what was missed goes out before anything else of the topic can.
+        outcome = await _attempt(channel, message.payload)
         self._joining = False
         if self._closed:
             channel.leave()
             return
-        if status == "ok":
+        if isinstance(outcome, Welcome):
             self._channels[channel.topic] = channel
-        self._reply(message.join_ref, message, status, answer)
+            self._reply(message.join_ref, message, "ok", outcome.response)
+            self._catch_up(channel, outcome.joined.missed if outcome.joined else [])
+            channel.joined()
+        else:
+            self._reply(message.join_ref, message, "error", outcome)
         if older is not None:
-            self._push(older, "phx_close", EMPTY)
+            self._push(older, older.join_ref, "phx_close", _NOTHING)
         while self._waiting and not self._joining:
             self._route(self._waiting.popleft())
         if not self._joining:
             self._outlet.resume()
+
+    def _catch_up(self, channel: Channel, missed: list[Live]) -> None:
+        encoding, parts = self._outlet.encoding, []
+        for event in missed:
+            try:
+                parts.append(encoding.encode(channel.topic, event))
+            except Unreadable as error:
+                log.error("live_event_unreadable", why=str(error))
+        if parts:
+            self._outlet.deliver(encoding.together(parts))
 
     def _end(self, channel: Channel) -> None:
         del self._channels[channel.topic]
@@ -183,22 +220,33 @@ class Socket:
         reply = Reply(join_ref, to.ref, to.topic, status, response)
         self._outlet.send(self._serializer.encode(reply))
 
-    def _push(self, channel: Channel, event: str, payload: msgspec.Raw) -> None:
-        push = Message(channel.join_ref, channel.join_ref, channel.topic, event, payload)
+    def _push(self, channel: Channel, ref: msgspec.Raw, event: str, payload: Any) -> None:
+        push = Push(channel.join_ref, ref, channel.topic, event, payload)
         self._outlet.send(self._serializer.encode(push))
 
 
-async def _attempt(channel: Channel, payload: msgspec.Raw) -> tuple[str, dict[str, Any]]:
+def _decoded(payload: Any) -> Any:
+    """What a client sent along; bytes of a binary frame as they are. Raises InvalidRequest."""
+    if isinstance(payload, bytes):
+        return payload
+    try:
+        return msgspec.json.decode(payload)
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        raise InvalidRequest("the payload must be JSON") from None
+
+
+async def _attempt(channel: Channel, payload: Any) -> Welcome | dict[str, Any]:
+    """The welcome, or why not."""
     try:
         async with asyncio.timeout(JOIN_TIMEOUT_S):
-            return "ok", await channel.join(payload)
+            return await channel.join(_decoded(payload))
     except CrownError as error:
-        return "error", _refusal(error)
+        return _refusal(error)
     except TimeoutError:
-        return "error", _refusal(BusUnavailable("the bus does not answer; try again"))
+        return _refusal(BusUnavailable("the bus does not answer; try again"))
     except Exception as error:
         log.error("join_crashed", topic_kind=type(channel).__name__, exc_info=error)
-        return "error", {"reason": "join crashed"}
+        return {"reason": "join crashed"}
 
 
 def _refusal(error: CrownError) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import math
 import socket
 import time
-from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -16,9 +16,10 @@ from picows import WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithLis
 from crown import auth, logs, metrics
 from crown.settings import SettingsError
 from services.realtime import closecodes
+from services.realtime.channel import Backend
 from services.realtime.handshake import Admission, Handshake, Refused
-from services.realtime.hub import Encoding, Hub
 from services.realtime.origins import Origins
+from services.realtime.room import Encoding
 from services.realtime.serializer import Serializer
 from services.realtime.socket import Socket
 from services.realtime.websocket import MESSAGE_MOST_BYTES, TextFrames, WebSocket
@@ -53,19 +54,20 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class Sockets:
-    """The sockets of a process. `tasks` owns what they start."""
+    """The sockets of the process that is called `node`."""
 
     def __init__(
         self,
-        hub: Hub,
+        node: str,
+        backend: Backend,
         authenticator: auth.Authenticator,
         origins: Origins,
-        tasks: asyncio.TaskGroup,
         idle_s: float = 60.0,
     ) -> None:
-        self._hub = hub
-        self._handshake = Handshake(authenticator, origins, self._spawn)
-        self._tasks = tasks
+        self._backend = backend
+        # Sockets are called by the node and a number.
+        self._names = (f"{node}.{number}" for number in itertools.count())
+        self._handshake = Handshake(authenticator, origins, backend.spawn)
         self._idle_s = idle_s
         self._open: set[WebSocket] = set()
         self._empty = asyncio.Event()
@@ -144,8 +146,8 @@ class Sockets:
     def _enter(self, admission: Admission) -> WebSocket:
         speaks = admission.serializer
         encoding = self._encodings.setdefault(speaks, TextFrames(speaks))
-        opened = WebSocket(encoding, self._arrived, self._gone)
-        opened.serve(Socket(admission.principal, speaks, self._hub, opened, self._spawn))
+        opened = WebSocket(next(self._names), encoding, self._arrived, self._gone)
+        opened.serve(Socket(admission.principal, speaks, opened, self._backend))
         return opened
 
     def _arrived(self, connection: WebSocket) -> None:
@@ -170,17 +172,6 @@ class Sockets:
             connection.close(closecodes.IDLE)
         elif connection.expires + auth.LEEWAY_S < time.time():
             connection.close(closecodes.EXPIRED)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.create_task(_guarded(work))
-
-
-async def _guarded(work: Coroutine[Any, Any, None]) -> None:
-    # One connection's trouble must not end the group, and with it the process.
-    try:
-        await work
-    except Exception as error:
-        log.error("task_failed", exc_info=error)
 
 
 def _refusal(status: int) -> WSUpgradeResponseWithListener:

@@ -1,36 +1,27 @@
-"""The topics there are, and who may join each."""
+"""The topics there are."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
-from crown.errors import NotAllowed
-from services.realtime import address
 from services.realtime.channel import Channel
+from services.realtime.group_channel import GroupChannel
+from services.realtime.ops_channel import OpsChannel
+from services.realtime.user_channel import UserChannel
+
+# Supabase's client puts this before every name.
+ALIAS = "realtime:"
+# Longer ones are nobody's.
+TOPIC_MOST_CHARS = 200
+
+_KINDS: dict[str, type[Channel]] = {
+    kind: channel for channel in (UserChannel, GroupChannel, OpsChannel) for kind in channel.KINDS
+}
 
 
-class UserChannel(Channel):
-    """`user:<id>`: what one person gets, on each of their devices. Nobody else may listen."""
-
-    __slots__ = ()
-
-    async def join(self, payload: msgspec.Raw) -> dict[str, Any]:
-        """Answers where the topic stands. What came before is not sent again: the inbox has it."""
-        del payload
-        user_id = self.topic.partition(":")[2]
-        if self._principal.use != "user" or self._principal.subject != user_id:
-            raise NotAllowed("this topic is another person's")
-        position = await self._hub.join(address.user(user_id), self._subscriber)
-        return {"recovered": False, "offset": position.offset, "epoch": position.epoch}
-
-
-_PATTERNS: tuple[tuple[str, type[Channel]], ...] = (("user:", UserChannel),)
-
-
-def find(topic: object) -> type[Channel] | None:
-    """The kind of channel that `topic` has; None where there is no such topic."""
-    if not isinstance(topic, str):
+def find(topic: object) -> tuple[type[Channel], str] | None:
+    """The kind of channel that `topic` has, and the topic that it means; None where there is no such topic."""
+    if not isinstance(topic, str) or len(topic) > TOPIC_MOST_CHARS:
         return None
-    return next((kind for prefix, kind in _PATTERNS if topic.startswith(prefix)), None)
+    meant = topic.removeprefix(ALIAS)
+    kind, colon, _ = meant.partition(":")
+    channel = _KINDS.get(kind) if colon else None
+    return (channel, meant) if channel is not None else None

@@ -13,9 +13,9 @@ from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 from crown import logs, metrics
 from services.realtime import closecodes
 from services.realtime.closecodes import Close
-from services.realtime.hub import Encoding
 from services.realtime.live import Event
 from services.realtime.message import Broadcast
+from services.realtime.room import Encoding
 from services.realtime.serializer import Serializer
 from services.realtime.socket import Socket
 
@@ -62,7 +62,8 @@ def _nowhere(frames: Any) -> None:
 
 
 class WebSocket(WSListener):
-    """One connection. `arrived` is called when it stands, and `gone` when it is over."""
+    """One connection, called `name` wherever it is meant. `arrived` is called when it stands, `gone` when it is
+    over."""
 
     __slots__ = (
         "_arrived",
@@ -75,15 +76,18 @@ class WebSocket(WSListener):
         "deliver",
         "encoding",
         "heard",
+        "id",
     )
 
     def __init__(
         self,
+        name: str,
         encoding: Encoding,
         arrived: Callable[[WebSocket], None],
         gone: Callable[[WebSocket], None],
     ) -> None:
         super().__init__()
+        self.id = name
         self.encoding = encoding
         # The transport's own write, so that a broadcast costs no step here for each who gets it.
         self.deliver: Callable[[Any], None] = _nowhere

@@ -311,6 +311,7 @@ class EphemeralEvent(_message.Message):
     ORIGIN_FIELD_NUMBER: _builtins.int
     REMOVED_FIELD_NUMBER: _builtins.int
     CLOSED_FIELD_NUMBER: _builtins.int
+    BINARY_FIELD_NUMBER: _builtins.int
     event: _builtins.str
     """The event; empty where this only says who is removed."""
     sealed: _builtins.bytes
@@ -319,6 +320,8 @@ class EphemeralEvent(_message.Message):
     """The socket that it came from, which does not get it back; empty: everybody gets it."""
     closed: _builtins.bool
     """True: nobody may be on the topic any longer."""
+    binary: _builtins.bool
+    """True: the payload is bytes and no JSON."""
     @_builtins.property
     def removed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """People who may be on the topic no longer."""
@@ -331,10 +334,11 @@ class EphemeralEvent(_message.Message):
         origin: _builtins.str = ...,
         removed: _abc.Iterable[_builtins.str] | None = ...,
         closed: _builtins.bool = ...,
+        binary: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "event", b"event", "origin", b"origin", "removed", b"removed", "sealed", b"sealed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "closed", b"closed", "event", b"event", "origin", b"origin", "removed", b"removed", "sealed", b"sealed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -205,7 +205,9 @@ class Publisher:
 
     async def send(self, user_id: str, body: bytes) -> int:
         """Any bytes."""
-        return (await self.bus.publish(Outgoing(subjects.live_source(subjects.user_topic(user_id)), body))).seq
+        return (
+            await self.bus.publish(Outgoing(subjects.live_source(subjects.user_topic(user_id)), body))
+        ).seq
 
 
 @pytest.fixture(scope="session")

@@ -66,8 +66,12 @@ def test_each_subject_has_one_stream(subject: str, name: str) -> None:
 def test_what_is_republished_is_what_nodes_listen_to() -> None:
     republish = stream("REALTIME")["republish"]
     assert covers(republish["src"], subjects.live_source("user:user123"))
-    assert subjects.live("user:user123") == subjects.live_source("user:user123").replace("crown.rt.", "crown.live.")
-    assert not any(covers(p, subjects.live("user:user123")) for s in subjects.streams(1) for p in s["subjects"])
+    assert subjects.live("user:user123") == subjects.live_source("user:user123").replace(
+        "crown.rt.", "crown.live."
+    )
+    assert not any(
+        covers(p, subjects.live("user:user123")) for s in subjects.streams(1) for p in s["subjects"]
+    )
 
 
 @pytest.mark.parametrize("lane", subjects.LANES.values())

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
 from nats.aio.msg import Msg
+from pymongo.errors import PyMongoError
 
 from crown import vault
 from crown.auth import Principal
 from crown.errors import BusUnavailable
+from crown.groups import Group, Groups
 from crown.notification.v1 import events_pb2
 from crown.notification.v1.notification_pb2 import NotificationData
 from crown.notification.v1.types_pb2 import Category
+from crown.subjects import LIVE_KEPT_EACH
+from crown.unread import Unread
 from services.realtime.address import Address
+from services.realtime.channel import Backend
 from services.realtime.closecodes import Close
-from services.realtime.feed import Feed
+from services.realtime.counts import UnreadCounts
+from services.realtime.feed import Bounds, Feed, Standing
 from services.realtime.hub import Hub
+from services.realtime.memberships import Memberships
+from services.realtime.presence_memory import MemoryPresence
 from services.realtime.serializer import V2
 from services.realtime.socket import Socket
 from services.realtime.websocket import TextFrames
@@ -28,7 +37,7 @@ KEY = vault.Key(bytes(32))
 
 
 class FakeFeed:
-    """Topics in memory. `refusing` makes it act as a bus that is away; `gate` holds up answers."""
+    """A stream in memory. `refusing` makes it act as a bus that is away; `gate` holds up answers."""
 
     def __init__(self) -> None:
         self.epoch = "e1"
@@ -37,8 +46,16 @@ class FakeFeed:
         self.gate: asyncio.Event | None = None
         self.opened: dict[str, Callable[[Msg], None]] = {}
         self.closed: list[str] = []
+        self.told: list[tuple[str, bytes]] = []
         self.asked = 0
-        self.last: dict[str, int] = {}
+        # What the stream keeps: topic, then sequence, then body. `first` and `top` are its own bounds.
+        self.stored: dict[str, dict[int, bytes]] = {}
+        self.first = 1
+        self.top = 0
+        self.floor = 0
+        self.each_most = LIVE_KEPT_EACH
+
+    # -- as the node sees it
 
     async def open(self, address: Address, receive: Callable[[Msg], None]) -> str:
         """See Feed."""
@@ -50,26 +67,120 @@ class FakeFeed:
     def close(self, subscription: str) -> None:
         """See Feed."""
         self.closed.append(subscription)
+        self.opened.pop(subscription, None)
 
-    async def last_offset(self, address: Address) -> int:
+    async def standing(self, address: Address) -> Standing:
         """See Feed."""
         self.asked += 1
+        floor = self.floor
+        await self._answer()
+        last = max(self.stored.get(address.topic, {}), default=0)
+        return Standing(last, max(last, floor))
+
+    async def bounds(self) -> Bounds:
+        """See Feed."""
+        await self._answer()
+        self.floor = max(self.floor, self.top)
+        return Bounds(self.first, self.top)
+
+    async def kept(self, address: Address, offset: int, most: int) -> list[Msg]:
+        """See Feed."""
+        await self._answer()
+        found = sorted(self.stored.get(address.topic, {}).items())
+        return [self._message(at, 0, body) for at, body in found if at >= offset][:most]
+
+    async def tell(self, address: Address, body: bytes) -> None:
+        """See Feed."""
+        if self.refusing:
+            raise BusUnavailable("away")
+        self.told.append((address.topic, body))
+        if receive := self.opened.get(address.topic):
+            receive(Msg(cast(Any, None), data=body))
+
+    async def _answer(self) -> None:
         if self.gate is not None:
             await self.gate.wait()
         if self.refusing:
             raise BusUnavailable("away")
-        return self.last.get(address.topic, 0)
+
+    # -- what happens
+
+    def store(self, topic: str, body: bytes, offset: int = 0) -> tuple[int, int]:
+        """Keeps an event, by default as the next one: its place, and that of the topic's event before it."""
+        self.top = offset or self.top + 1
+        mine = self.stored.setdefault(topic, {})
+        before = max(mine, default=0)
+        mine[self.top] = body
+        while len(mine) > self.each_most:
+            del mine[min(mine)]
+        return self.top, before
+
+    def publish(self, topic: str, body: bytes, offset: int = 0) -> int:
+        """Keeps an event and sends it to who hears the topic."""
+        at, before = self.store(topic, body, offset)
+        self.arrives(topic, at, before, body)
+        return at
+
+    def drop_before(self, sequence: int) -> None:
+        """The stream drops everybody's oldest, as its age or its size has it."""
+        for mine in self.stored.values():
+            for at in [at for at in mine if at < sequence]:
+                del mine[at]
+        left = [at for mine in self.stored.values() for at in mine]
+        self.first = min(left, default=self.top + 1)
 
     def arrives(self, topic: str, offset: int, before: int, body: bytes) -> None:
         """A message of the bus."""
+        if receive := self.opened.get(topic):
+            receive(self._message(offset, before, body))
+
+    def _message(self, offset: int, before: int, body: bytes) -> Msg:
         headers = {"Nats-Sequence": str(offset), "Nats-Last-Sequence": str(before)}
-        self.opened[topic](Msg(cast(Any, None), data=body, headers=headers))
+        return Msg(cast(Any, None), data=body, headers=headers)
+
+
+class FakeGroups:
+    """Who is in which group."""
+
+    def __init__(self) -> None:
+        self.members: dict[tuple[str, str], Group] = {}
+        self.away = False
+
+    def put(self, topic: str, *user_ids: str, client_events: bool = False) -> None:
+        """Makes these people members."""
+        kind, _, name = topic.partition(":")
+        group = Group(name, cast(Any, kind), client_events, datetime(2026, 11, 22, tzinfo=UTC))
+        for user_id in user_ids:
+            self.members[name, user_id] = group
+
+    async def membership(self, asked: tuple[str, str]) -> Group | None:
+        """See Groups."""
+        if self.away:
+            raise PyMongoError("secret")
+        return self.members.get(asked)
+
+
+class FakeUnread:
+    """Counts that tests set."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.asked = 0
+        self.away = False
+
+    async def count(self, user_id: str) -> int:
+        """See Unread."""
+        self.asked += 1
+        if self.away:
+            raise PyMongoError("secret")
+        return self.counts.get(user_id, 0)
 
 
 class FakeOutlet:
     """A transport that keeps what it is handed."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "") -> None:
+        self.id = name
         self.encoding = TextFrames(V2())
         self.sent: list[Any] = []
         self.closes: list[Close] = []
@@ -111,13 +222,10 @@ class FakeOutlet:
 class Connection:
     """A socket under test, with its fakes."""
 
-    def __init__(self, feed: FakeFeed, hub: Hub, subject: str = "ann", use: str = "user") -> None:
-        self.feed = feed
-        self.hub = hub
-        self.outlet = FakeOutlet()
-        self._tasks: set[asyncio.Task[None]] = set()
+    def __init__(self, backend: Backend, subject: str = "ann", use: str = "user", name: str = "") -> None:
+        self.outlet = FakeOutlet(name or subject)
         principal = Principal(use, subject, frozenset(), 2e9)
-        self.socket = Socket(principal, V2(), hub, self.outlet, self._spawn)
+        self.socket = Socket(principal, V2(), self.outlet, backend)
 
     def say(self, *frame: Any) -> None:
         """One message of the client."""
@@ -133,11 +241,6 @@ class Connection:
         for _ in range(10):
             await asyncio.sleep(0)
         return self.outlet.heard()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def notification(number: int = 1, **data: Any) -> bytes:
@@ -176,15 +279,64 @@ async def feed() -> FakeFeed:
 
 
 @pytest.fixture
-async def hub(feed: FakeFeed) -> Hub:
-    """A hub on that bus."""
-    return Hub(cast(Feed, feed), KEY)
+async def spawn() -> AsyncIterator[Callable[[Coroutine[Any, Any, None]], object]]:
+    """Runs tasks, and sees to their end."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    def run(work: Coroutine[Any, Any, None]) -> object:
+        task = asyncio.get_running_loop().create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        return task
+
+    yield run
+    for task in list(tasks):
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 
 @pytest.fixture
-def connect(feed: FakeFeed, hub: Hub) -> Callable[..., Connection]:
+async def hub(feed: FakeFeed, spawn: Spawn) -> Hub:
+    """A hub on that bus."""
+    return Hub(cast(Feed, feed), KEY, spawn)
+
+
+@pytest.fixture
+def groups() -> FakeGroups:
+    """Who may join what."""
+    return FakeGroups()
+
+
+@pytest.fixture
+def unread() -> FakeUnread:
+    """How much people have not read."""
+    return FakeUnread()
+
+
+@pytest.fixture
+async def backend(hub: Hub, groups: FakeGroups, unread: FakeUnread, spawn: Spawn) -> Backend:
+    """What channels work with."""
+
+    async def publish(topic: str, diff: dict[str, Any]) -> None:
+        await hub.publish_ephemeral(topic, "presence_diff", diff)
+
+    return Backend(
+        hub,
+        cast(Groups, groups),
+        Memberships(cast(Groups, groups)),
+        UnreadCounts(cast(Unread, unread), hub, spawn),
+        MemoryPresence("node", publish),
+        spawn,
+    )
+
+
+@pytest.fixture
+def connect(backend: Backend) -> Callable[..., Connection]:
     """Makes connections to that hub."""
-    return lambda subject="ann", use="user": Connection(feed, hub, subject, use)
+    return lambda subject="ann", use="user", name="": Connection(backend, subject, use, name)
 
 
 @pytest.fixture

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from nats.aio.msg import Msg
 
 from crown.errors import BusUnavailable, NotReady
+from crown.notification.v1 import events_pb2
 from services.realtime import address
-from services.realtime.live import Position
+from services.realtime.hub import Joined
+from services.realtime.live import Live, Position, Removed, Resync, ephemeral_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from crown import vault
     from services.realtime.hub import Hub
-    from services.realtime.live import Event
+    from services.realtime.live import Event, Notice
     from tests.unit.services.realtime.conftest import FakeFeed
 
     Sealed = Callable[..., bytes]
@@ -43,8 +47,9 @@ class Counting:
 class Reader:
     """A subscriber that keeps what each write had in it."""
 
-    def __init__(self, encoding: Counting) -> None:
+    def __init__(self, encoding: Counting, name: str = "") -> None:
         self.encoding = encoding
+        self.id = name
         self.writes: list[list[Event]] = []
 
     def deliver(self, events: list[Event]) -> None:
@@ -55,7 +60,17 @@ class Reader:
     def offsets(self) -> list[int | str]:
         """What came: offsets, and other events by name."""
         events = [event for write in self.writes for event in write]
-        return [getattr(event, "position", Position(0, "")).offset or event.event for event in events]
+        return [event.position.offset if isinstance(event, Live) else event.event for event in events]
+
+
+def at(offset: int, epoch: str = "e1") -> Joined:
+    """A join that recovered nothing."""
+    return Joined(Position(offset, epoch))
+
+
+def offsets(joined: Joined) -> list[int]:
+    """Of what was missed."""
+    return [event.position.offset for event in joined.missed]
 
 
 @pytest.fixture
@@ -66,8 +81,13 @@ def encoding() -> Counting:
 
 async def turn() -> None:
     """Lets the loop come round."""
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    for _ in range(12):
+        await asyncio.sleep(0)
+
+
+def _core(body: bytes) -> Msg:
+    """A message that no stream has."""
+    return Msg(cast(Any, None), data=body)
 
 
 async def test_many_who_take_one_form_share_what_was_encoded(
@@ -100,12 +120,12 @@ async def test_who_joins_gets_what_comes_after_the_answer_and_nothing_else(
     hub: Hub, feed: FakeFeed, encoding: Counting, sealed: Sealed
 ) -> None:
     first, second = Reader(encoding), Reader(encoding)
-    feed.last[TOPIC] = 4
-    assert await hub.join(ANN, first) == Position(4, "e1")
-    feed.arrives(TOPIC, 5, 4, sealed())
+    feed.store(TOPIC, sealed(), 4)
+    assert await hub.join(ANN, first) == at(4)
+    feed.publish(TOPIC, sealed())
     # Not yet delivered to the first when the second comes.
-    assert await hub.join(ANN, second) == Position(5, "e1")
-    feed.arrives(TOPIC, 6, 5, sealed())
+    assert await hub.join(ANN, second) == at(5)
+    feed.publish(TOPIC, sealed())
     await turn()
     assert first.offsets == [5, 6]
     assert second.offsets == [6]
@@ -115,19 +135,20 @@ async def test_what_comes_before_the_answer_about_the_last_one_counts(
     hub: Hub, feed: FakeFeed, encoding: Counting, sealed: Sealed
 ) -> None:
     feed.gate = asyncio.Event()
-    feed.last[TOPIC] = 4
+    feed.store(TOPIC, sealed(), 4)
     joining = asyncio.ensure_future(hub.join(ANN, Reader(encoding)))
     await turn()
     feed.arrives(TOPIC, 5, 4, sealed())
+    await turn()
     feed.gate.set()
-    assert await joining == Position(5, "e1")
+    assert await joining == at(5)
 
 
 async def test_a_repetition_is_not_delivered(
     hub: Hub, feed: FakeFeed, encoding: Counting, sealed: Sealed
 ) -> None:
     reader = Reader(encoding)
-    feed.last[TOPIC] = 4
+    feed.store(TOPIC, sealed(), 4)
     await hub.join(ANN, reader)
     feed.arrives(TOPIC, 4, 3, sealed())
     feed.arrives(TOPIC, 6, 4, sealed())
@@ -136,34 +157,286 @@ async def test_a_repetition_is_not_delivered(
     assert reader.offsets == [6]
 
 
-@pytest.mark.parametrize("before", [0, 5])
-async def test_a_hole_is_told_before_what_comes_after_it(
-    hub: Hub, feed: FakeFeed, encoding: Counting, sealed: Sealed, before: int
+async def test_names_of_one_topic_are_told_apart(
+    hub: Hub, feed: FakeFeed, encoding: Counting, sealed: Sealed
 ) -> None:
     reader = Reader(encoding)
-    feed.last[TOPIC] = 4
     await hub.join(ANN, reader)
-    feed.arrives(TOPIC, 9, before, sealed())
+    await hub.join(ANN, reader, name="realtime:user:ann")
+    feed.publish(TOPIC, sealed())
+    await turn()
+    assert reader.offsets == [1, 1]
+    hub.leave(TOPIC, reader, "realtime:user:ann")
+    feed.publish(TOPIC, sealed())
+    await turn()
+    assert reader.offsets == [1, 1, 2]
+
+
+# -- what was missed
+
+
+async def test_who_comes_back_gets_what_was_missed_and_then_what_comes(
+    hub: Hub, feed: FakeFeed, encoding: Counting, sealed: Sealed
+) -> None:
+    reader = Reader(encoding)
+    for number in range(5):
+        feed.store(TOPIC, sealed(number))
+        feed.store("user:bob", sealed())
+    joined = await hub.join(ANN, reader, Position(3, "e1"))
+    assert joined.recovered
+    assert joined.position == Position(3, "e1")
+    assert offsets(joined) == [5, 7, 9]
+    feed.publish(TOPIC, sealed())
+    await turn()
+    assert reader.offsets == [11]
+
+
+async def test_who_missed_nothing_is_told_where_the_topic_stands_now(
+    hub: Hub, feed: FakeFeed, encoding: Counting, sealed: Sealed
+) -> None:
+    feed.store(TOPIC, sealed())
+    feed.store("user:bob", sealed(), 90)
+    feed.floor = 90
+    joined = await hub.join(ANN, Reader(encoding), Position(1, "e1"))
+    assert joined == Joined(Position(90, "e1"), recovered=True)
+
+
+async def test_what_is_being_delivered_while_somebody_comes_back_is_not_lost(
+    hub: Hub, feed: FakeFeed, encoding: Counting, sealed: Sealed
+) -> None:
+    other, reader = Reader(encoding), Reader(encoding)
+    feed.store(TOPIC, sealed())
+    await hub.join(ANN, other)
+    feed.publish(TOPIC, sealed())
+    feed.gate = asyncio.Event()
+    joining = asyncio.ensure_future(hub.join(ANN, reader, Position(1, "e1")))
+    await turn()
+    feed.publish(TOPIC, sealed())
+    await turn()
+    feed.publish(TOPIC, sealed())
+    feed.gate.set()
+    joined = await joining
+    assert joined.recovered
+    feed.publish(TOPIC, sealed())
+    await turn()
+    assert offsets(joined) + reader.offsets == [2, 3, 4, 5]
+    assert other.offsets == [2, 3, 4, 5]
+
+
+async def test_what_the_stream_has_and_did_not_bring_yet_comes_once(
+    hub: Hub, feed: FakeFeed, encoding: Counting, sealed: Sealed
+) -> None:
+    other, reader = Reader(encoding), Reader(encoding)
+    feed.store(TOPIC, sealed())
+    await hub.join(ANN, other)
+    feed.publish(TOPIC, sealed())
+    stored = feed.store(TOPIC, sealed())
+    joined = await hub.join(ANN, reader, Position(1, "e1"))
+    feed.arrives(TOPIC, *stored, sealed())
+    await turn()
+    assert offsets(joined) + reader.offsets == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "since",
+    [
+        pytest.param(Position(1, "e0"), id="another epoch"),
+        pytest.param(Position(1, ""), id="no epoch"),
+        pytest.param(Position(500, "e1"), id="made up"),
+        pytest.param(Position(99, "e1"), id="dropped by age"),
+    ],
+)
+async def test_where_it_cannot_be_whole_nothing_is_recovered(
+    hub: Hub, feed: FakeFeed, encoding: Counting, sealed: Sealed, since: Position
+) -> None:
+    for number in range(90, 200):
+        feed.store(TOPIC if number % 10 == 0 else "user:bob", sealed(), number)
+    feed.drop_before(150)
+    reader = Reader(encoding)
+    assert await hub.join(ANN, reader, since) == at(190)
+    feed.publish(TOPIC, sealed())
+    await turn()
+    assert reader.offsets == [200]
+
+
+async def test_what_the_limit_of_a_topic_dropped_is_noticed(
+    hub: Hub, feed: FakeFeed, encoding: Counting, sealed: Sealed
+) -> None:
+    feed.store("user:bob", sealed())
+    for _ in range(feed.each_most + 1):
+        feed.store(TOPIC, sealed())
+    # Nothing was dropped from the front of the stream, but event 2 is gone.
+    assert not (await hub.join(ANN, Reader(encoding), Position(1, "e1"))).recovered
+    found = await hub.join(ANN, Reader(encoding), Position(3, "e1"))
+    assert found.recovered
+    assert len(found.missed) == feed.each_most - 1
+
+
+async def test_a_position_that_the_inbox_told_is_as_good(
+    hub: Hub, feed: FakeFeed, encoding: Counting, sealed: Sealed
+) -> None:
+    reader = Reader(encoding)
+    feed.store(TOPIC, sealed())
+    await hub.join(ANN, Reader(encoding))
+    feed.store("user:bob", sealed(), 40)
+    joined = await hub.join(ANN, reader, Position(40, "e1"))
+    assert joined == Joined(Position(40, "e1"), recovered=True)
+    feed.publish(TOPIC, sealed())
+    await turn()
+    assert reader.offsets == [41]
+
+
+# -- gaps
+
+
+@pytest.mark.parametrize("lost", [1, 5])
+async def test_a_gap_is_filled_from_the_stream(
+    hub: Hub, feed: FakeFeed, encoding: Counting, sealed: Sealed, lost: int
+) -> None:
+    reader = Reader(encoding)
+    await hub.join(ANN, reader)
+    feed.publish(TOPIC, sealed())
+    for _ in range(lost):
+        feed.store(TOPIC, sealed())
+    feed.gate = asyncio.Event()
+    for _ in range(3):
+        feed.publish(TOPIC, sealed())
+    await turn()
+    feed.gate.set()
+    await turn()
+    feed.publish(TOPIC, sealed())
+    await turn()
+    assert reader.offsets == list(range(1, lost + 6))
+
+
+async def test_a_gap_that_cannot_be_filled_is_told_before_what_comes_after_it(
+    hub: Hub, feed: FakeFeed, encoding: Counting, sealed: Sealed
+) -> None:
+    reader = Reader(encoding)
+    notices: list[Notice] = []
+    feed.store(TOPIC, sealed(), 4)
+    await hub.join(ANN, reader, notice=notices.append)
+    feed.store(TOPIC, sealed(), 9)
+    feed.drop_before(9)
     feed.arrives(TOPIC, 10, 9, sealed())
     await turn()
-    assert reader.offsets == ["resync", 9, 10]
+    assert reader.offsets == ["resync", 10]
+    (resync,) = reader.writes[0][:1]
+    assert isinstance(resync, Resync)
+    assert resync.payload == {"recovered": False, "offset": 9, "epoch": "e1"}
+    assert notices == [resync]
 
 
-async def test_resync_reaches_everybody_and_forgets_where_topics_stood(
+async def test_a_topic_that_the_stream_forgot_is_no_hole_where_nothing_was_kept(
+    hub: Hub, feed: FakeFeed, encoding: Counting, sealed: Sealed
+) -> None:
+    """The position of a topic without events is the stream's; its first event has none before it."""
+    reader = Reader(encoding)
+    feed.floor = feed.top = 70
+    feed.first = 60
+    assert await hub.join(ANN, reader) == at(70)
+    feed.publish(TOPIC, sealed())
+    await turn()
+    assert reader.offsets == [71]
+
+
+async def test_an_event_that_no_other_follows_is_missed_all_the_same(
+    hub: Hub, feed: FakeFeed, encoding: Counting, sealed: Sealed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.realtime.hub._IN_FLIGHT_S", 0.0)
+    reader = Reader(encoding)
+    await hub.join(ANN, reader)
+    feed.store(TOPIC, sealed())
+    await hub.compare()
+    await turn()
+    assert reader.offsets == [1]
+    # Nothing came since: nobody is asked again.
+    asked = feed.asked
+    await hub.compare()
+    assert feed.asked == asked
+
+
+async def test_comparing_moves_topics_that_are_quiet_to_the_present(
+    hub: Hub, feed: FakeFeed, encoding: Counting, sealed: Sealed
+) -> None:
+    await hub.join(ANN, Reader(encoding))
+    feed.store("user:bob", sealed(), 30)
+    await hub.compare()
+    assert await hub.join(ANN, Reader(encoding)) == at(30)
+
+
+async def test_a_bus_that_was_away_in_the_same_epoch_leaves_no_hole(
+    hub: Hub, feed: FakeFeed, encoding: Counting, sealed: Sealed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.realtime.hub._IN_FLIGHT_S", 0.0)
+    reader = Reader(encoding)
+    await hub.join(ANN, reader)
+    feed.current = False
+    feed.publish(TOPIC, sealed())
+    feed.publish(TOPIC, sealed())
+    feed.current = True
+    hub.reconnected(same_epoch=True)
+    await turn()
+    await turn()
+    assert reader.offsets == [1, 2]
+
+
+async def test_another_epoch_is_told_to_everybody(
     hub: Hub, feed: FakeFeed, encoding: Counting, sealed: Sealed
 ) -> None:
     reader, later = Reader(encoding), Reader(encoding)
-    feed.last[TOPIC] = 50
+    feed.store(TOPIC, sealed(), 50)
     await hub.join(ANN, reader)
-    feed.epoch, feed.last[TOPIC] = "e2", 3
-    hub.resync()
+    feed.epoch = "e2"
+    feed.stored.clear()
+    feed.top = feed.floor = 0
+    feed.store(TOPIC, sealed(), 3)
+    hub.reconnected(same_epoch=False)
     await turn()
-    assert await hub.join(ANN, later) == Position(3, "e2")
-    feed.arrives(TOPIC, 4, 3, sealed())
+    assert await hub.join(ANN, later, Position(50, "e1")) == at(3, "e2")
+    feed.publish(TOPIC, sealed())
     await turn()
     assert reader.offsets == ["resync", 4]
     assert later.offsets == [4]
-    assert reader.writes[0][0].payload == {"recovered": False, "epoch": "e2"}
+    assert reader.writes[0][0].payload == {"recovered": False, "offset": 0, "epoch": "e2"}
+
+
+# -- what nobody keeps
+
+
+async def test_an_ephemeral_event_reaches_all_but_its_origin(
+    hub: Hub, feed: FakeFeed, encoding: Counting, sealed: Sealed
+) -> None:
+    sender, reader = Reader(encoding, "s1"), Reader(encoding, "s2")
+    for one in (sender, reader):
+        await hub.join(ANN, one)
+    await hub.publish_ephemeral(TOPIC, "wave", {"to": "all"}, "s1")
+    feed.publish(TOPIC, sealed())
+    await turn()
+    assert sender.offsets == [1]
+    assert reader.offsets == ["wave", 1]
+
+
+async def test_an_inbox_that_changed_is_not_for_the_wire(
+    hub: Hub, feed: FakeFeed, encoding: Counting, sealed: Sealed, data_key: vault.Key
+) -> None:
+    reader = Reader(encoding)
+    changed: list[str] = []
+    hub.on_inbox_change(changed.append)
+    await hub.join(ANN, reader)
+    feed.opened[TOPIC](_core(ephemeral_body(data_key, "inbox", {})))
+    await turn()
+    assert (reader.offsets, changed) == ([], [TOPIC])
+    feed.publish(TOPIC, sealed())
+    assert changed == [TOPIC, TOPIC]
+
+
+async def test_who_has_to_go_is_told_to_those_who_asked(hub: Hub, feed: FakeFeed, encoding: Counting) -> None:
+    notices: list[Notice] = []
+    await hub.join(ANN, Reader(encoding), notice=notices.append)
+    body = events_pb2.EphemeralEvent(removed=["bob"]).SerializeToString()
+    feed.opened[TOPIC](_core(body))
+    assert notices == [Removed(frozenset({"bob"}), closed=False)]
 
 
 async def test_what_belongs_to_no_epoch_is_thrown_away(
@@ -209,7 +482,7 @@ async def test_a_join_that_fails_leaves_nothing_behind(hub: Hub, feed: FakeFeed,
     with pytest.raises(BusUnavailable):
         await hub.join(ANN, Reader(encoding))
     feed.refusing = False
-    assert await hub.join(ANN, Reader(encoding)) == Position(0, "e1")
+    assert await hub.join(ANN, Reader(encoding)) == at(0)
 
 
 async def test_a_join_that_is_given_up_does_not_spoil_another(

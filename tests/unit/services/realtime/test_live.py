@@ -43,9 +43,9 @@ def test_a_notification(data_key: vault.Key, sealed: Callable[..., bytes]) -> No
 
 
 def test_another_event(data_key: vault.Key) -> None:
-    live = read(data_key, event(data_key, "unread_count", b'{"unread":3}'), HERE)
-    assert live.payload == {"unread": 3}
-    assert live.response().payload["unread"] == 3
+    live = read(data_key, event(data_key, "score", b'{"goals":3}'), HERE)
+    assert live.payload == {"goals": 3, "offset": 7, "epoch": "e1"}
+    assert live.response().payload["goals"] == 3
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff", b"[" * 100_000])

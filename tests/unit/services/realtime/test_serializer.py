@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.realtime.message import EMPTY, NULL, Broadcast, Message, Reply
+from services.realtime.message import NULL, Broadcast, Push, Reply
 from services.realtime.serializer import V2, UndecodableFrame, for_version
 
 v2 = V2()
@@ -77,7 +77,7 @@ def test_refs_come_back_as_they_were_sent(join_ref: object, ref: object) -> None
 
 def test_a_push_to_one_channel_has_its_refs() -> None:
     one = msgspec.Raw(b'"1"')
-    assert v2.encode(Message(one, one, "t", "phx_close", EMPTY)) == b'["1","1","t","phx_close",{}]'
+    assert v2.encode(Push(one, one, "t", "phx_close", {})) == b'["1","1","t","phx_close",{}]'
 
 
 def test_a_heartbeat_is_answered_without_join_ref() -> None:

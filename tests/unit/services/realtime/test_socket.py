@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 
 from services.realtime import closecodes, topics
-from services.realtime.channel import Channel
+from services.realtime.channel import Channel, Welcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,28 +23,29 @@ UNMATCHED = {"status": "error", "response": {"reason": "unmatched topic"}}
 class Room(Channel):
     """A topic of these tests that anybody may join, and that can be told to break."""
 
-    async def join(self, payload: msgspec.Raw) -> dict[str, Any]:
+    KINDS = ("room",)
+
+    async def join(self, payload: Any) -> Welcome:
         """Breaks, waits, or lets in."""
-        match json.loads(bytes(payload)):
+        match payload:
             case {"break": _}:
                 raise RuntimeError("secret")
             case {"wait": seconds}:
                 await asyncio.sleep(seconds)
-        return {"in": self.topic}
+        return Welcome({"in": self.topic})
 
-    def handle(self, event: object, payload: msgspec.Raw) -> dict[str, Any]:
+    def handle(self, event: object, payload: Any) -> Any:
         """Breaks, echoes, or refuses."""
         if event == "break":
             raise RuntimeError("secret")
         if event == "echo":
-            found: dict[str, Any] = json.loads(bytes(payload))
-            return found
+            return payload
         return super().handle(event, payload)
 
 
 @pytest.fixture(autouse=True)
 def _rooms(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topics, "_PATTERNS", (*topics._PATTERNS, ("room:", Room)))
+    monkeypatch.setitem(topics._KINDS, "room", Room)
 
 
 @pytest.fixture
@@ -71,7 +70,7 @@ async def test_refs_are_opaque(client: Connection, ref: Any) -> None:
 
 
 async def test_joining_ones_own_topic_answers_where_it_stands(client: Connection, feed: FakeFeed) -> None:
-    feed.last[TOPIC] = 7
+    feed.store(TOPIC, b"", 7)
     answer = {"status": "ok", "response": {"recovered": False, "offset": 7, "epoch": "e1"}}
     assert await client.ask("1", "1", TOPIC, "phx_join", {}) == [["1", "1", TOPIC, "phx_reply", answer]]
 
