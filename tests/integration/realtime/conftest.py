@@ -133,9 +133,9 @@ class Person:
             pass
         return self.connection.close_code
 
-    async def join(self, topic: str, ref: str = "1") -> dict[str, Any]:
+    async def join(self, topic: str, ref: str = "1", **payload: Any) -> dict[str, Any]:
         """Joins, and answers what the server says to it."""
-        await self.say(ref, ref, topic, "phx_join", {})
+        await self.say(ref, ref, topic, "phx_join", payload)
         join_ref, said, about, event, payload = await self.hear()
         assert (join_ref, said, about, event) == (ref, ref, topic, "phx_reply")
         answer: dict[str, Any] = payload

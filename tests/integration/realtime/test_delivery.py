@@ -125,17 +125,17 @@ async def test_an_event_reaches_sockets_and_streams(node: Node, trust: Trust, us
     payload.update({"unread": 4, "names": ["a"]})
     async with node.person(trust.token(user)) as person, subscribed(node, trust, user) as call:
         position = await joined(person, user)
-        request = pb.PublishRequest(user_id=user, event="unread_count", payload=payload)
+        request = pb.PublishRequest(user_id=user, event="score", payload=payload)
         sent = await node.stub.Publish(request, metadata=publishing(trust), timeout=5)
         assert await person.hear() == [
             None,
             None,
             f"user:{user}",
-            "unread_count",
-            {"unread": 4, "names": ["a"]},
+            "score",
+            {"unread": 4, "names": ["a"], "offset": sent.offset, "epoch": position["epoch"]},
         ]
         seen = await call.read()
-        assert (seen.event, seen.offset, seen.epoch) == ("unread_count", sent.offset, position["epoch"])
+        assert (seen.event, seen.offset, seen.epoch) == ("score", sent.offset, position["epoch"])
         assert seen.payload == payload
         assert not seen.HasField("notification")
 
@@ -171,8 +171,8 @@ async def test_streams_that_end_leave_the_topic(node: Node, trust: Trust, user: 
         ("notification", {}, "event"),
         ("phx_close", {}, "event"),
         ("No Spaces", {}, "event"),
-        ("typing", {"text": "x" * (16 << 10)}, "payload"),
-        ("typing", {"nan": float("nan")}, "payload"),
+        ("score", {"text": "x" * (16 << 10)}, "payload"),
+        ("score", {"nan": float("nan")}, "payload"),
     ],
 )
 async def test_bad_events_are_refused(

@@ -27,7 +27,7 @@ async def test_join_heartbeat_leave(node: Node, trust: Trust, user: str) -> None
         assert answer[:4] == ["20", "20", topic, "phx_reply"]
         assert answer[4]["status"] == "ok"
         assert answer[4]["response"]["recovered"] is False
-        assert answer[4]["response"]["offset"] == 0
+        assert answer[4]["response"]["offset"] >= 0
         await person.say(None, "21", "phoenix", "heartbeat", {})
         assert await person.hear() == [
             None,
