@@ -1,12 +1,11 @@
-"""Coming back: to the same node, to another one, after a kill, after the bus was away. What was missed comes whole and
-in order, or the client is told to read the inbox."""
+"""Coming back: to the same node, to another one, after a kill, after the bus was away. What was missed comes whole
+and in order, or the client is told to read the inbox."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import pytest
 
 from crown.subjects import LIVE_KEPT_EACH
 from tests.fault.proxy import Proxy
+from tests.integration.rig import until
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -204,9 +204,10 @@ async def test_an_older_image_of_the_store_is_another_epoch(
 
 
 async def _joined_at_last(person: Person, user: str) -> None:
-    async with asyncio.timeout(10):
-        while (await person.join(f"user:{user}"))["status"] != "ok":
-            await asyncio.sleep(0.1)
+    async def status() -> str:
+        return str((await person.join(f"user:{user}"))["status"])
+
+    await until(status, lambda found: found == "ok")
 
 
 class App:
@@ -220,7 +221,18 @@ class App:
         self.got: list[str] = []
         self.offsets: list[int] = []
         self.resyncs = 0
-        self.connection: aiohttp.ClientWebSocketResponse | None = None
+        self._connection: aiohttp.ClientWebSocketResponse | None = None
+
+    @property
+    def is_in(self) -> bool:
+        """True once it has joined."""
+        return self._position is not None
+
+    def cut(self) -> None:
+        """Breaks its connection off, if it has one."""
+        response = self._connection and self._connection._response
+        if response and response.connection and response.connection.transport:
+            response.connection.transport.abort()
 
     async def live(self) -> None:
         """Until it is cancelled."""
@@ -232,7 +244,7 @@ class App:
 
     async def _visit(self, node: Node) -> None:
         async with node.person(self._token) as person:
-            self.connection = person.connection
+            self._connection = person.connection
             answer = await joined(person, self.user, self._position)
             if self._position is not None and not answer["recovered"]:
                 self.resyncs += 1
@@ -245,59 +257,72 @@ class App:
                     self.offsets.append(frame[4]["offset"])
 
 
+class Nodes:
+    """Two nodes, one of which is killed and replaced now and then."""
+
+    def __init__(self, start: Callable[[], AbstractAsyncContextManager[Node]]) -> None:
+        self._start = start
+        self._stacks: dict[int, AsyncExitStack] = {}
+        self._nodes: dict[int, Node] = {}
+
+    def alive(self) -> list[Node]:
+        """Those that run."""
+        return list(self._nodes.values())
+
+    async def start(self, number: int) -> None:
+        """Starts one."""
+        stack = self._stacks[number] = AsyncExitStack()
+        self._nodes[number] = await stack.enter_async_context(self._start())
+
+    async def replace(self, number: int) -> None:
+        """Kills one, and starts another in its place."""
+        self._nodes.pop(number).process.kill()
+        await self._stacks[number].aclose()
+        await self.start(number)
+
+    async def close(self) -> None:
+        """Stops them."""
+        for stack in self._stacks.values():
+            await stack.aclose()
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_kills_and_cuts_never_lose_repeat_or_reorder(
     nats: Nats, run_node: Run, trust: Trust, publisher: Publisher, people: Any, seed: int
 ) -> None:
-    """Two nodes and ten people; connections are cut, and nodes killed and replaced, while messages go on."""
+    """Ten people on two nodes; connections are cut, and nodes killed and replaced, while messages go on."""
     chance = random.Random(seed)
-    async with AsyncExitStack() as stack:
-        stacks: dict[int, AsyncExitStack] = {}
-        nodes: dict[int, Node] = {}
-
-        async def start(number: int) -> None:
-            inner = stacks[number] = AsyncExitStack()
-            nodes[number] = await inner.enter_async_context(run_node(nats))
-
+    nodes = Nodes(lambda: run_node(nats))
+    apps = [App(user, trust.token(user), nodes.alive) for user in (next(people) for _ in range(10))]
+    sent: dict[str, list[str]] = {app.user: [] for app in apps}
+    living = [asyncio.create_task(app.live()) for app in apps]
+    try:
         for number in (0, 1):
-            await start(number)
-        apps = [
-            App(user, trust.token(user), lambda: list(nodes.values()))
-            for user in (next(people) for _ in range(10))
-        ]
-        living = [asyncio.create_task(app.live()) for app in apps]
-        sent: dict[str, list[str]] = {app.user: [] for app in apps}
-        began = time.monotonic()
-        while (
-            any(not app.offsets and app.connection is None for app in apps) and time.monotonic() - began < 10
-        ):
-            await asyncio.sleep(0.05)
-        await asyncio.sleep(0.2)
+            await nodes.start(number)
+        await until(_are(lambda: all(app.is_in for app in apps)))
         for step in range(400):
             app = chance.choice(apps)
-            name = f"s{seed}-{step}"
-            await publisher.notify(app.user, name, title="t")
-            sent[app.user].append(name)
+            sent[app.user].append(f"s{seed}-{step}")
+            await publisher.notify(app.user, sent[app.user][-1], title="t")
             if chance.random() < 0.1:
-                victim = chance.choice(apps).connection
-                if victim is not None and (transport := victim._response.connection):
-                    transport.transport.abort()  # type: ignore[union-attr]
-            if step in (120, 260):
-                number = step % 2
-                killed = nodes.pop(number)
-                killed.process.kill()
-                await stacks[number].aclose()
-                await start(number)
+                chance.choice(apps).cut()
+            if step in (120, 261):
+                await nodes.replace(step % 2)
             await asyncio.sleep(0.003)
-        limit = time.monotonic() + 15
-        while any(len(app.got) < len(sent[app.user]) for app in apps) and time.monotonic() < limit:
-            await asyncio.sleep(0.05)
+        await until(_are(lambda: all(len(app.got) >= len(sent[app.user]) for app in apps)))
+    finally:
         for task in living:
             task.cancel()
         await asyncio.gather(*living, return_exceptions=True)
-        for inner in stacks.values():
-            await inner.aclose()
+        await nodes.close()
     for app in apps:
         assert app.resyncs == 0
         assert app.got == sent[app.user]
         assert app.offsets == sorted(set(app.offsets))
+
+
+def _are(question: Callable[[], bool]) -> Callable[[], Any]:
+    async def ask() -> bool:
+        return question()
+
+    return ask
