@@ -63,7 +63,7 @@ async def opened(ingest: FakeIngest, most: int = 10) -> AsyncIterator[Outbox]:
 
 
 def counted(outcome: str) -> float:
-    return metrics.RELAYED.labels(FEED, outcome)._value.get()
+    return float(metrics.RELAYED.labels(FEED, outcome)._value.get())
 
 
 def request(key: str) -> SendNotificationRequest:

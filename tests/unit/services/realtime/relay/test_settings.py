@@ -32,7 +32,7 @@ def test_it_needs_no_servers() -> None:
 @pytest.mark.parametrize("address", ["host", "host:0", "host:99999", "http://host:1", "a b:1", ""])
 def test_a_wrong_address(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("CROWN_INGEST_ADDRESS", address)
-    with pytest.raises(SettingsError, match="CROWN_INGEST_ADDRESS: (must be host:port|is required)"):
+    with pytest.raises(SettingsError, match=r"CROWN_INGEST_ADDRESS: (must be host:port|is required)"):
         RelaySettings.load()
 
 
