@@ -23,6 +23,13 @@ FRAMES = Counter("crown_frames_total", "Frames sent to sockets")
 CLOSES = Counter("crown_socket_closes_total", "Sockets that were closed from this side", ["code"])
 GAPS = Counter("crown_live_gaps_total", "Gaps in a topic that were read from the stream")
 BUS = Gauge("crown_bus_connected", "1 while connected to NATS")
+RELAY_FEEDS = Gauge("crown_relay_connected", "1 while connected to the feed", ["feed"])
+RELAY_EVENTS = Counter(
+    "crown_relay_events_total", "Messages of a feed, by what was made of them", ["feed", "outcome"]
+)
+RELAYED = Counter(
+    "crown_relay_notifications_total", "Notifications handed to ingest, by what it said", ["feed", "outcome"]
+)
 
 
 def serve(port: int, bind: str) -> None:

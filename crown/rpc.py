@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha import reflection
 from crown import auth, failpoint, logs, metrics
 from crown.door import Check, Door
 from crown.errors import CrownError
-from crown.settings import Settings, SettingsError, exit_with
+from crown.settings import ProcessSettings, Settings, SettingsError, exit_with
 
 log = logs.get(__name__)
 
@@ -46,27 +46,16 @@ _OPTIONS = (
 Healthy = Callable[[], Awaitable[bool]]
 
 
-class Server:
-    """A gRPC server with health and reflection. `add` the servicers, then `serving`."""
+class HealthServer:
+    """A gRPC server with health and reflection, for a process that nobody calls for anything else."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ProcessSettings) -> None:
         self._settings = settings
-        keys = auth.Keys(settings.jwks)
-        self.authenticator = auth.Authenticator(keys, settings.jwt_issuer, settings.jwt_audience)
-        self._door = Door(self.authenticator)
         self._server = grpc.aio.server(options=_OPTIONS)
         self.health = health.aio.HealthServicer()
         self._names: list[str] = [health.SERVICE_NAME, reflection.SERVICE_NAME]
         self._own: list[str] = [""]
         self._ready: bool | None = None
-
-    def add(
-        self, service: ServiceDescriptor, servicer: object, checks: Mapping[str, Check] | None = None
-    ) -> None:
-        """Serves the RPCs of `service`; `checks` as the door takes them."""
-        self._server.add_generic_rpc_handlers((self._door.handlers(service, servicer, checks or {}),))
-        self._own.append(service.full_name)
-        self.describe([service.full_name])
 
     def describe(self, names: Iterable[str]) -> None:
         """Makes reflection list these services too; the gateway's one answers for the whole suite."""
@@ -117,6 +106,24 @@ class Server:
         known = health_pb2.HealthCheckResponse
         for name in self._own:
             await self.health.set(name, known.SERVING if ready else known.NOT_SERVING)
+
+
+class Server(HealthServer):
+    """A gRPC server with health, reflection, and RPCs behind the door. `add` the servicers, then `serving`."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        keys = auth.Keys(settings.jwks)
+        self.authenticator = auth.Authenticator(keys, settings.jwt_issuer, settings.jwt_audience)
+        self._door = Door(self.authenticator)
+
+    def add(
+        self, service: ServiceDescriptor, servicer: object, checks: Mapping[str, Check] | None = None
+    ) -> None:
+        """Serves the RPCs of `service`; `checks` as the door takes them."""
+        self._server.add_generic_rpc_handlers((self._door.handlers(service, servicer, checks or {}),))
+        self._own.append(service.full_name)
+        self.describe([service.full_name])
 
 
 async def until(stopping: asyncio.Event, lost: asyncio.Event) -> None:

@@ -72,8 +72,15 @@ def variable(field: FieldInfo, name: str) -> str:
     return str(alias or name)
 
 
-class Settings(BaseSettings):
-    """What every service is told. Subclasses add what only they know; `load` reads all of it."""
+def file_of(name: str) -> Path | None:
+    """The file that the secret `name` comes from, for who reads it again as it changes; None where `name`
+    itself is set."""
+    path = os.environ.get(f"{name}_FILE")
+    return Path(path) if path and not os.environ.get(name) else None
+
+
+class ProcessSettings(BaseSettings):
+    """What every process is told, whatever it reaches. Subclasses add what only they know; `load` reads all."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True, case_sensitive=True
@@ -89,6 +96,45 @@ class Settings(BaseSettings):
     # Where tests kill this process, see crown/failpoint.py; empty in real life.
     failpoint: str = Field("", validation_alias="CROWN_FAILPOINT")
 
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+            raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
+        return value.upper()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment first, then NAME_FILE."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, _Files(settings_cls)
+
+    @classmethod
+    def load(cls) -> Self:
+        """Reads the environment. Raises SettingsError naming every variable that is wrong or missing."""
+        problems = _unreadable(cls)
+        try:
+            found = cls()
+        except ValidationError as error:
+            told = {problem.partition("_FILE: ")[0] for problem in problems}
+            problems += [
+                _problem(item) for item in error.errors() if not told & {str(p) for p in item["loc"]}
+            ]
+        if problems:
+            raise SettingsError(problems)
+        return found
+
+
+class Settings(ProcessSettings):
+    """What every service is told that works with the bus and the stores."""
+
     nats_url: str = Field(validation_alias="NATS_URL")
     nats_user: str = Field("", validation_alias="NATS_USER")
     nats_password: SecretStr = Field(SecretStr(""), validation_alias="NATS_PASSWORD")
@@ -103,13 +149,6 @@ class Settings(BaseSettings):
     # Bytes at which an intake or delivery stream refuses more. Twelve streams at this size must stay
     # below 80 % of the server's max_file_store.
     stream_max_bytes: int = Field(1 << 30, validation_alias="CROWN_STREAM_MAX_BYTES", ge=1 << 16)
-
-    @field_validator("log_level")
-    @classmethod
-    def _known_level(cls, value: str) -> str:
-        if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
-            raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
-        return value.upper()
 
     @field_validator("nats_url")
     @classmethod
@@ -151,36 +190,8 @@ class Settings(BaseSettings):
             raise ValueError("must be 32 bytes in base64")
         return value
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment first, then NAME_FILE."""
-        del dotenv_settings, file_secret_settings
-        return init_settings, env_settings, _Files(settings_cls)
 
-    @classmethod
-    def load(cls) -> Self:
-        """Reads the environment. Raises SettingsError naming every variable that is wrong or missing."""
-        problems = _unreadable(cls)
-        try:
-            found = cls()
-        except ValidationError as error:
-            told = {problem.partition("_FILE: ")[0] for problem in problems}
-            problems += [
-                _problem(item) for item in error.errors() if not told & {str(p) for p in item["loc"]}
-            ]
-        if problems:
-            raise SettingsError(problems)
-        return found
-
-
-def _unreadable(settings_type: type[Settings]) -> list[str]:
+def _unreadable(settings_type: type[ProcessSettings]) -> list[str]:
     problems = []
     for name, field in settings_type.model_fields.items():
         try:

@@ -186,7 +186,7 @@ class Stack:
         self.layout.make()
         if name == OPERATOR:
             return services.connections(self.settings, self.secrets, OPERATOR)
-        for role in services.ROLES:
+        for role in services.roles(self.settings.given):
             if role.name == name:
                 return services.environment(self.settings, self.secrets, role)
         raise StackError(f"no service process is called {name}")
@@ -245,7 +245,7 @@ class Stack:
 
     def _must_run_wanted(self) -> None:
         running = {one.name for one in self.status()}
-        missing = [name for name in plan.wanted(self._only) if name not in running]
+        missing = [name for name in plan.wanted(self._only, self.settings.given) if name not in running]
         if running and missing:
             raise StackError(f"the stack runs without {', '.join(missing)}: `crown down` first")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +17,7 @@ from stack.settings import LOOPBACK, Settings
 
 GATEWAY = envoy.NAME
 
+# Every stack has these; see `names` for what comes on top.
 NAMES = ("mongod", "nats", "valkey", "mailbox", "sandbox", *(role.name for role in services.ROLES), GATEWAY)
 
 _GATEWAY_NEEDS = tuple(role.name for role in services.ROLES)
@@ -42,7 +43,7 @@ def make(settings: Settings, only: Sequence[str] = ()) -> Plan:
     layout.make()
     secrets = Secrets(layout.secrets)
     external = elsewhere.addresses(settings.given)
-    names = wanted(only)
+    names = wanted(only, settings.given)
     builders = _builders(settings, layout, secrets)
     return Plan(
         settings=settings,
@@ -63,7 +64,7 @@ def _builders(settings: Settings, layout: Layout, secrets: Secrets) -> dict[str,
         "sandbox": lambda: _sandbox(settings, layout, secrets),
         GATEWAY: lambda: envoy.process(layout, settings, _trusted(settings, secrets), _GATEWAY_NEEDS),
     }
-    for role in services.ROLES:
+    for role in services.roles(settings.given):
         builders[role.name] = partial(services.process, settings, secrets, role)
     return builders
 
@@ -109,21 +110,34 @@ def _trusted(settings: Settings, secrets: Secrets) -> dict[str, str]:
     )
 
 
-def wanted(only: Sequence[str]) -> tuple[str, ...]:
+def names(given: Mapping[str, str]) -> tuple[str, ...]:
+    """Every process of a stack in the caller's environment, in the order of start."""
+    known = {role.name for role in services.ROLES}
+    return (*NAMES, *(role.name for role in services.roles(given) if role.name not in known))
+
+
+def wanted(only: Sequence[str], given: Mapping[str, str]) -> tuple[str, ...]:
     """The named processes and all that they need, in the order of start; every process when none is named."""
+    there = names(given)
     found: set[str] = set()
-    queue = list(only or NAMES)
+    queue = list(only or there)
     while queue:
         name = queue.pop()
-        if name not in NAMES:
-            raise StackError(f"no process is called {name}: there are {', '.join(NAMES)}")
+        if name not in there:
+            raise StackError(_unknown(name, there))
         if name not in found:
             found.add(name)
             queue.extend(_needs_of(name))
-    return tuple(name for name in NAMES if name in found)
+    return tuple(name for name in there if name in found)
+
+
+def _unknown(name: str, there: Sequence[str]) -> str:
+    if name == services.RELAY.name:
+        return f"{name} runs only where CROWN_RELAY_FEEDS names a file of feeds"
+    return f"no process is called {name}: there are {', '.join(there)}"
 
 
 def _needs_of(name: str) -> tuple[str, ...]:
     if name == GATEWAY:
         return _GATEWAY_NEEDS
-    return next((role.needs for role in services.ROLES if role.name == name), ())
+    return next((role.needs for role in (*services.ROLES, services.RELAY) if role.name == name), ())

@@ -20,6 +20,7 @@ _SERVICES = {
     "push": (35, 55),
     "sms": (36, 56),
     "realtime": (37, 57),
+    "realtime-relay": (38, 58),
 }
 
 

@@ -38,12 +38,24 @@ ROLES = (
     Role("realtime", "realtime", ("services.realtime",)),
 )
 
+# Listens to feeds of others. Part of a stack only where the caller says to which.
+RELAY = Role("realtime-relay", "relay", ("services.realtime.relay",), needs=("ingest-api",))
+
+# The stack renews this token at every start only.
+_RELAY_TOKEN_TTL_S = 365 * 24 * 3600
+
 # Settings that the stack gives to each process itself: one value for all would be wrong.
 _OWN = frozenset(
     {"CROWN_GRPC_PORT", "CROWN_METRICS_PORT", "CROWN_BIND", "CROWN_WEBSOCKET_PORT"}
     | {"CROWN_DISPATCH_LANES", "CROWN_PEERS", "CROWN_JWKS", "CROWN_JWT_ISSUER", "CROWN_JWT_AUDIENCE"}
     | {"CROWN_DATA_KEY", "CROWN_DATA_KEY_FILE", *providers.VARIABLES}
+    | {"CROWN_RELAY_FEEDS", "CROWN_RELAY_TOKEN", "CROWN_RELAY_TOKEN_FILE", "CROWN_INGEST_ADDRESS"}
 )
+
+
+def roles(given: Mapping[str, str]) -> tuple[Role, ...]:
+    """The processes that a stack has in the caller's environment."""
+    return (*ROLES, RELAY) if given.get("CROWN_RELAY_FEEDS") else ROLES
 
 
 def process(settings: Settings, secrets: Secrets, role: Role) -> Process:
@@ -67,7 +79,7 @@ def environment(settings: Settings, secrets: Secrets, role: Role) -> dict[str, s
     """Every setting of one service process."""
     ports = settings.ports
     result = {
-        **connections(settings, secrets, role.user),
+        **(_relay(settings, secrets) if role is RELAY else connections(settings, secrets, role.user)),
         **_handed_on(settings.given),
         **providers.environment(settings, secrets, role.name),
         "CROWN_BIND": LOOPBACK,
@@ -94,6 +106,23 @@ def connections(settings: Settings, secrets: Secrets, user: str) -> dict[str, st
         **(secrets.as_file(settings.given, "CROWN_DATA_KEY") or _file("CROWN_DATA_KEY", secrets.data_key())),
         **trust(settings, secrets),
     }
+
+
+def _relay(settings: Settings, secrets: Secrets) -> dict[str, str]:
+    """What the relay reaches: ingest alone, with the caller's token or one of the stack's."""
+    given = settings.given
+    return {
+        "CROWN_RELAY_FEEDS": given.get("CROWN_RELAY_FEEDS", ""),
+        "CROWN_INGEST_ADDRESS": f"{LOOPBACK}:{settings.ports.grpc('ingest-api')}",
+        **(secrets.as_file(given, "CROWN_RELAY_TOKEN") or _file("CROWN_RELAY_TOKEN", _relay_token(secrets))),
+    }
+
+
+def _relay_token(secrets: Secrets) -> Path:
+    token = tokens.sign(
+        secrets, tokens.Use.SERVICE, "relay", scopes=("notifications.send",), ttl_s=_RELAY_TOKEN_TTL_S
+    )
+    return secrets.write("relay-token", token)
 
 
 def trust(settings: Settings, secrets: Secrets) -> dict[str, str]:

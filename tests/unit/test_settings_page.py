@@ -7,15 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from crown.settings import Settings, variable
+from crown.settings import ProcessSettings, variable
 from services.email.settings import EmailSettings
 from services.ingest.settings import IngestSettings
 from services.push.settings import PushSettings
+from services.realtime.relay.settings import RelaySettings
 from services.realtime.settings import Settings as RealtimeSettings
 from services.sms.settings import SmsSettings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
-ALL: tuple[type[Settings], ...] = (IngestSettings, EmailSettings, PushSettings, SmsSettings, RealtimeSettings)
+ALL: tuple[type[ProcessSettings], ...] = (
+    IngestSettings,
+    EmailSettings,
+    PushSettings,
+    SmsSettings,
+    RealtimeSettings,
+    RelaySettings,
+)
 READ = {variable(field, name) for cls in ALL for name, field in cls.model_fields.items()}
 
 

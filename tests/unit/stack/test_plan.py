@@ -38,12 +38,30 @@ def test_a_process_brings_what_it_needs_along(tmp_path: Path) -> None:
 
 
 def test_the_gateway_needs_everything_but_what_only_stands_in_for_others() -> None:
-    assert plan.wanted(["gateway"]) == plan.NAMES
+    assert plan.wanted(["gateway"], {}) == plan.NAMES
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     with pytest.raises(StackError, match=r"no process is called redis: there are mongod, nats"):
-        plan.wanted(["redis"])
+        plan.wanted(["redis"], {})
+
+
+def test_the_relay_runs_where_there_are_feeds(tmp_path: Path) -> None:
+    feeds = str(tmp_path / "feeds.toml")
+    whole = made(tmp_path, CROWN_RELAY_FEEDS=feeds).processes
+    assert list(whole) == [*plan.NAMES, "realtime-relay"]
+    assert set(layers(whole)[-1]) == {"realtime-relay", "gateway"}
+    alone = made(tmp_path, "realtime-relay", CROWN_RELAY_FEEDS=feeds).processes
+    assert list(alone) == ["mongod", "nats", "valkey", "ingest-api", "realtime-relay"]
+    # The gateway and readiness do not hang on it.
+    assert "realtime-relay" not in whole["gateway"].needs
+    assert "realtime-relay" not in whole["ingest-api"].environment["CROWN_PEERS"]
+
+
+def test_the_relay_does_not_run_without_feeds(tmp_path: Path) -> None:
+    assert list(made(tmp_path, CROWN_RELAY_FEEDS="").processes) == list(plan.NAMES)
+    with pytest.raises(StackError, match="realtime-relay runs only where CROWN_RELAY_FEEDS names a file"):
+        made(tmp_path, "realtime-relay")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +88,7 @@ def test_nothing_external_without_a_variable(tmp_path: Path) -> None:
 
 
 def test_no_secret_stands_in_an_argument_or_a_variable(tmp_path: Path) -> None:
-    result = made(tmp_path)
+    result = made(tmp_path, CROWN_RELAY_FEEDS="/etc/crown/feeds.toml")
     kept = [path.read_text().strip() for path in result.secrets.folder.iterdir() if path.name != "jwks.json"]
     seen = " ".join(
         text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jwt
 import pytest
 
 from stack import services
@@ -16,7 +17,7 @@ NAMES = [role.name for role in ROLES]
 
 def environment(tmp_path: Path, name: str, **given: str) -> dict[str, str]:
     settings = Settings.read({"CROWN_STACK_PORT_BASE": "13000", **given})
-    role = next(role for role in ROLES if role.name == name)
+    role = next(role for role in (*ROLES, services.RELAY) if role.name == name)
     return services.environment(settings, Secrets(tmp_path), role)
 
 
@@ -96,3 +97,25 @@ def test_other_servers_are_handed_on_with_their_secrets_in_files(tmp_path: Path)
 def test_another_issuer_is_handed_on(tmp_path: Path) -> None:
     found = environment(tmp_path, "sms", CROWN_JWKS="https://auth/jwks", CROWN_JWT_ISSUER="auth")
     assert (found["CROWN_JWKS"], found["CROWN_JWT_ISSUER"]) == ("https://auth/jwks", "auth")
+
+
+def test_the_relay_knows_ingest_its_feeds_and_its_token_and_nothing_else(tmp_path: Path) -> None:
+    found = environment(tmp_path, "realtime-relay", CROWN_RELAY_FEEDS="/feeds.toml", CROWN_LOG_LEVEL="DEBUG")
+    assert found == {
+        "CROWN_BIND": "127.0.0.1",
+        "CROWN_GRPC_PORT": "13038",
+        "CROWN_METRICS_PORT": "13058",
+        "CROWN_LOG_LEVEL": "DEBUG",
+        "CROWN_RELAY_FEEDS": "/feeds.toml",
+        "CROWN_INGEST_ADDRESS": "127.0.0.1:13030",
+        "CROWN_RELAY_TOKEN_FILE": str(tmp_path / "relay-token"),
+    }
+    claims = jwt.decode(read(found, "CROWN_RELAY_TOKEN"), options={"verify_signature": False})
+    assert (claims["use"], claims["sub"], claims["scope"]) == ("service", "relay", "notifications.send")
+
+
+def test_the_relay_s_own_token_goes_to_nobody_else(tmp_path: Path) -> None:
+    given = {"CROWN_RELAY_FEEDS": "/feeds.toml", "CROWN_RELAY_TOKEN": "hush"}
+    assert read(environment(tmp_path, "realtime-relay", **given), "CROWN_RELAY_TOKEN") == "hush"
+    for name in NAMES:
+        assert not [one for one in environment(tmp_path, name, **given) if "RELAY" in one]
