@@ -44,6 +44,18 @@ _INDEXES: Mapping[str, list[IndexModel]] = {
         IndexModel([("open", ASCENDING), ("lane", ASCENDING), ("create_time", ASCENDING)], name="open"),
     ],
     # Long after the ledger has the outcome of the attempt; never a lock that expires.
+        # `unread` stands in what the app shows and nobody has read. It is in the key, too, so that a count
+        # looks at nothing but the index.
+        IndexModel(
+            [
+                ("user_id", ASCENDING),
+                ("unread", ASCENDING),
+                ("create_time", DESCENDING),
+                ("_id", DESCENDING),
+            ],
+            name="unread",
+            partialFilterExpression={"unread": True},
+        ),
     "claims": [IndexModel([("time", ASCENDING)], name="old", expireAfterSeconds=30 * _DAY_S)],
     "timeline": [IndexModel([("notification_id", ASCENDING), ("time", ASCENDING)], name="notification")],
     "direct": [IndexModel([("time", ASCENDING)], name="old", expireAfterSeconds=90 * _DAY_S)],

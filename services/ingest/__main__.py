@@ -59,7 +59,7 @@ async def api(settings: IngestSettings, stopping: asyncio.Event) -> None:
 
     server = rpc.Server(settings)
     server.add(_only(ingest_service_pb2.DESCRIPTOR), ingest, ingest.checks())
-    server.add(_only(inbox_service_pb2.DESCRIPTOR), InboxService(store.db, data_key))
+    server.add(_only(inbox_service_pb2.DESCRIPTOR), InboxService(bus, store.db, data_key))
     server.add(_only(preference_service_pb2.DESCRIPTOR), PreferenceService(store.db))
     server.add(_only(contact_service_pb2.DESCRIPTOR), contacts, contacts.checks())
     server.add(_only(status_service_pb2.DESCRIPTOR), status)
