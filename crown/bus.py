@@ -128,6 +128,12 @@ class Bus:
         """True while the link to NATS stands."""
         return bool(self.client.is_connected)
 
+    @property
+    def server_id(self) -> str:
+        """Names this run of the server that the link leads to."""
+        # The client keeps what the server said of itself, and has no public way to ask for this.
+        return str(self.client._server_info.get("server_id", ""))
+
     async def healthy(self) -> bool:
         """`connected`, as health checks ask it."""
         return self.connected
@@ -220,6 +226,14 @@ class Bus:
         """Publishes pipelined singles: for streams that take no batches. Raises as `publish`."""
         await asyncio.gather(*(self.publish(message, timeout_s) for message in messages))
 
+    async def tell(self, messages: Iterable[Outgoing]) -> None:
+        """Publishes, in one write, to those who listen at this moment: nothing keeps it and nobody confirms it.
+        Raises BusUnavailable where the link is down."""
+        whole = b"".join(_command(message, "") for message in messages)
+        if whole:
+            await self._write(whole)
+            await self.client._flush_pending()
+
     async def _write(self, commands: bytes) -> None:
         if not self.connected:
             raise BusUnavailable("the bus is away")
@@ -293,6 +307,8 @@ def _command(message: Outgoing, headers: str) -> bytes:
     """`message` as NATS reads it from the wire. The client's own way checks each name and value of each header
     again, which costs more than all else that is done with a notification of a batch."""
     rest = "".join(f"{name}: {value}\r\n" for name, value in (message.headers or {}).items())
+    if not headers and not rest:
+        return b"PUB %b %d\r\n%b\r\n" % (message.subject.encode(), len(message.data), message.data)
     head = f"NATS/1.0\r\n{headers}{rest}\r\n".encode()
     size = len(head)
     return b"HPUB %b %d %d\r\n%b%b\r\n" % (

@@ -3,7 +3,8 @@ too. Dispatch writes rows, channels change them; a delivery that is final stays 
 
 A row: {_id: "<notification>/<user>", notification_id, user_id, create_time, expire_time, kind, category,
 lane, channels, wrapped_key, deliveries: {<channel>: {id, state, reason, attempts, claims, unknowns, provider,
-provider_message_id, update_time, due_time, done}}, open: [<channel>, …], read_time, delete_time}
+provider_message_id, update_time, due_time, done}}, open: [<channel>, …], read_time, delete_time,
+unread: true}. `unread` stands where the app shows it, until it is read or deleted.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ majority before it counts.
 | contacts      | person                       | user id                      |
 | devices       | installation of the app      | device id                    |
 | preferences   | person                       | user id                      |
+| groups        | group or chat                | group id                     |
+| members       | person in a group            | group id / user id           |
 """
 
 from __future__ import annotations
@@ -42,12 +44,32 @@ _INDEXES: Mapping[str, list[IndexModel]] = {
         ),
         # `open` lists the channels whose delivery is not final: what the sweeper looks at.
         IndexModel([("open", ASCENDING), ("lane", ASCENDING), ("create_time", ASCENDING)], name="open"),
+        # `unread` stands in what the app shows and nobody has read. It is in the key, too, so that a count
+        # looks at nothing but the index.
+        IndexModel(
+            [
+                ("user_id", ASCENDING),
+                ("unread", ASCENDING),
+                ("create_time", DESCENDING),
+                ("_id", DESCENDING),
+            ],
+            name="unread",
+            partialFilterExpression={"unread": True},
+        ),
     ],
     # Long after the ledger has the outcome of the attempt; never a lock that expires.
     "claims": [IndexModel([("time", ASCENDING)], name="old", expireAfterSeconds=30 * _DAY_S)],
     "timeline": [IndexModel([("notification_id", ASCENDING), ("time", ASCENDING)], name="notification")],
     "direct": [IndexModel([("time", ASCENDING)], name="old", expireAfterSeconds=90 * _DAY_S)],
     "devices": [IndexModel([("user_id", ASCENDING), ("last_seen_time", DESCENDING)], name="person")],
+    "groups": [
+        IndexModel(
+            [("delete_time", ASCENDING)],
+            name="deleted",
+            partialFilterExpression={"delete_time": {"$exists": True}},
+        )
+    ],
+    "members": [IndexModel([("group_id", ASCENDING), ("user_id", ASCENDING)], name="group")],
 }
 
 

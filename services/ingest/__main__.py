@@ -15,6 +15,7 @@ from crown.notification.v1 import (
     contact_service_pb2,
     device_service_pb2,
     email_service_pb2,
+    group_service_pb2,
     inbox_service_pb2,
     ingest_service_pb2,
     preference_service_pb2,
@@ -28,7 +29,9 @@ from crown.recipients import Recipients
 from crown.store import Store
 from services.ingest.choices import PreferenceService
 from services.ingest.contacts import ContactService
+from services.ingest.disband import Disbander
 from services.ingest.dispatch import Dispatcher
+from services.ingest.groups import GroupService
 from services.ingest.inbox import InboxService
 from services.ingest.janitor import Janitor
 from services.ingest.readiness import StatusService
@@ -59,7 +62,8 @@ async def api(settings: IngestSettings, stopping: asyncio.Event) -> None:
 
     server = rpc.Server(settings)
     server.add(_only(ingest_service_pb2.DESCRIPTOR), ingest, ingest.checks())
-    server.add(_only(inbox_service_pb2.DESCRIPTOR), InboxService(store.db, data_key))
+    server.add(_only(inbox_service_pb2.DESCRIPTOR), InboxService(bus, store.db, data_key))
+    server.add(_only(group_service_pb2.DESCRIPTOR), GroupService(bus, store.db))
     server.add(_only(preference_service_pb2.DESCRIPTOR), PreferenceService(store.db))
     server.add(_only(contact_service_pb2.DESCRIPTOR), contacts, contacts.checks())
     server.add(_only(status_service_pb2.DESCRIPTOR), status)
@@ -87,7 +91,7 @@ async def dispatch(settings: IngestSettings, stopping: asyncio.Event) -> None:
 
 
 async def record(settings: IngestSettings, stopping: asyncio.Event) -> None:
-    """Keeps the books: timeline, what got stuck, what was settled."""
+    """Keeps the books: timeline, what got stuck, what was settled, what deleted groups left."""
     bus = await Bus.connect(settings, "ingest-record")
     store = await Store.connect(settings, "ingest-record")
 
@@ -99,6 +103,7 @@ async def record(settings: IngestSettings, stopping: asyncio.Event) -> None:
         tasks.create_task(Recorder(bus, store).run(stopping))
         tasks.create_task(Sweeper(bus, store, settings.sweep_period_s).run(stopping))
         tasks.create_task(Janitor(bus).run(stopping))
+        tasks.create_task(Disbander(store, settings.sweep_period_s).run(stopping))
         tasks.create_task(rpc.until(stopping, bus.closed))
     await bus.close()
     await store.close()

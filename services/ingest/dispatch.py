@@ -16,10 +16,16 @@ from pymongo.errors import PyMongoError
 from crown import backoff, failpoint, ids, logs, metrics, subjects, tracing
 from crown.bus import Bus, BusError, Outgoing
 from crown.clock import moment, now, timestamp
-from crown.errors import CrownError
+from crown.errors import BusUnavailable, CrownError
 from crown.lanes import Lanes
 from crown.ledger import Ledger, row_id
-from crown.notification.v1.events_pb2 import DeadLetter, DeliveryEvent, IntakeEvent, LiveEvent
+from crown.notification.v1.events_pb2 import (
+    DeadLetter,
+    DeliveryEvent,
+    EphemeralEvent,
+    IntakeEvent,
+    LiveEvent,
+)
 from crown.notification.v1.types_pb2 import DeliveryState
 from crown.people import People
 from crown.preferences import CATEGORIES, Choices, Preferences
@@ -40,6 +46,8 @@ _EXTEND_S = 8.0
 _TRIES_MOST = 5
 # More than any message that was accepted has.
 _BODY_MOST_BYTES = 512 << 10
+# The event that says that the inbox has changed, and nothing else.
+_INBOX = "inbox"
 
 
 @dataclass(slots=True)
@@ -210,18 +218,32 @@ class Dispatcher:
 
     async def _publish(self, work: list[tuple[Order, Document]]) -> None:
         live: list[Outgoing] = []
+        quiet: list[str] = []
         deliveries: dict[str, list[Outgoing]] = {}
         for order, row in work:
             for channel, state in row["deliveries"].items():
                 metrics.DISPATCHED.labels(channel, DeliveryState.Type.Name(state["state"])).inc()
-                if channel == "real_time" and state["state"] == DeliveryState.DELIVERED:
-                    live.append(_live(order, row))
-                elif state["state"] == DeliveryState.PENDING:
+                if state["state"] == DeliveryState.PENDING:
                     lane = subjects.LANES[row["lane"]]
                     deliveries.setdefault(lane, []).append(_delivery(order, row, channel, state["id"]))
+            if _is_delivered(row, "real_time"):
+                live.append(_live(order, row))
+            elif _is_delivered(row, "in_app"):
+                quiet.append(row["user_id"])
         await asyncio.gather(
             self._bus.publish_all(live), *(self._bus.publish_many(found) for found in deliveries.values())
         )
+        await self._tell_counts(quiet)
+
+    async def _tell_counts(self, user_ids: list[str]) -> None:
+        """Has the open sockets of these people count anew: nothing that they get says that there is more to
+        read. Who is not told counts when they come back."""
+        event = EphemeralEvent(event=_INBOX, sealed=self._data_key.seal(b"{}")).SerializeToString()
+        topics = (subjects.user_topic(user_id) for user_id in dict.fromkeys(user_ids))
+        try:
+            await self._bus.tell(Outgoing(subjects.live(topic), event) for topic in topics)
+        except BusUnavailable:
+            log.warning("counts_untold", count=len(user_ids))
 
     async def _tell_differing(self, orders: list[Order], standing: dict[str, Document]) -> None:
         """Where the same key came with another body and nobody could tell at the time, the timeline does."""
@@ -322,7 +344,7 @@ def _notification(event: IntakeEvent) -> Document:
 def _row(order: Order, user_id: str, key: Key, present: datetime) -> Document:
     event = order.event
     decisions = order.decisions[user_id]
-    return {
+    row: Document = {
         "_id": row_id(event.notification_id, user_id),
         "notification_id": event.notification_id,
         "user_id": user_id,
@@ -339,6 +361,14 @@ def _row(order: Order, user_id: str, key: Key, present: datetime) -> Document:
         },
         "open": [subjects.CHANNELS[decision.channel] for decision in decisions if decision.open],
     }
+    if any(_is_delivered(row, channel) for channel in _SHOWN):
+        row["unread"] = True
+    return row
+
+
+def _is_delivered(row: Document, channel: str) -> bool:
+    found = row["deliveries"].get(channel)
+    return found is not None and bool(found["state"] == DeliveryState.DELIVERED)
 
 
 def _state(event: IntakeEvent, user_id: str, decision: Decision, present: datetime) -> dict[str, Any]:
@@ -351,6 +381,8 @@ def _state(event: IntakeEvent, user_id: str, decision: Decision, present: dateti
     }
 
 
+# What the app itself shows, and counts until it is read.
+_SHOWN = ("in_app", "real_time")
 _CHANNEL_OF = {name: value for value, name in subjects.CHANNELS.items()}
 
 

@@ -29,7 +29,12 @@ _PROCESSES = {
 }
 _VARIABLE = re.compile(r"\{(\w+)\}")
 # Good values for the variables of paths.
-_SAMPLES = {"notification_id": "01a202de-cd68-776b-aacc-66961d5740dd", "device_id": "0"}
+_SAMPLES = {
+    "notification_id": "01a202de-cd68-776b-aacc-66961d5740dd",
+    "device_id": "0",
+    "group_id": "g",
+    "topic": "group:g",
+}
 _CALL_LIMIT_S = 10.0
 # How long a stream that is not refused is listened to.
 _STREAM_LIMIT_S = 0.3

@@ -28,7 +28,7 @@ def ids(page: dict[str, list[dict[str, str]]]) -> list[str]:
 async def test_a_page(reader: tuple[Person, list[str]]) -> None:
     person, sent = reader
     page = await person.caller.history(person.user_id, "?page=1&limit=3")
-    assert page.keys() == {"notifications", "page", "limit", "total", "next_cursor"}
+    assert page.keys() == {"notifications", "page", "limit", "total", "next_cursor", "offset", "epoch"}
     assert (page["page"], page["limit"], page["total"]) == (1, 3, SENT)
     assert ids(page) == sent[:3]
     assert page["next_cursor"]

@@ -1,4 +1,4 @@
-"""The README's commands work as they stand."""
+"""The commands of the README and of the pages that have some work as they stand."""
 
 from __future__ import annotations
 
@@ -58,8 +58,9 @@ def test_what_would_end_the_stack_is_not_run(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.usefixtures("seeded")
-def test_every_command_of_the_readme(stack: Stack) -> None:
-    found = blocks((ROOT / "README.md").read_text())
+@pytest.mark.parametrize("page", ["README.md", "docs/inbox.md", "docs/groups.md"])
+def test_every_command(stack: Stack, page: str) -> None:
+    found = blocks((ROOT / page).read_text())
     assert found
     printed = run(found, stack.settings.ports.base, stack.settings.home)
     assert printed.keys() == {block.line for block in found}

@@ -106,6 +106,21 @@ async def test_a_full_stream_refuses_and_drops_nothing(local: Local) -> None:
     await local.bus.ensure(local.rig.settings().stream_max_bytes)
 
 
+async def test_what_is_told_is_heard_by_who_listens_and_kept_nowhere(local: Local, bus: Bus) -> None:
+    subject = subjects.live("user:told")
+    listening = await bus.client.subscribe(subject)
+    await bus.client.flush()
+    before = await local.messages("REALTIME")
+    await local.bus.tell(Outgoing(subject, f"{n}".encode()) for n in range(1_000))
+    await local.bus.tell([Outgoing(subject, b"last", {"Origin": "here"})])
+    await local.bus.tell([])
+    # At once: what waits for the next ping to take it along would be late by seconds.
+    heard = [await listening.next_msg(timeout=1) for _ in range(1_001)]
+    assert [message.data for message in heard] == [*(f"{n}".encode() for n in range(1_000)), b"last"]
+    assert (heard[0].headers, heard[-1].headers) == (None, {"Origin": "here"})
+    assert await local.messages("REALTIME") == before
+
+
 async def test_a_server_that_hangs_is_no_refusal(local: Local, rig: Rig, bus: Bus) -> None:
     async with rig.suspended("nats"):
         with pytest.raises(OutcomeUnknown):
@@ -124,6 +139,8 @@ async def test_away_is_told_at_once_and_ends_by_itself(rig: Rig, bus: Bus) -> No
         await bus.publish(Outgoing(subjects.intake("bulk"), b"x"))
     with pytest.raises(BusUnavailable):
         await bus.publish_batch(many(10, subjects.intake("bulk")))
+    with pytest.raises(BusUnavailable):
+        await bus.tell([Outgoing(subjects.live("user:u"), b"x")])
     assert time.monotonic() - began < 0.5
     await killing
     await until(lambda: _is(bus.connected))

@@ -32,7 +32,7 @@ ISSUER = "crown-auth"
 AUDIENCE = "crown-notification"
 # As the stack deploys them: what runs behind which address of the gateway.
 SERVERS = {
-    "INGEST_ADDRESS": ("ingest", "inbox", "preference", "contact", "status"),
+    "INGEST_ADDRESS": ("ingest", "inbox", "group", "preference", "contact", "status"),
     "EMAIL_ADDRESS": ("email",),
     "PUSH_ADDRESS": ("push", "device"),
     "SMS_ADDRESS": ("sms",),

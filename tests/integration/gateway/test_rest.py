@@ -31,6 +31,24 @@ CASES: list[tuple[str, str, Any, str, str, dict[str, Any]]] = [
     ("GET", "/api/v1/notifications/n1", None, INGEST, "GetNotification", {"notification_id": "n1"}),
     ("GET", "/api/v1/users/u1/notifications?page=2&limit=20&cursor=c", None,
      INGEST, "ListNotifications", {"user_id": "u1", "page": 2, "limit": 20, "cursor": "c"}),
+    ("GET", "/api/v1/users/u1/notifications?unread_only=true", None,
+     INGEST, "ListNotifications", {"user_id": "u1", "unread_only": True}),
+    ("GET", "/api/v1/users/u1/notifications/unread-count", None, INGEST, "GetUnreadCount", {"user_id": "u1"}),
+    ("POST", "/api/v1/users/a:b/notifications/n1:read", {},
+     INGEST, "MarkRead", {"user_id": "a:b", "notification_id": "n1"}),
+    ("POST", "/api/v1/users/u1/notifications:read", {"notification_ids": ["n1", "n2"]},
+     INGEST, "MarkRead", {"user_id": "u1", "notification_ids": ["n1", "n2"]}),
+    ("POST", "/api/v1/users/u1/notifications:read-all", {}, INGEST, "MarkAllRead", {"user_id": "u1"}),
+    ("GET", "/api/v1/groups/g1", None, INGEST, "GetGroup", {"group_id": "g1"}),
+    ("PUT", "/api/v1/groups/g1", {"kind": "chat"},
+     INGEST, "UpdateGroup", {"group_id": "g1", "group": {"kind": "CHAT"}}),
+    ("DELETE", "/api/v1/groups/team:1", None, INGEST, "DeleteGroup", {"group_id": "team:1"}),
+    ("POST", "/api/v1/groups/g1/members", {"user_ids": ["a", "b"]},
+     INGEST, "AddMembers", {"group_id": "g1", "user_ids": ["a", "b"]}),
+    ("POST", "/api/v1/groups/g1/members:remove", {"user_ids": ["a"]},
+     INGEST, "RemoveMembers", {"group_id": "g1", "user_ids": ["a"]}),
+    ("GET", "/api/v1/groups/g1/members?limit=5&cursor=c", None,
+     INGEST, "ListMembers", {"group_id": "g1", "limit": 5, "cursor": "c"}),
     ("GET", "/api/v1/users/a@b.c:d/notification-preferences", None,
      INGEST, "GetNotificationPreferences", {"user_id": "a@b.c:d"}),
     ("PUT", "/api/v1/users/u1/notification-preferences", PREFERENCES,
@@ -58,7 +76,9 @@ async def test_reaches_its_rpc(
     gateway: Gateway, case: tuple[str, str, Any, str, str, dict[str, Any]]
 ) -> None:
     method, path, body, address, rpc, message = case
-    reply = await gateway.send(method, path, json=body) if body else await gateway.send(method, path)
+    reply = (
+        await gateway.send(method, path, json=body) if body is not None else await gateway.send(method, path)
+    )
     assert reply.status == 200, reply
     [call] = gateway.backend.calls
     assert (call.address, call.rpc) == (address, rpc)
@@ -80,7 +100,8 @@ async def test_enum_names_are_read_in_any_case(gateway: Gateway, written: object
 
 async def test_answers_in_proto_names_with_every_field(gateway: Gateway) -> None:
     reply = await gateway.send("GET", "/api/v1/users/u1/notifications")
-    assert reply.json == {"notifications": [], "page": 0, "limit": 0, "total": 0, "next_cursor": ""}
+    numbers = {"page": 0, "limit": 0, "total": 0, "offset": "0"}
+    assert reply.json == {"notifications": [], **numbers, "next_cursor": "", "epoch": ""}
 
 
 async def test_preferences_can_be_put_back_as_they_were_got(gateway: Gateway) -> None:

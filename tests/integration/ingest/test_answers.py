@@ -32,7 +32,7 @@ from tests.integration.rig import Rig
 
 
 async def history(local: Local, person: str, **given: Any) -> ListNotificationsResponse:
-    service = InboxService(local.db, local.data_key)
+    service = InboxService(local.bus, local.db, local.data_key)
     return await service.ListNotifications(ListNotificationsRequest(user_id=person, **given), None)
 
 

@@ -6,16 +6,19 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
+from nats.aio.msg import Msg
 
 from crown import subjects, vault
-from crown.bus import Outgoing
+from crown.bus import Bus, Outgoing
 from crown.ledger import row_id
-from crown.notification.v1.events_pb2 import IntakeEvent, NotificationContent
+from crown.notification.v1.events_pb2 import EphemeralEvent, IntakeEvent, NotificationContent
 from crown.notification.v1.notification_pb2 import NotificationData
 from crown.notification.v1.types_pb2 import Category, Channel, Priority
 from crown.preferences import Preferences
 from crown.vault import Key
+from services.ingest.dispatch import Dispatcher
 from tests.integration.local import Local
 from tests.integration.rig import until
 
@@ -66,6 +69,59 @@ async def test_a_live_event_carries_what_a_socket_shows(busy: Local) -> None:
     assert (event.event, event.notification_id, event.kind) == ("notification", notification_id, "like")
     content = NotificationContent.FromString(vault.unseal(busy.data_key, event.content))
     assert NotificationData.FromString(content.data).title == "canary"
+
+
+@pytest.mark.parametrize(
+    ("channels", "told"),
+    [(["IN_APP"], True), (["IN_APP", "EMAIL"], True), (["IN_APP", "REAL_TIME"], False), (["EMAIL"], False)],
+    ids=["in_app", "and more", "a frame says so", "not shown"],
+)
+async def test_open_sockets_hear_that_there_is_more_to_read(
+    busy: Local, channels: list[str], told: bool
+) -> None:
+    person = busy.somebody()
+    node = await busy.bus.client.subscribe(subjects.live(subjects.user_topic(person)))
+    await busy.bus.client.flush()
+    notification_id = await busy.send(user_id=person, channels=channels)
+    await busy.dispatched()
+    # All that was said before this has been heard once this is.
+    await busy.bus.tell([Outgoing(subjects.live(subjects.user_topic(person)), b"end")])
+    heard: list[Msg] = []
+    while not heard or heard[-1].data != b"end":
+        heard.append(await node.next_msg(timeout=5))
+    ephemeral = [EphemeralEvent.FromString(one.data) for one in heard[:-1] if one.headers is None]
+    assert [event.event for event in ephemeral] == (["inbox"] if told else [])
+    assert [busy.data_key.open(event.sealed) for event in ephemeral] == ([b"{}"] if told else [])
+    assert len(await busy.rows(notification_id)) == 1
+
+
+async def test_what_is_suppressed_is_no_news(busy: Local) -> None:
+    person = busy.somebody()
+    await Preferences(busy.db).replace(person, {"activity": {"in_app": False}})
+    node = await busy.bus.client.subscribe(subjects.live(subjects.user_topic(person)))
+    await busy.bus.client.flush()
+    notification_id = await busy.send(user_id=person, type="IN_APP")
+    (row,) = await until(lambda: busy.rows(notification_id))
+    await busy.dispatched()
+    assert "unread" not in row
+    assert node.pending_msgs == 0
+
+
+async def test_a_bus_that_is_away_now_is_no_reason_to_dispatch_again(busy: Local) -> None:
+    gone = await Bus.connect(busy.rig.settings(), "gone")
+    await gone.close()
+    dispatcher = Dispatcher(gone, busy.store, busy.data_key, ["normal"])
+    with structlog.testing.capture_logs() as logged:
+        await dispatcher._tell_counts(["a", "b"])
+    assert [(line["event"], line["count"]) for line in logged] == [("counts_untold", 2)]
+
+
+async def test_what_the_app_shows_is_unread(busy: Local) -> None:
+    shown = await busy.send(type="REAL_TIME")
+    mailed = await busy.send(channels=["EMAIL", "PUSH"])
+    await busy.dispatched()
+    found = [(await until(lambda one=one: busy.rows(one)))[0] for one in (shown, mailed)]  # type: ignore[misc]
+    assert [row.get("unread") for row in found] == [True, None]
 
 
 async def test_content_is_stored_once_and_opens_with_the_person_s_key(busy: Local) -> None:

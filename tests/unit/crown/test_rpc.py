@@ -48,6 +48,8 @@ class Inbox:
     async def ListNotifications(self, _request: object, _context: object) -> None:
         raise AssertionError
 
+    GetUnreadCount = MarkRead = MarkAllRead = ListNotifications
+
 
 @asynccontextmanager
 async def served(health: Health, port: int) -> AsyncIterator[grpc.aio.Channel]:

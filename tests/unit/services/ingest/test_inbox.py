@@ -1,4 +1,4 @@
-"""The cursor of the history: a place that survives the way to a caller and back."""
+"""The cursor of the history, a place that survives the way to a caller and back; and what is listed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from crown import ids
 from crown.errors import InvalidRequest
+from crown.notification.v1.inbox_service_pb2 import ListNotificationsRequest
+from crown.unread import unread
 from services.ingest import inbox
 
 MOMENTS = (
@@ -86,3 +88,10 @@ def test_a_cursor_holds_milliseconds_as_the_store_does() -> None:
     where = inbox._position(inbox._cursor(row(moment, "n")))
     assert where["$or"][0]["create_time"]["$lt"] == moment
     assert is_after(row(moment - timedelta(milliseconds=1), "z"), where)
+
+
+def test_what_is_listed() -> None:
+    everything = ListNotificationsRequest(user_id="a")
+    assert inbox._listed(everything) == {"user_id": "a", "delete_time": None}
+    # The same filter that the count has, so that both say the same.
+    assert inbox._listed(ListNotificationsRequest(user_id="a", unread_only=True)) == unread("a")
