@@ -32,6 +32,12 @@ _WORDS = {
     r"^[a-z][a-z0-9_]{0,63}$": "must be lower-case letters, digits or _ and begin with a letter",
     r"^[a-z][a-z0-9_.:-]{0,63}$": "must be lower-case letters, digits or _.:- and begin with a letter",
     r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$": "must be a language tag, such as en or pt-BR",
+    r"^(user|group|chat):[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$": (
+        "must be user:, group: or chat: and an id of 1 to 128 letters, digits or ._~@|:+=-"
+    ),
+    r"^(group|chat):[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$": (
+        "must be group: or chat: and an id of 1 to 128 letters, digits or ._~@|:+=-"
+    ),
     r"^[a-z0-9]{1,64}$": "must be 1 to 64 lower-case letters or digits",
 }
 
