@@ -18,7 +18,7 @@ from services.realtime.feed import Feed
 from services.realtime.hub import Hub
 from services.realtime.memberships import Memberships
 from services.realtime.origins import Origins
-from services.realtime.presence_memory import MemoryPresence
+from services.realtime.presence_redis import RedisPresence, connect
 from services.realtime.service import RealtimeService
 from services.realtime.settings import Settings
 from services.realtime.tasks import spawner
@@ -35,6 +35,7 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
     bus = await Bus.connect(settings, "realtime")
     # Joining one's own topic needs the bus alone, so health asks nothing else.
     store = Store.open(settings, "realtime")
+    redis = connect(settings.redis_host.get_secret_value())
     feed = Feed(bus, settings.stream_max_bytes)
     await feed.start()
     server = rpc.Server(settings)
@@ -47,16 +48,13 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
         spawn = spawner(tasks)
         hub = Hub(feed, data_key, spawn)
         groups = Groups(store.db)
-
-        async def tell_presence(topic: str, diff: dict[str, object]) -> None:
-            await hub.publish_ephemeral(topic, "presence_diff", diff)
-
+        presence = RedisPresence(redis, node, hub.publish_ephemeral, spawn)
         backend = Backend(
             hub=hub,
             groups=groups,
             memberships=Memberships(groups),
             counts=UnreadCounts(Unread(store.db), hub, spawn),
-            presence=MemoryPresence(node, tell_presence),
+            presence=presence,
             spawn=spawn,
         )
         origins = Origins.of(settings.allowed_origins)
@@ -73,6 +71,7 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
                     hub.watch(),
                     people.watch(),
                     backend.memberships.watch(),
+                    presence.run(),
                     vitals.tell(),
                 )
             ]
@@ -82,8 +81,10 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
             hub.drain()
             service.drain()
             await people.drain(settings.grace_s)
+            await presence.close()
             for task in background:
                 task.cancel()
+    await redis.aclose()
     await store.close()
     await bus.close()
 

@@ -11,9 +11,10 @@ import msgspec
 from crown.auth import Principal
 from crown.errors import InvalidRequest
 from crown.groups import Groups
+from crown.live_position import Position
 from services.realtime.counts import UnreadCounts
 from services.realtime.hub import Hub, Joined
-from services.realtime.live import Notice, Position
+from services.realtime.live import Notice
 from services.realtime.memberships import Memberships
 from services.realtime.message import NULL, Message
 from services.realtime.presence import Presence

@@ -8,7 +8,6 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -18,6 +17,7 @@ from crown import logs, subjects
 from crown.bus import Bus, BusError
 from crown.errors import BusUnavailable, CrownError
 from crown.gather import Gather
+from crown.live_position import epoch
 from services.realtime.address import Address
 from services.realtime.direct import SUBJECTS_MOST, Direct, Receive, Tap, sequence
 
@@ -122,7 +122,7 @@ class Feed:
         reconnects = self._bus.client.stats["reconnects"]
         found = await self._bus.api(f"STREAM.INFO.{subjects.REALTIME}")
         replicas = int(found["config"].get("num_replicas", 1))
-        self.epoch = epoch(found["created"], self._server(), replicas)
+        self.epoch = epoch(found["created"], self._bus.server_id, replicas)
         self.floor = int(found["state"]["last_seq"])
         self._reconnects = reconnects
 
@@ -167,14 +167,3 @@ class Feed:
 
     async def _reconnected(self) -> None:
         self._work.set()
-
-    def _server(self) -> str:
-        # The client keeps what the server said of itself, and has no public way to ask for this.
-        return str(self._bus.client._server_info.get("server_id", ""))
-
-
-def epoch(created: str, server_id: str, replicas: int) -> str:
-    """Names a sequence that never takes a number twice. A single server that lost power may hand out numbers
-    again under the same stream, so each of its runs is an epoch; replicas outlive the run of one."""
-    run = server_id if replicas == 1 else ""
-    return blake2b(f"{created} {run}".encode(), digest_size=6).hexdigest()

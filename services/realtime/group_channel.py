@@ -133,9 +133,8 @@ class GroupChannel(Channel):
         await self._tell_who_is_here()
 
     async def _tell_who_is_here(self) -> None:
-        state = await self._backend.presence.state(self.address_topic)
-        if self._connection.on(self):
-            self._connection.push(self, "presence_state", state)
+        for event, payload in await self._backend.presence.state(self.address_topic):
+            self._connection.push(self, event, payload)
 
     def _describe(self, payload: Any) -> None:
         """`{"event": "track", "payload": {…}}` says more of oneself, `{"event": "untrack"}` hides."""

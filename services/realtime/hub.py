@@ -16,16 +16,17 @@ from nats.aio.msg import Msg
 
 from crown import logs, metrics, subjects, vault
 from crown.errors import BusUnavailable, NotReady
+from crown.live_position import Position
 from services.realtime import address as addresses
 from services.realtime.address import Address
 from services.realtime.direct import SUBJECTS_MOST, sequence
 from services.realtime.feed import Feed, Standing
 from services.realtime.live import (
+    INBOX_EVENTS,
     Ephemeral,
     Event,
     Live,
     Notice,
-    Position,
     Resync,
     Unreadable,
     ephemeral_body,
@@ -291,7 +292,7 @@ class Hub:
             log.error("live_event_unreadable", why=str(error))
             return
         self._put(room, event)
-        if room.address.topic.startswith("user:"):
+        if event.event in INBOX_EVENTS and room.address.topic.startswith("user:"):
             self._changed(room.address.topic)
 
     def _read(self, messages: Any) -> list[Live]:

@@ -11,26 +11,19 @@ from google.protobuf import struct_pb2
 from google.protobuf.message import DecodeError
 
 from crown import vault
+from crown.live_position import Position
 from crown.notification.v1 import events_pb2, notification_pb2, realtime_service_pb2
 from crown.notification.v1.types_pb2 import Category, Channel
 
 NOTIFICATION = "notification"
-READ = "read"
+# What changes an inbox.
+INBOX_EVENTS = frozenset({NOTIFICATION, "read"})
 # Below this, a double holds every integer.
 _EXACT = 2.0**53
 
 
 class Unreadable(Exception):
     """The message is no live event, or was sealed with another key."""
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A place in a topic's sequence. An offset says something only within its epoch: a store that lost its
-    tail counts on from a lower number, and offset 7 is then another message than it was."""
-
-    offset: int
-    epoch: str
 
 
 @dataclass(frozen=True, slots=True)

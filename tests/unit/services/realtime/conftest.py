@@ -320,15 +320,12 @@ def unread() -> FakeUnread:
 async def backend(hub: Hub, groups: FakeGroups, unread: FakeUnread, spawn: Spawn) -> Backend:
     """What channels work with."""
 
-    async def publish(topic: str, diff: dict[str, Any]) -> None:
-        await hub.publish_ephemeral(topic, "presence_diff", diff)
-
     return Backend(
         hub,
         cast(Groups, groups),
         Memberships(cast(Groups, groups)),
         UnreadCounts(cast(Unread, unread), hub, spawn),
-        MemoryPresence("node", publish),
+        MemoryPresence(hub.publish_ephemeral, spawn),
         spawn,
     )
 

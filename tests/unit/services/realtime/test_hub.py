@@ -9,10 +9,11 @@ import pytest
 from nats.aio.msg import Msg
 
 from crown.errors import BusUnavailable, NotReady
+from crown.live_position import Position
 from crown.notification.v1 import events_pb2
 from services.realtime import address
 from services.realtime.hub import Joined
-from services.realtime.live import Live, Position, Removed, Resync, ephemeral_body
+from services.realtime.live import Live, Removed, Resync, ephemeral_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable

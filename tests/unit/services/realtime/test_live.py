@@ -9,9 +9,9 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 
 from crown import vault
+from crown.live_position import Position, epoch
 from crown.notification.v1 import events_pb2
-from services.realtime.feed import epoch
-from services.realtime.live import Position, Unreadable, plain, read
+from services.realtime.live import Unreadable, plain, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable

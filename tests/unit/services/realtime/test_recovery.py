@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crown.live_position import Position
 from services.realtime import address
 from services.realtime.feed import Feed
 from services.realtime.hub import Hub
-from services.realtime.live import Event, Live, Position, Resync
+from services.realtime.live import Event, Live, Resync
 from tests.unit.services.realtime.conftest import KEY, FakeFeed, notification
 
 ANN = address.user("ann")

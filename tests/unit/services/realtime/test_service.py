@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from crown.errors import BusUnavailable, NotReady
-from services.realtime.live import Position, Resync, read
+from crown.live_position import Position
+from services.realtime.live import Resync, read
 from services.realtime.service import WAITING_MOST, Stream
 
 if TYPE_CHECKING:
