@@ -22,7 +22,7 @@ from services.realtime.origins import Origins
 from services.realtime.room import Encoding
 from services.realtime.serializer import Serializer
 from services.realtime.socket import Socket
-from services.realtime.websocket import MESSAGE_MOST_BYTES, TextFrames, WebSocket
+from services.realtime.websocket import MESSAGE_MOST_BYTES, WebSocket, WebSocketFrames
 
 log = logs.get(__name__)
 
@@ -145,7 +145,7 @@ class Sockets:
 
     def _enter(self, admission: Admission) -> WebSocket:
         speaks = admission.serializer
-        encoding = self._encodings.setdefault(speaks, TextFrames(speaks))
+        encoding = self._encodings.setdefault(speaks, WebSocketFrames(speaks))
         opened = WebSocket(next(self._names), encoding, self._arrived, self._gone)
         opened.serve(Socket(admission.principal, speaks, opened, self._backend))
         return opened
