@@ -126,6 +126,11 @@ def revoked(user_id: str, session_id: str) -> str:
     return f"crown.revoked.{token(user_id)}.{token(session_id) or '_'}"
 
 
+def longpoll(node: str) -> str:
+    """Where a realtime process hears requests for its long-poll sessions that reached another one; kept nowhere."""
+    return f"crown.longpoll.{node}"
+
+
 def streams(max_bytes: int) -> list[dict[str, Any]]:
     """The settings of every stream, as JetStream's API takes them; `max_bytes` bounds each that refuses."""
     lanes = LANES.values()

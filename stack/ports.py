@@ -72,6 +72,10 @@ class Ports:
         return self.base + 40
 
     @property
+    def longpoll(self) -> int:
+        return self.base + 41
+
+    @property
     def valkey(self) -> int:
         return self.base + 79
 

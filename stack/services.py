@@ -47,6 +47,7 @@ _RELAY_TOKEN_TTL_S = 365 * 24 * 3600
 # Settings that the stack gives to each process itself: one value for all would be wrong.
 _OWN = frozenset(
     {"CROWN_GRPC_PORT", "CROWN_METRICS_PORT", "CROWN_BIND", "CROWN_WEBSOCKET_PORT"}
+    | {"CROWN_LONGPOLL_PORT"}
     | {"CROWN_DISPATCH_LANES", "CROWN_PEERS", "CROWN_JWKS", "CROWN_JWT_ISSUER", "CROWN_JWT_AUDIENCE"}
     | {"CROWN_DATA_KEY", "CROWN_DATA_KEY_FILE", *providers.VARIABLES}
     | {"CROWN_RELAY_FEEDS", "CROWN_RELAY_TOKEN", "CROWN_RELAY_TOKEN_FILE", "CROWN_INGEST_ADDRESS"}
@@ -63,6 +64,7 @@ def process(settings: Settings, secrets: Secrets, role: Role) -> Process:
     opens = {role.name: ports.grpc(role.name), f"{role.name} metrics": ports.metrics(role.name)}
     if role.name == "realtime":
         opens["realtime websocket"] = ports.websocket
+        opens["realtime longpoll"] = ports.longpoll
     return Process(
         name=role.name,
         command=(sys.executable, "-m", *role.arguments),
@@ -94,6 +96,7 @@ def environment(settings: Settings, secrets: Secrets, role: Role) -> dict[str, s
         )
     if role.name == "realtime":
         result["CROWN_WEBSOCKET_PORT"] = str(ports.websocket)
+        result["CROWN_LONGPOLL_PORT"] = str(ports.longpoll)
     return result
 
 

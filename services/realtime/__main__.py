@@ -16,10 +16,12 @@ from services.realtime.channel import Backend
 from services.realtime.counts import UnreadCounts
 from services.realtime.feed import Feed
 from services.realtime.hub import Hub
+from services.realtime.longpoll import LongPoll
 from services.realtime.memberships import Memberships
 from services.realtime.origins import Origins
 from services.realtime.presence_redis import RedisPresence, connect
 from services.realtime.service import RealtimeService
+from services.realtime.sessions import Sessions
 from services.realtime.settings import Settings
 from services.realtime.tasks import spawner
 from services.realtime.vitals import Vitals
@@ -30,6 +32,7 @@ _NODE_BYTES = 6
 async def main(settings: Settings, stopping: asyncio.Event) -> None:
     """Connects, serves until `stopping`, drains."""
     bound = sockets.bind(settings.bind, settings.websocket_port)
+    polled = sockets.bind(settings.bind, settings.longpoll_port, "CROWN_LONGPOLL_PORT")
     node = os.urandom(_NODE_BYTES).hex()
     data_key = vault.data_key(settings.data_key.get_secret_value())
     bus = await Bus.connect(settings, "realtime")
@@ -59,6 +62,8 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
         )
         origins = Origins.of(settings.allowed_origins)
         people = sockets.Sockets(node, backend, server.authenticator, origins, settings.idle_s)
+        sessions = Sessions(node, bus, data_key, spawn, settings.longpoll_window_s)
+        polls = LongPoll(people, sessions)
         service = RealtimeService(hub, bus, data_key)
         (described,) = realtime_service_pb2.DESCRIPTOR.services_by_name.values()
         server.add(described, service, service.checks())
@@ -70,17 +75,23 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
                     feed.run(hub.reconnected),
                     hub.watch(),
                     people.watch(),
+                    sessions.watch(),
                     backend.memberships.watch(),
                     presence.run(),
                     vitals.tell(),
                 )
             ]
             await people.listen(bound)
+            await sessions.start()
+            await polls.listen(polled)
             await rpc.until(stopping, bus.closed)
             await server.health.enter_graceful_shutdown()
             hub.drain()
             service.drain()
+            await polls.refuse()
             await people.drain(settings.grace_s)
+            await polls.close()
+            await sessions.stop()
             await presence.close()
             for task in background:
                 task.cancel()

@@ -4,13 +4,13 @@ are never logged, since they may hold a token."""
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 from crown.auth import Authenticator, Principal
-from crown.errors import CrownError
+from crown.errors import CrownError, Unavailable
 from services.realtime.origins import Origins
 from services.realtime.serializer import Serializer, for_version
 from services.realtime.tasks import Spawn
@@ -18,8 +18,12 @@ from services.realtime.tasks import Spawn
 PATH = "/socket/websocket"
 _PROTOCOL = "phoenix"
 _BEARER = "base64url.bearer.phx."
+# Where phoenix.js puts the token when it polls.
+_AUTH_HEADER = "X-Phoenix-AuthToken"
 _FIELDS_MOST = 32
 _TOKEN_MOST_CHARS = 8_192
+
+Parameters = Sequence[tuple[str, str]]
 
 
 class Refused(Exception):
@@ -49,7 +53,8 @@ class Handshake:
 
     def admit(self, target: str, headers: Mapping[str, str]) -> Admission:
         """Lets a request in. Raises Refused."""
-        path, parameters = _split(target)
+        path, found = split(target)
+        parameters = dict(found)
         if path != PATH:
             raise Refused(404)
         if not self.origins.allow(headers.get("Origin"), headers.get("Host", "")):
@@ -60,6 +65,20 @@ class Handshake:
         if serializer is None or not 0 < len(token) <= _TOKEN_MOST_CHARS:
             raise Refused(403)
         return Admission(self._principal(token), serializer, _PROTOCOL if _PROTOCOL in offered else None)
+
+    async def admit_session(self, parameters: Parameters, headers: Mapping[str, str]) -> Admission:
+        """Lets in a client that polls, and takes text only; its origin was looked at. Raises Refused."""
+        named = dict(parameters)
+        serializer = for_version(named.get("vsn"), binary=False)
+        token = headers.get(_AUTH_HEADER) or named.get("token", "")
+        if serializer is None or not 0 < len(token) <= _TOKEN_MOST_CHARS:
+            raise Refused(403)
+        try:
+            return Admission(await self.authenticator.principal(token), serializer, None)
+        except Unavailable:
+            raise Refused(503) from None
+        except CrownError:
+            raise Refused(403) from None
 
     def _principal(self, token: str) -> Principal:
         try:
@@ -77,13 +96,14 @@ class Handshake:
             await self.authenticator.principal(token)
 
 
-def _split(target: str) -> tuple[str, dict[str, str]]:
+def split(target: str) -> tuple[str, Parameters]:
+    """The path of a request and what its query says. Raises Refused."""
     try:
         parts = urlsplit(target)
         fields = parse_qsl(parts.query, keep_blank_values=True, max_num_fields=_FIELDS_MOST, errors="strict")
     except ValueError:
         raise Refused(400) from None
-    return parts.path, dict(fields)
+    return parts.path, fields
 
 
 def _offered_token(offered: list[str]) -> str:

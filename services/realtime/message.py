@@ -9,6 +9,9 @@ import msgspec
 
 NULL = msgspec.Raw(b"null")
 
+# JSON as it came, or what a binary frame holds.
+Payload = msgspec.Raw | bytes
+
 
 class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What a client sends. It may send anything as `topic` and `event`; only strings mean something."""
@@ -17,11 +20,11 @@ class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
     ref: msgspec.Raw
     topic: Any
     event: Any
-    payload: msgspec.Raw
+    payload: Payload
 
 
 class Push(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What the server sends to one channel."""
+    """What the server sends to one channel; bytes as `payload` travel in binary."""
 
     join_ref: msgspec.Raw
     ref: msgspec.Raw
@@ -31,7 +34,7 @@ class Push(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
-    """The answer to one message."""
+    """The answer to one message; bytes as `response` travel in binary."""
 
     join_ref: msgspec.Raw
     ref: msgspec.Raw
@@ -41,8 +44,15 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
 
 
 class Broadcast(msgspec.Struct, frozen=True, gc=False):
-    """What everybody on a topic gets, in the same bytes."""
+    """What everybody on a topic gets, in the same bytes; bytes as `payload` travel in binary."""
 
     topic: str
     event: str
     payload: Any
+
+
+class Frame(msgspec.Struct, frozen=True, gc=False):
+    """What a transport sends at once: text in UTF-8, or binary."""
+
+    data: bytes
+    binary: bool = False

@@ -13,6 +13,10 @@ class Settings(Common):
     """What only this service is told."""
 
     websocket_port: Port = Field(4000, validation_alias="CROWN_WEBSOCKET_PORT")
+    longpoll_port: Port = Field(4001, validation_alias="CROWN_LONGPOLL_PORT")
+    # Seconds that a poll waits for something to answer; phoenix.js gives up after 20. A session that is not
+    # polled for one and a half of it is over.
+    longpoll_window_s: float = Field(10.0, validation_alias="CROWN_LONGPOLL_WINDOW_S", ge=0.5, le=15)
     # Pages that may connect, such as "https://app.example.org, https://*.example.org"; "*" is all. Empty:
     # pages from the host that they connect to. Programs, which send no Origin, always may.
     allowed_origins: str = Field("", validation_alias="CROWN_ALLOWED_ORIGINS")

@@ -1,5 +1,5 @@
 """One connection: which topics it is on, and what the protocol says to each of its messages. It knows no
-transport: that hands in text, and is handed bytes to send and a reason to close."""
+transport: that hands in frames, and is handed frames to send and a reason to close."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, Protocol
 
 import msgspec
 
-from crown import logs
+from crown import logs, safe_json
 from crown.auth import Principal
-from crown.errors import BusUnavailable, CrownError, InvalidRequest
+from crown.errors import BusUnavailable, CrownError
 from services.realtime import closecodes, topics
 from services.realtime.channel import Backend, Channel, Welcome
 from services.realtime.closecodes import Close
 from services.realtime.live import Live, Unreadable
-from services.realtime.message import NULL, Message, Push, Reply
+from services.realtime.message import NULL, Frame, Message, Payload, Push, Reply
 from services.realtime.room import Subscriber
 from services.realtime.serializer import Serializer, UndecodableFrame
 
@@ -32,7 +32,7 @@ _NOTHING: dict[str, Any] = {}
 class Outlet(Subscriber, Protocol):
     """The transport of a connection."""
 
-    def send(self, frame: bytes) -> None:
+    def send(self, frame: Frame) -> None:
         """Sends one message; nothing once the connection is closing."""
 
     def close(self, why: Close) -> None:
@@ -96,10 +96,10 @@ class Socket:
 
     # -- for the transport
 
-    def receive(self, text: str) -> None:
-        """Handles one message of the client."""
+    def receive(self, frame: str | bytes) -> None:
+        """Handles one message of the client, from a text or a binary frame."""
         try:
-            message = self._serializer.decode(text)
+            message = self._serializer.decode(frame)
         except UndecodableFrame:
             self._outlet.close(closecodes.UNDECODABLE)
             return
@@ -216,7 +216,7 @@ class Socket:
 
     # -- what goes out
 
-    def _reply(self, join_ref: msgspec.Raw, to: Message, status: str, response: dict[str, Any]) -> None:
+    def _reply(self, join_ref: msgspec.Raw, to: Message, status: str, response: Any) -> None:
         reply = Reply(join_ref, to.ref, to.topic, status, response)
         self._outlet.send(self._serializer.encode(reply))
 
@@ -225,17 +225,12 @@ class Socket:
         self._outlet.send(self._serializer.encode(push))
 
 
-def _decoded(payload: Any) -> Any:
+def _decoded(payload: Payload) -> Any:
     """What a client sent along; bytes of a binary frame as they are. Raises InvalidRequest."""
-    if isinstance(payload, bytes):
-        return payload
-    try:
-        return msgspec.json.decode(payload)
-    except (msgspec.DecodeError, RecursionError, ValueError):
-        raise InvalidRequest("the payload must be JSON") from None
+    return payload if isinstance(payload, bytes) else safe_json.decode(payload)
 
 
-async def _attempt(channel: Channel, payload: Any) -> Welcome | dict[str, Any]:
+async def _attempt(channel: Channel, payload: Payload) -> Welcome | dict[str, Any]:
     """The welcome, or why not."""
     try:
         async with asyncio.timeout(JOIN_TIMEOUT_S):

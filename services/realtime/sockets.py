@@ -9,6 +9,7 @@ import math
 import socket
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from picows import WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener, ws_create_server
@@ -21,8 +22,10 @@ from services.realtime.handshake import Admission, Handshake, Refused
 from services.realtime.origins import Origins
 from services.realtime.room import Encoding
 from services.realtime.serializer import Serializer
+from services.realtime.session import Session, TextFrames
 from services.realtime.socket import Socket
-from services.realtime.websocket import MESSAGE_MOST_BYTES, TextFrames, WebSocket
+from services.realtime.watched import Watched
+from services.realtime.websocket import MESSAGE_MOST_BYTES, WebSocket, WebSocketFrames
 
 log = logs.get(__name__)
 
@@ -39,15 +42,13 @@ _KERNEL_QUEUE_BYTES = 128 << 10
 _READ_BUFFER_BYTES = 2_048
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """The port that sockets come to. Raises SettingsError where it is not to be had."""
+def bind(host: str, port: int, setting: str = "CROWN_WEBSOCKET_PORT") -> socket.socket:
+    """A port that clients come to. Raises SettingsError, naming `setting`, where it is not to be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         bound = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError:
-        raise SettingsError(
-            [f"CROWN_WEBSOCKET_PORT: cannot listen on {host}:{port}; is the port taken?"]
-        ) from None
+        raise SettingsError([f"{setting}: cannot listen on {host}:{port}; is the port taken?"]) from None
     # Connections inherit it. Left alone, the kernel would take up to 4 MB for each that does not read.
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_QUEUE_BYTES)
     return bound
@@ -67,12 +68,13 @@ class Sockets:
         self._backend = backend
         # Sockets are called by the node and a number.
         self._names = (f"{node}.{number}" for number in itertools.count())
-        self._handshake = Handshake(authenticator, origins, backend.spawn)
+        self.handshake = Handshake(authenticator, origins, backend.spawn)
         self._idle_s = idle_s
-        self._open: set[WebSocket] = set()
+        self._open: set[Watched] = set()
         self._empty = asyncio.Event()
         self._empty.set()
         self._encodings: dict[Serializer, Encoding] = {}
+        self._texts: dict[Serializer, Encoding] = {}
         self._server: asyncio.Server | None = None
         self._draining = False
 
@@ -125,12 +127,23 @@ class Sockets:
 
     # -- letting in
 
+    def enter(self, admission: Admission) -> Session:
+        """Lets in a client that polls. Raises Refused."""
+        if self._draining:
+            raise Refused(503)
+        speaks = admission.serializer
+        session = Session(next(self._names), self._texts.setdefault(speaks, TextFrames(speaks)))
+        session.serve(Socket(admission.principal, speaks, session, self._backend))
+        session.on_end(partial(self._gone, session))
+        self._arrived(session)
+        return session
+
     def _admit(self, request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
         if self._draining:
             return _refusal(503)
         # What the library does with an exception here would show its text to the client.
         try:
-            admission = self._handshake.admit(request.path.decode("latin-1"), request.headers)
+            admission = self.handshake.admit(request.path.decode("latin-1"), request.headers)
         except Refused as refused:
             return _refusal(refused.status)
         except Exception as error:
@@ -145,17 +158,17 @@ class Sockets:
 
     def _enter(self, admission: Admission) -> WebSocket:
         speaks = admission.serializer
-        encoding = self._encodings.setdefault(speaks, TextFrames(speaks))
+        encoding = self._encodings.setdefault(speaks, WebSocketFrames(speaks))
         opened = WebSocket(next(self._names), encoding, self._arrived, self._gone)
         opened.serve(Socket(admission.principal, speaks, opened, self._backend))
         return opened
 
-    def _arrived(self, connection: WebSocket) -> None:
+    def _arrived(self, connection: Watched) -> None:
         self._open.add(connection)
         self._empty.clear()
         metrics.SOCKETS.set(len(self._open))
 
-    def _gone(self, connection: WebSocket) -> None:
+    def _gone(self, connection: Watched) -> None:
         self._open.discard(connection)
         metrics.SOCKETS.set(len(self._open))
         if not self._open:
@@ -163,7 +176,7 @@ class Sockets:
 
     # -- watching
 
-    def _look_at(self, connection: WebSocket) -> None:
+    def _look_at(self, connection: Watched) -> None:
         now = time.monotonic()
         if connection.closing_since is not None:
             if now - connection.closing_since > CLOSE_WAIT_S:

@@ -14,7 +14,7 @@ from crown import logs, metrics
 from services.realtime import closecodes
 from services.realtime.closecodes import Close
 from services.realtime.live import Event
-from services.realtime.message import Broadcast
+from services.realtime.message import Broadcast, Frame
 from services.realtime.room import Encoding
 from services.realtime.serializer import Serializer
 from services.realtime.socket import Socket
@@ -32,7 +32,7 @@ QUEUE_MOST_BYTES = 1 << 20
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
 
-class TextFrames:
+class WebSocketFrames:
     """Broadcasts as ready-made WebSocket frames: several need no more than to be put together."""
 
     def __init__(self, serializer: Serializer) -> None:
@@ -40,21 +40,21 @@ class TextFrames:
 
     def encode(self, topic: str, event: Event) -> bytes:
         """See Encoding."""
-        return text_frame(self._serializer.fastlane(Broadcast(topic, event.event, event.payload)))
+        return framed(self._serializer.fastlane(Broadcast(topic, event.event, event.payload)))
 
     def together(self, parts: list[bytes]) -> bytes:
         """See Encoding."""
         return b"".join(parts)
 
 
-def text_frame(text: bytes) -> bytes:
-    """`text` as one unmasked WebSocket frame: what a server sends."""
-    size = len(text)
+def framed(frame: Frame) -> bytes:
+    """`frame` as one unmasked WebSocket frame: what a server sends."""
+    first, size = b"\x82" if frame.binary else b"\x81", len(frame.data)
     if size < 126:
-        return b"\x81" + size.to_bytes(1, "big") + text
+        return first + size.to_bytes(1, "big") + frame.data
     if size < 1 << 16:
-        return b"\x81\x7e" + size.to_bytes(2, "big") + text
-    return b"\x81\x7f" + size.to_bytes(8, "big") + text
+        return first + b"\x7e" + size.to_bytes(2, "big") + frame.data
+    return first + b"\x7f" + size.to_bytes(8, "big") + frame.data
 
 
 def _nowhere(frames: Any) -> None:
@@ -67,6 +67,7 @@ class WebSocket(WSListener):
 
     __slots__ = (
         "_arrived",
+        "_binary",
         "_fragments",
         "_gone",
         "_size",
@@ -98,6 +99,7 @@ class WebSocket(WSListener):
         self._socket: Socket | None = None
         self._transport: WSTransport | None = None
         self._fragments: list[bytes] = []
+        self._binary = False
         self._size = 0
 
     def serve(self, socket: Socket) -> None:
@@ -111,10 +113,10 @@ class WebSocket(WSListener):
 
     # -- for the socket
 
-    def send(self, frame: bytes) -> None:
+    def send(self, frame: Frame) -> None:
         """See Outlet."""
         if self._transport is not None and self.closing_since is None:
-            self._transport.send(WSMsgType.TEXT, frame)
+            self._transport.send(WSMsgType.BINARY if frame.binary else WSMsgType.TEXT, frame.data)
 
     def close(self, why: Close) -> None:
         """See Outlet. The client is given time to answer, then cut off: see Sockets."""
@@ -166,7 +168,7 @@ class WebSocket(WSListener):
         elif kind == _PING:
             transport.send_pong(frame.get_payload_as_bytes())
         elif kind == _TEXT and frame.fin and not self._fragments:
-            self._receive(frame.get_payload_as_bytes())
+            self._receive(frame.get_payload_as_bytes(), binary=False)
         elif kind != _PONG:
             self._assemble(kind, frame)
 
@@ -185,28 +187,27 @@ class WebSocket(WSListener):
     def resume_writing(self) -> None:
         """What waited is gone; the connection is closing all the same."""
 
-    def _receive(self, data: bytes) -> None:
+    def _receive(self, data: bytes, binary: bool) -> None:
         try:
-            text = data.decode()
+            message = data if binary else data.decode()
         except UnicodeDecodeError:
             self.close(closecodes.NOT_TEXT)
             return
         if self._socket is not None:
-            self._socket.receive(text)
+            self._socket.receive(message)
 
     def _assemble(self, kind: int, frame: WSFrame) -> None:
-        if kind == _BINARY:
-            self.close(closecodes.UNDECODABLE)
-        elif (kind == _CONTINUATION) != bool(self._fragments):
+        if (kind == _CONTINUATION) != bool(self._fragments):
             self.close(closecodes.PROTOCOL)
         elif self._size + frame.payload_size > MESSAGE_MOST_BYTES or len(self._fragments) == FRAGMENTS_MOST:
             self.close(closecodes.TOO_BIG)
         else:
+            self._binary = kind == _BINARY or (kind == _CONTINUATION and self._binary)
             self._size += frame.payload_size
             self._fragments.append(frame.get_payload_as_bytes())
             if frame.fin:
                 whole, self._fragments, self._size = b"".join(self._fragments), [], 0
-                self._receive(whole)
+                self._receive(whole, self._binary)
 
     def _answer_close(self, transport: WSTransport) -> None:
         if self.closing_since is None:

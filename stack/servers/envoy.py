@@ -60,6 +60,7 @@ def variables(settings: Settings, jwks: str, issuer: str, audience: str) -> dict
         "SMS_ADDRESS": f"{LOOPBACK}:{ports.grpc('sms')}",
         "REALTIME_ADDRESS": f"{LOOPBACK}:{ports.grpc('realtime')}",
         "REALTIME_WEBSOCKET_ADDRESS": f"{LOOPBACK}:{ports.websocket}",
+        "REALTIME_LONGPOLL_ADDRESS": f"{LOOPBACK}:{ports.longpoll}",
         "JWKS_PATH": jwks,
         "JWT_ISSUER": issuer,
         "JWT_AUDIENCE": audience,

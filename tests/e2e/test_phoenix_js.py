@@ -52,9 +52,9 @@ class Tour:
 
 
 @asynccontextmanager
-async def touring(address: str, user: str, token: str, way: str, enough: int = 1) -> AsyncIterator[Tour]:
+async def touring(script: str, *arguments: str) -> AsyncIterator[Tour]:
     process = await asyncio.create_subprocess_exec(
-        "node", "tour.js", address, user, token, way, str(enough),
+        "node", script, *arguments,
         cwd=SCRIPTS, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -71,7 +71,7 @@ async def test_what_is_sent_by_rest_arrives(rest: Rest, feed: Caller, people: Pe
     person = people.stranger()
     assert person.caller.token
     address = f"ws://{rest.address}/socket"
-    async with touring(address, person.user_id, person.caller.token, way, 2) as tour:
+    async with touring("tour.js", address, person.user_id, person.caller.token, way, "2") as tour:
         joined = await tour.until("joined")
         sent = [await feed.send("real_time", user_id=person.user_id, data=data()) for _ in range(2)]
         frames = [await tour.until("notification") for _ in sent]
@@ -90,6 +90,25 @@ async def test_what_is_sent_by_rest_arrives(rest: Rest, feed: Caller, people: Pe
 @pytest.mark.usefixtures("packages")
 async def test_without_a_good_token_it_stays_outside(rest: Rest, people: People) -> None:
     person = people.stranger()
-    async with touring(f"ws://{rest.address}/socket", person.user_id, "no-token", "params") as tour:
+    async with touring(
+        "tour.js", f"ws://{rest.address}/socket", person.user_id, "no-token", "params"
+    ) as tour:
         assert "403" in await tour.until("error")
     assert {step for step, _ in tour.steps} & {"open", "joined", "intruded"} == set()
+
+
+@pytest.mark.usefixtures("packages")
+@pytest.mark.parametrize("how", ["poll", "fallback"])
+async def test_where_no_websocket_gets_through_it_polls(
+    rest: Rest, feed: Caller, people: People, how: str
+) -> None:
+    person = people.stranger()
+    assert person.caller.token
+    address = f"ws://{rest.address}/socket"
+    async with touring("longpoll.js", address, person.user_id, person.caller.token, "authToken", how) as tour:
+        await tour.until("joined")
+        sent = await feed.send("real_time", user_id=person.user_id, data=data())
+        assert (await tour.until("notification"))["notification_id"] == sent
+        await tour.until("disconnected")
+        assert await tour.process.wait() == 0, tour.steps
+    assert [said for step, said in tour.steps if step == "open"] == [{"polls": True}]

@@ -227,10 +227,11 @@ async def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
         for address in SERVERS:
             await backend.start(address)
         sockets = await stack.enter_async_context(_echo())
+        polls = await stack.enter_async_context(_polls())
         variables = backend.addresses | {
             "GATEWAY_BIND": "127.0.0.1", "NOTIFICATION_SERVICE_PORT": "0", "ENVOY_ADMIN_PORT": "0",
             "JWKS_PATH": str(home / "jwks.json"), "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE,
-            "REALTIME_WEBSOCKET_ADDRESS": sockets, "CORS_ORIGINS": "https://app.example",
+            "REALTIME_WEBSOCKET_ADDRESS": sockets, "REALTIME_LONGPOLL_ADDRESS": polls, "CORS_ORIGINS": "https://app.example",
         }  # fmt: skip
         (home / "envoy.yaml").write_text(render(variables))
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
@@ -264,6 +265,29 @@ async def _echo() -> AsyncIterator[str]:
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, backlog=2048).start()
+    try:
+        yield "127.0.0.1:{1}".format(*runner.addresses[0])
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def _polls() -> AsyncIterator[str]:
+    """An HTTP server that says what it got, lets every page read it, and hangs up at `?hang`."""
+
+    async def serve(request: web.Request) -> web.Response:
+        if "hang" in request.query and request.transport is not None:
+            request.transport.abort()
+        body = (await request.read()).decode()
+        seen = {"method": request.method, "path": request.path_qs, "size": len(body), "body": body[:100]}
+        allowed = {"Access-Control-Allow-Origin": request.headers.get("Origin", "nobody")}
+        return web.json_response({"status": 200, "headers": dict(request.headers), **seen}, headers=allowed)
+
+    app = web.Application(client_max_size=4 << 20)
+    app.router.add_route("*", "/{path:.*}", serve)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
         yield "127.0.0.1:{1}".format(*runner.addresses[0])
     finally:

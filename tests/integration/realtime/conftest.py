@@ -148,6 +148,7 @@ class Node:
 
     process: asyncio.subprocess.Process
     websocket_port: int
+    longpoll_port: int
     grpc_port: int
     metrics_port: int
     http: aiohttp.ClientSession
@@ -236,9 +237,8 @@ async def own_nats(tmp_path: Path) -> AsyncIterator[Nats]:
 
 def environment(nats: Nats, trust: Trust, **more: str) -> dict[str, str]:
     """What a realtime process is told."""
-    ports = {
-        name: str(free_port()) for name in ("CROWN_GRPC_PORT", "CROWN_METRICS_PORT", "CROWN_WEBSOCKET_PORT")
-    }
+    listening = ("CROWN_GRPC_PORT", "CROWN_METRICS_PORT", "CROWN_WEBSOCKET_PORT", "CROWN_LONGPOLL_PORT")
+    ports = {name: str(free_port()) for name in listening}
     return {
         **ports,
         "CROWN_BIND": "127.0.0.1",
@@ -262,15 +262,16 @@ async def running(nats: Nats, trust: Trust, **more: str) -> AsyncIterator[Node]:
         *COMMAND, cwd=ROOT, env=told, stdout=asyncio.subprocess.DEVNULL
     )
     grpc_port, metrics_port = int(told["CROWN_GRPC_PORT"]), int(told["CROWN_METRICS_PORT"])
-    websocket_port = int(told["CROWN_WEBSOCKET_PORT"])
+    websocket_port, longpoll_port = int(told["CROWN_WEBSOCKET_PORT"]), int(told["CROWN_LONGPOLL_PORT"])
     try:
         await reachable(grpc_port)
         await reachable(websocket_port)
+        await reachable(longpoll_port)
         async with (
             aiohttp.ClientSession() as http,
             grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}") as channel,
         ):
-            yield Node(process, websocket_port, grpc_port, metrics_port, http, channel)
+            yield Node(process, websocket_port, longpoll_port, grpc_port, metrics_port, http, channel)
     finally:
         await stop(process)
 
@@ -322,7 +323,7 @@ def user(people: Iterator[str]) -> str:
     return next(people)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_node(trust: Trust) -> Callable[..., Any]:
     """Runs a realtime process of the test's own on a bus."""
     return lambda nats, **more: running(nats, trust, **more)

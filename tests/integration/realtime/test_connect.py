@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    from tests.integration.realtime.conftest import Nats, Node, Trust
+    from tests.integration.realtime.conftest import Nats, Node, Publisher, Trust
 
 UPGRADE = {
     "Connection": "Upgrade",
@@ -87,13 +87,27 @@ async def test_a_rotated_key_is_found(
                 await asyncio.sleep(0.5)
 
 
-@pytest.mark.parametrize("vsn", ["1.0.0", "3.0.0", "2", "2.0", "2.1.0", "two", ""])
+@pytest.mark.parametrize("vsn", ["1.1.0", "3.0.0", "2", "2.0", "2.1.0", "two", ""])
 async def test_other_versions_are_refused(node: Node, trust: Trust, vsn: str) -> None:
     assert await status(node, node.url(vsn=vsn, token=trust.token("ann"))) == (403, b"")
 
 
-async def test_no_version_means_the_first_which_is_not_spoken(node: Node, trust: Trust) -> None:
-    assert await status(node, node.url(token=trust.token("ann"))) == (403, b"")
+@pytest.mark.parametrize("said", [{}, {"vsn": "1.0.0"}], ids=["no version", "1.0.0"])
+async def test_no_version_means_the_first(
+    node: Node, trust: Trust, publisher: Publisher, user: str, said: dict[str, str]
+) -> None:
+    async with node.http.ws_connect(node.url(**said, token=trust.token(user))) as connection:
+        topic = f"user:{user}"
+        await connection.send_json({"topic": topic, "event": "phx_join", "payload": {}, "ref": "7"})
+        joined = await connection.receive_json(timeout=5)
+        assert joined.pop("payload")["status"] == "ok"
+        assert joined == {"topic": topic, "event": "phx_reply", "ref": "7"}
+        await publisher.notify(user, "n1", title="t")
+        event = await connection.receive_json(timeout=5)
+        assert event.pop("payload")["notification_id"] == "n1"
+        assert event == {"topic": topic, "event": "notification", "ref": None}
+        await connection.send_bytes(b"\x00\x00\x00\x00\x00")
+        assert (await connection.receive(5)).data == 1011
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,9 @@ async def test_a_control_frame_may_come_between_fragments(node: Node, trust: Tru
         pytest.param([(0x1, b"no json", True)], 1011, id="no json"),
         pytest.param([(0x1, b'[null,"1","phoenix","heartbeat",NaN]', True)], 1011, id="NaN"),
         pytest.param([(0x1, b'[null,"1","t","e",' + b"[" * 60_000, True)], 1011, id="deep"),
-        pytest.param([(0x2, b"\x00\x01\x01", True)], 1011, id="binary"),
+        pytest.param([(0x2, b"\x00\x01\x01", True)], 1011, id="binary cut short"),
+        pytest.param([(0x2, b"\x00\x00", False), (0x0, b"\x00", True)], 1011, id="binary in fragments"),
+        pytest.param([(0x2, b"\x04\x00\x00\x00\x00", True)], 1011, id="binary of another kind"),
         pytest.param([(0x1, b'["\xff","1","t","e",{}]', True)], 1007, id="not utf-8"),
         pytest.param([(0x1, b" " * (MESSAGE_MOST_BYTES + 1), True)], 1009, id="too big"),
         pytest.param(
@@ -108,6 +110,21 @@ async def test_bad_frames_close_with_a_code(
         for opcode, payload, final in frames:
             await send_frame(person, opcode, payload, final=final)
         assert await person.closed() == code
+
+
+async def test_a_binary_push_is_read(node: Node, trust: Trust, user: str) -> None:
+    topic = f"user:{user}".encode()
+    frame = bytes((0, 1, 1, len(topic), 3)) + b"12" + topic + b"bin" + b"\xff\x00"
+    async with node.person(trust.token(user)) as person:
+        await person.join(topic.decode())
+        for parts in ([(0x2, frame, True)], [(0x2, frame[:9], False), (0x0, frame[9:], True)]):
+            for opcode, payload, final in parts:
+                await send_frame(person, opcode, payload, final=final)
+            answer = await person.hear()
+            while answer[3] != "phx_reply":
+                answer = await person.hear()
+            assert answer[:4] == ["1", "2", topic.decode(), "phx_reply"]
+            assert answer[4]["response"]["reason"] == "INVALID_REQUEST"
 
 
 async def test_reserved_bits_close_with_1002(node: Node, trust: Trust) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from services.realtime import closecodes, topics
 from services.realtime.channel import Channel, Welcome
+from services.realtime.serializer import V1, V2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +48,12 @@ class Room(Channel):
 @pytest.fixture(autouse=True)
 def _rooms(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(topics._KINDS, "room", Room)
+
+
+@pytest.fixture(params=[V2, V1], ids=["v2", "v1"])
+def connect(request: pytest.FixtureRequest, connect: Callable[..., Connection]) -> Callable[..., Connection]:
+    """Makes connections that speak each version: the rules are the same."""
+    return partial(connect, serializer=request.param())
 
 
 @pytest.fixture
@@ -270,3 +278,29 @@ async def test_broadcasts_have_no_refs(
     ((*head, payload),) = await client.heard()
     assert head == [None, None, TOPIC, "notification"]
     assert payload["notification_id"] == "n1"
+
+
+def binary_push(*fields: str) -> bytes:
+    """A client's binary frame with the bytes ff 00."""
+    return bytes((0, *map(len, fields))) + "".join(fields).encode() + b"\xff\x00"
+
+
+@pytest.mark.parametrize("connect", [V2], indirect=True)
+async def test_a_binary_push_is_answered_in_binary(client: Connection) -> None:
+    await client.ask("1", "1", "room:1", "phx_join", {})
+    client.socket.receive(binary_push("1", "2", "room:1", "echo"))
+    assert await client.heard() == [b"\x01\x01\x01\x06\x0212room:1ok\xff\x00"]
+    client.socket.receive(binary_push("0", "3", "room:1", "echo"))
+    client.socket.receive(binary_push("", "4", "room:1", "echo"))
+    assert await client.heard() == []
+    client.socket.receive(binary_push("1", "5", "room:2", "echo"))
+    client.socket.receive(binary_push("1", "6", "room:1", "nothing"))
+    unmatched, refused = await client.heard()
+    assert unmatched == [None, "5", "room:2", "phx_reply", UNMATCHED]
+    assert refused[:4] == ["1", "6", "room:1", "phx_reply"]
+    assert client.outlet.closes == []
+
+
+async def test_a_broken_binary_frame_closes_with_1011(client: Connection) -> None:
+    client.socket.receive(b"\x00\x01\x01")
+    assert client.outlet.closes == [closecodes.UNDECODABLE]

@@ -8,7 +8,8 @@ import pytest
 
 from services.realtime import closecodes
 from services.realtime.closecodes import Close
-from services.realtime.websocket import text_frame
+from services.realtime.message import Frame
+from services.realtime.websocket import framed
 
 
 @pytest.mark.parametrize(
@@ -22,9 +23,10 @@ from services.realtime.websocket import text_frame
     ],
 )
 def test_a_frame_says_its_size(size: int, head: str) -> None:
-    frame = text_frame(b"x" * size)
+    frame = framed(Frame(b"x" * size))
     assert frame.hex().startswith(head)
     assert len(frame) == len(head) // 2 + size
+    assert framed(Frame(b"x" * size, binary=True)) == b"\x82" + frame[1:]
 
 
 def test_every_close_code_is_in_the_table() -> None:
