@@ -88,14 +88,14 @@ class Room:
         self._lanes: dict[_Lane, dict[Subscriber, None]] = {}
         self._waiting: list[Event] = []
         self._catching: list[list[Live | Resync]] = []
-        self._notices: dict[Subscriber, Callable[[Notice], None]] = {}
+        self._notices: dict[tuple[Subscriber, str], Callable[[Notice], None]] = {}
 
     def add(self, subscriber: Subscriber, name: str, notice: Callable[[Notice], None] | None) -> None:
         """Gets what comes from now on, under `name`; `notice` hears what is not for the wire alone."""
         self.flush()
         self._lanes.setdefault((subscriber.encoding, name), {})[subscriber] = None
         if notice is not None:
-            self._notices[subscriber] = notice
+            self._notices[subscriber, name] = notice
 
     def remove(self, subscriber: Subscriber, name: str) -> bool:
         """Gets nothing more. False where it was not on the topic."""
@@ -106,7 +106,7 @@ class Room:
         del lane[subscriber]
         if not lane:
             del self._lanes[key]
-        self._notices.pop(subscriber, None)
+        self._notices.pop((subscriber, name), None)
         return True
 
     def catch(self) -> list[Live | Resync]:

@@ -154,6 +154,17 @@ async def test_a_lost_word_of_a_removal_is_made_good(
     assert events(await ann.heard(), "removed") == []
 
 
+async def test_both_names_of_a_topic_end_with_the_membership(enter: Any, hub: Hub) -> None:
+    ann = await enter("ann")
+    await ann.ask("5", "5", f"realtime:{CHAT}", "phx_join", {})
+    await ann.ask("5", "6", f"realtime:{CHAT}", "phx_leave", {})
+    await ann.ask("7", "7", f"realtime:{CHAT}", "phx_join", {})
+    await ann.heard()
+    hub._rooms[CHAT].notify(Removed(frozenset({"ann"}), closed=False))
+    closed = [frame[2] for frame in await ann.heard() if frame[3] == "phx_close"]
+    assert sorted(closed) == [CHAT, f"realtime:{CHAT}"]
+
+
 # -- typing
 
 
