@@ -25,8 +25,9 @@ def rule(method: MethodDescriptor) -> access_pb2.AccessRule:
 def check(method: MethodDescriptor) -> Check:
     """The rule of `method` as a function. Raises ValueError where it names a field that is not there."""
     allowed = rule(method)
-    if allowed.self and allowed.self not in method.input_type.fields_by_name:
-        raise ValueError(f"{method.full_name}: the access rule names {allowed.self}, which the request lacks")
+    for name in (allowed.self, allowed.token):
+        if name and name not in method.input_type.fields_by_name:
+            raise ValueError(f"{method.full_name}: the access rule names {name}, which the request lacks")
     needs = _needs(allowed)
 
     def apply(principal: Principal, request: Any) -> None:

@@ -191,9 +191,12 @@ def _principal(claims: dict[str, object]) -> Principal:
     return Principal(use, subject, scopes, float(expires))
 
 
-def bearer(header: str | None) -> str:
-    """The token of an Authorization header. Raises Unauthenticated where there is none."""
+def bearer(header: str | None, written: str = "") -> str:
+    """The token of an Authorization header; without a header, the one that is `written` in the request. Raises
+    Unauthenticated where there is none."""
     if not header:
+        if written:
+            return written
         raise Unauthenticated(f"a token is required: {HOW_TO_GET_ONE}", reason="TOKEN_MISSING")
     kind, _, token = header.partition(" ")
     if kind.lower() != "bearer" or not token:

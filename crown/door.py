@@ -85,7 +85,17 @@ class Door:
 class _Entry:
     """What every call of one method passes before its handler."""
 
-    __slots__ = ("_authenticator", "_check", "_limit", "_may", "_open", "_type", "method", "seconds")
+    __slots__ = (
+        "_authenticator",
+        "_check",
+        "_limit",
+        "_may",
+        "_open",
+        "_token",
+        "_type",
+        "method",
+        "seconds",
+    )
 
     def __init__(
         self, authenticator: auth.Authenticator, method: MethodDescriptor, limit: int, check: Check | None
@@ -94,6 +104,7 @@ class _Entry:
         self._may = access.check(method)
         self._check = check
         self._open = access.rule(method).anyone
+        self._token = access.rule(method).token
         self._type: type[Message] = GetMessageClass(method.input_type)
         self._limit = limit
         self.method = method.full_name
@@ -103,11 +114,17 @@ class _Entry:
         """The request, decoded, allowed and valid. Raises CrownError."""
         tracing.adopt(metadata.get(tracing.HEADER))
         auth.set_caller(auth.NOBODY)
-        if not self._open:
-            principal = await self._authenticator.principal(auth.bearer(metadata.get("authorization")))
-            auth.set_caller(principal)
-        request = self._decode(raw)
-        if not self._open:
+        if self._open:
+            request = self._decode(raw)
+        elif self._token:
+            request = self._decode(raw)
+            principal = await self._identify(metadata, getattr(request, self._token))
+            # Whatever is done with the request from here on, the token is not in it.
+            request.ClearField(self._token)
+            self._may(principal, request)
+        else:
+            principal = await self._identify(metadata)
+            request = self._decode(raw)
             self._may(principal, request)
         broken = violations(request)
         if self._check is not None:
@@ -115,6 +132,12 @@ class _Entry:
         if broken:
             raise InvalidRequest.of(broken)
         return request
+
+    async def _identify(self, metadata: dict[str, Any], written: str = "") -> auth.Principal:
+        token = auth.bearer(metadata.get("authorization"), written)
+        principal = await self._authenticator.principal(token)
+        auth.set_caller(principal)
+        return principal
 
     def _decode(self, raw: bytes) -> Message:
         if len(raw) > self._limit:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from google.protobuf import json_format
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -27,6 +28,16 @@ def status(error: CrownError, request_id: str = "") -> status_pb2.Status:
         message=shortened(error.message),
         details=[_any(part) for part in _details(error, request_id)],
     )
+
+
+def as_json(error: CrownError, request_id: str = "") -> bytes:
+    """`error` as the gateway prints it, in one line."""
+    return json_format.MessageToJson(
+        status(error, request_id),
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+        indent=None,
+    ).encode()
 
 
 def shortened(message: str) -> str:

@@ -126,6 +126,12 @@ def revoked(user_id: str, session_id: str) -> str:
     return f"crown.revoked.{token(user_id)}.{token(session_id) or '_'}"
 
 
+def closed(user_id: str, session_id: str) -> str:
+    """Where it is told that sockets are to be closed whose tokens stay good. Not where revocations are told: of
+    each subject the last message is kept, and a node that starts later would never hear of the revocation."""
+    return f"{revoked(user_id, session_id)}.kept"
+
+
 def longpoll(node: str) -> str:
     """Where a realtime process hears requests for its long-poll sessions that reached another one; kept nowhere."""
     return f"crown.longpoll.{node}"

@@ -1,4 +1,5 @@
-"""What the descriptor set says about routing: which methods a REST path takes, and which RPCs stream.
+"""What the descriptor set says about routing: which methods a REST path takes, which RPCs stream, and which may
+hold their caller's token.
 
 Reads gateway/crown.binpb, as Envoy does, so that no route is written down twice.
 """
@@ -7,17 +8,21 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from google.api import annotations_pb2
 from google.api.http_pb2 import HttpRule
 from google.protobuf import descriptor_pb2
 
+from crown.notification.v1 import access_pb2
+
 # One segment of a path: {user_id}. The contract has no variables of several segments.
 _VARIABLE = re.compile(r"\{[^}]+\}")
 
 Row = dict[str, object]
+# Seconds of silence after which a stream that shows itself alive is given up, and one that does not: never.
+_SILENT = {True: "60s", False: "0s"}
 
 
 def load(path: Path) -> descriptor_pb2.FileDescriptorSet:
@@ -26,11 +31,24 @@ def load(path: Path) -> descriptor_pb2.FileDescriptorSet:
 
 
 def rest_rows(files: descriptor_pb2.FileDescriptorSet) -> list[Row]:
-    """One row for each HTTP method: the pattern of the paths that take it."""
-    by_method: dict[str, set[str]] = defaultdict(set)
-    for method, template in _all_bindings(files):
-        by_method[method].add(template)
-    return [{"method": m, "paths": _pattern(by_method[m])} for m in sorted(by_method)]
+    """One row for each HTTP method: the pattern of the paths that take it and are answered at once."""
+    return _by_method(rpc for rpc in _rpcs(files) if not rpc.server_streaming)
+
+
+def rest_stream_rows(files: descriptor_pb2.FileDescriptorSet) -> list[Row]:
+    """The same for the paths that are answered for as long as both sides want."""
+    return _by_method(rpc for rpc in _rpcs(files) if rpc.server_streaming)
+
+
+def own_token_rows(files: descriptor_pb2.FileDescriptorSet) -> list[Row]:
+    """One row with the paths of all RPCs that may hold their caller's token; none where there are none."""
+    templates = {
+        template
+        for rpc in _rpcs(files)
+        if rpc.options.Extensions[access_pb2.access].token
+        for _, template in bindings(rpc)
+    }
+    return [{"paths": _pattern(templates)}] if templates else []
 
 
 def wrong_method_rows(files: descriptor_pb2.FileDescriptorSet) -> list[Row]:
@@ -51,9 +69,14 @@ def wrong_method_rows(files: descriptor_pb2.FileDescriptorSet) -> list[Row]:
 
 
 def stream_rows(files: descriptor_pb2.FileDescriptorSet, clusters: Mapping[str, str]) -> list[Row]:
-    """One row for each RPC that streams, either way: its gRPC path and the cluster of its service."""
+    """One row for each RPC that streams, either way: its gRPC path, the cluster of its service, and how long it
+    may be silent: one that REST callers read beats, others may have nothing to say for hours."""
     return [
-        {"path": f"/{package}.{service.name}/{rpc.name}", "cluster": clusters[service.name]}
+        {
+            "path": f"/{package}.{service.name}/{rpc.name}",
+            "cluster": clusters[service.name],
+            "silent": _SILENT[any(bindings(rpc))],
+        }
         for package, service in services(files)
         for rpc in service.method
         if rpc.client_streaming or rpc.server_streaming
@@ -80,10 +103,24 @@ def bindings(rpc: descriptor_pb2.MethodDescriptorProto) -> Iterator[tuple[str, s
             yield verb.upper(), getattr(binding, verb)
 
 
-def _all_bindings(files: descriptor_pb2.FileDescriptorSet) -> Iterator[tuple[str, str]]:
+def _rpcs(
+    files: descriptor_pb2.FileDescriptorSet,
+) -> Iterator[descriptor_pb2.MethodDescriptorProto]:
     for _, service in services(files):
-        for rpc in service.method:
-            yield from bindings(rpc)
+        yield from service.method
+
+
+def _all_bindings(files: descriptor_pb2.FileDescriptorSet) -> Iterator[tuple[str, str]]:
+    for rpc in _rpcs(files):
+        yield from bindings(rpc)
+
+
+def _by_method(rpcs: Iterable[descriptor_pb2.MethodDescriptorProto]) -> list[Row]:
+    by_method: dict[str, set[str]] = defaultdict(set)
+    for rpc in rpcs:
+        for method, template in bindings(rpc):
+            by_method[method].add(template)
+    return [{"method": m, "paths": _pattern(by_method[m])} for m in sorted(by_method)]
 
 
 def _pattern(templates: set[str]) -> str:

@@ -33,8 +33,8 @@ def render(environ: Mapping[str, str]) -> str:
     variables: dict[str, Any] = {"DESCRIPTOR_PATH": str(HERE / "crown.binpb")}
     variables |= {name: value for name, value in environ.items() if value}
     variables["CORS_PATTERN"] = _origins_pattern(variables.get("CORS_ORIGINS", ""))
-    scope = {**variables, **_tables(document["x-tables"]), **_keys(document["x-keys"], variables)}
-    return dump(expand(document, scope))
+    tables = _tables(document["x-tables"]) | _web(document["x-web"], variables)
+    return dump(expand(document, {**variables, **tables, **_keys(document["x-keys"], variables)}))
 
 
 def _tables(written: dict[str, list[contract.Row]]) -> dict[str, list[contract.Row]]:
@@ -43,6 +43,8 @@ def _tables(written: dict[str, list[contract.Row]]) -> dict[str, list[contract.R
     clusters = {str(row["service"]): str(row["cluster"]) for row in written["services"]}
     return written | {
         "rest": contract.rest_rows(files),
+        "rest_streams": contract.rest_stream_rows(files),
+        "own_tokens": contract.own_token_rows(files),
         "wrong_methods": contract.wrong_method_rows(files),
         "streams": contract.stream_rows(files, clusters),
     }
@@ -61,6 +63,16 @@ def _keys(written: Mapping[str, Any], variables: Scope) -> dict[str, Any]:
     known = {**variables, "JWKS_HOST": parts.hostname, "JWKS_ADDRESS": address}
     cluster = written["cluster"] | ({"transport_socket": written["tls"]} if secure else {})
     return {"keys_url": expand(written["url"], known), "keys_cluster": expand(cluster, known)}
+
+
+def _web(written: list[contract.Row], variables: Scope) -> dict[str, list[contract.Row]]:
+    """The pages that the gateway serves: those in the folder GATEWAY_WEB, or none."""
+    folder = variables.get("GATEWAY_WEB")
+    if folder is None:
+        return {"web": []}
+    if missing := [str(row["file"]) for row in written if not Path(folder, str(row["file"])).is_file()]:
+        raise ConfigurationError(f"GATEWAY_WEB: there is no {', '.join(missing)} in that folder")
+    return {"web": [row | {"file": str(Path(folder, str(row["file"])))} for row in written]}
 
 
 def _origins_pattern(origins: str) -> str:

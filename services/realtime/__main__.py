@@ -9,6 +9,7 @@ from crown import rpc, vault
 from crown.bus import Bus
 from crown.groups import Groups
 from crown.notification.v1 import realtime_service_pb2
+from crown.presence import Presence
 from crown.store import Store
 from crown.unread import Unread
 from services.realtime import sockets
@@ -64,7 +65,7 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
         people = sockets.Sockets(node, backend, server.authenticator, origins, settings.idle_s)
         sessions = Sessions(node, bus, data_key, spawn, settings.longpoll_window_s)
         polls = LongPoll(people, sessions)
-        service = RealtimeService(hub, bus, data_key)
+        service = RealtimeService(hub, bus, data_key, Presence(redis))
         (described,) = realtime_service_pb2.DESCRIPTOR.services_by_name.values()
         server.add(described, service, service.checks())
         vitals = Vitals(node, hub, lambda: len(people))

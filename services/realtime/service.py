@@ -1,136 +1,145 @@
-"""RealtimeService: the live events of a person for programs, and events from programs for a person."""
+"""RealtimeService: the live events of a person for programs and for browsers without a socket, events from
+programs, who is connected, and the end of sessions."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from typing import Any
 
-import msgspec
+from google.api.httpbody_pb2 import HttpBody
 
-from crown import subjects, vault
+from crown import logs, subjects, vault
 from crown.bus import Bus, Outgoing
 from crown.door import Check, Context
-from crown.errors import BusUnavailable, CrownError, NotReady, Violation
-from crown.notification.v1 import events_pb2, realtime_service_pb2
-from services.realtime import address
-from services.realtime.hub import Hub
-from services.realtime.live import Event, Resync, plain
+from crown.errors import CrownError
+from crown.live_position import Position
+from crown.notification.v1 import events_pb2
+from crown.notification.v1.realtime_service_pb2 import (
+    DisconnectRequest,
+    DisconnectResponse,
+    GetPresenceRequest,
+    GetPresenceResponse,
+    PublishRequest,
+    PublishResponse,
+    StreamRequest,
+    SubscribeRequest,
+    SubscribeResponse,
+)
+from services.realtime import publish, sse, whereabouts
+from services.realtime.hub import Hub, Joined
+from services.realtime.stream import Backlog, Responses, Streams
+from services.realtime.whereabouts import Whereabouts
 
-PAYLOAD_MOST_BYTES = 16 << 10
-# Most events that wait for a program that does not read.
-WAITING_MOST = 1_000
+log = logs.get(__name__)
 
-
-class Events:
-    """Events as they are: each stream makes its own messages of them."""
-
-    def encode(self, topic: str, event: Event) -> list[Event]:
-        """See Encoding."""
-        del topic
-        return [event]
-
-    def together(self, parts: list[list[Event]]) -> list[Event]:
-        """See Encoding."""
-        return [event for part in parts for event in part]
-
-
-_EVENTS = Events()
-
-
-class Stream:
-    """What waits for one Subscribe call."""
-
-    def __init__(self) -> None:
-        self.encoding = _EVENTS
-        self._waiting: deque[Event] = deque()
-        self._wake = asyncio.Event()
-        self._over: CrownError | None = None
-
-    def deliver(self, events: list[Event]) -> None:
-        """See Subscriber."""
-        if self._over is not None:
-            return
-        self._waiting.extend(events)
-        self._wake.set()
-        if len(self._waiting) > WAITING_MOST:
-            self._waiting.clear()
-            self.end(NotReady("the stream is read too slowly; subscribe again"))
-
-    def end(self, why: CrownError) -> None:
-        """Ends the stream with an error."""
-        self._over = self._over or why
-        self._wake.set()
-
-    async def read(self) -> realtime_service_pb2.SubscribeResponse:
-        """The next message. Raises CrownError once it is over; Unreadable."""
-        while self._over is None:
-            if self._waiting:
-                event = self._waiting.popleft()
-                if isinstance(event, Resync):
-                    raise BusUnavailable("the bus was away and events may be missing; subscribe again")
-                return event.response()
-            self._wake.clear()
-            await self._wake.wait()
-        raise self._over
+JOINED = "joined"
+# How proxies have to treat a stream of events.
+_PAGE_HEADERS = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
 
 
 class RealtimeService:
     """The servicer."""
 
-    def __init__(self, hub: Hub, bus: Bus, data_key: vault.Key) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        bus: Bus,
+        data_key: vault.Key,
+        known: Whereabouts,
+        beat_s: float = sse.BEAT_S,
+    ) -> None:
         self._hub = hub
         self._bus = bus
         self._key = data_key
-        self._streams: set[Stream] = set()
+        self._known = known
+        self._beat_s = beat_s
+        self._responses = Responses()
+        self._frames = sse.Frames()
+        self.streams = Streams(hub)
 
     async def Subscribe(
-        self, request: realtime_service_pb2.SubscribeRequest, context: Context
-    ) -> AsyncIterator[realtime_service_pb2.SubscribeResponse]:
+        self, request: SubscribeRequest, context: Context
+    ) -> AsyncGenerator[SubscribeResponse, None]:
         """See the proto. The first metadata says that what comes from now on will be seen."""
-        stream = Stream()
-        where = address.user(request.user_id)
-        await self._hub.join(where, stream)
-        self._streams.add(stream)
-        try:
+        since = Position(request.since, request.epoch) if request.epoch else None
+        async with self.streams.opened(request.user_id, self._responses, since) as (joined, stream):
             await context.send_initial_metadata(())
+            if since is not None:
+                yield _joined(joined)
             while True:
-                yield await stream.read()
-        finally:
-            self._streams.discard(stream)
-            self._hub.leave(where.topic, stream)
+                for response in await stream.read():
+                    yield response
+
+    async def Stream(self, request: StreamRequest, context: Context) -> AsyncGenerator[HttpBody, None]:
+        """See the proto. It begins before the topic is joined: an EventSource comes back after an event that
+        says why there is nothing, and not after an answer that is an error."""
+        metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
+        since = sse.position(metadata.get("last-event-id") or request.last_event_id)
+        await context.send_initial_metadata(_PAGE_HEADERS)
+        yield _body(sse.RETRY)
+        try:
+            async with self.streams.opened(request.user_id, self._frames, since) as (joined, stream):
+                yield _body(_joined_frame(joined))
+                while True:
+                    for chunk in await self._chunks(stream):
+                        yield _body(chunk)
+        except CrownError as error:
+            yield _body(sse.failure(error, metadata.get("x-request-id", "")))
+
+    async def _chunks(self, stream: Backlog[bytes]) -> list[bytes]:
+        try:
+            async with asyncio.timeout(self._beat_s):
+                return list(sse.chunks(await stream.read()))
+        except TimeoutError:
+            return [sse.BEAT]
 
     def checks(self) -> dict[str, Check]:
         """What the rules in the proto cannot say."""
-        return {"Publish": _broken_payload}
+        return {"Publish": publish.broken}
 
-    async def Publish(
-        self, request: realtime_service_pb2.PublishRequest, context: Context
-    ) -> realtime_service_pb2.PublishResponse:
+    async def Publish(self, request: PublishRequest, context: Context) -> PublishResponse:
         """See the proto."""
         del context
-        event = events_pb2.LiveEvent(user_id=request.user_id, event=request.event)
-        event.content.CopyFrom(vault.seal(self._key, _payload(request)))
-        message = Outgoing(
-            subjects.live_source(subjects.user_topic(request.user_id)), event.SerializeToString()
-        )
-        return realtime_service_pb2.PublishResponse(offset=(await self._bus.publish(message)).seq)
+        if request.ephemeral:
+            await self._hub.publish_ephemeral(publish.topic(request), request.event, publish.payload(request))
+            return PublishResponse()
+        stored = await self._bus.publish(publish.numbered(request, self._key))
+        return PublishResponse(offset=stored.seq)
+
+    async def GetPresence(self, request: GetPresenceRequest, context: Context) -> GetPresenceResponse:
+        """See the proto."""
+        del context
+        return await whereabouts.answer(self._known, request)
+
+    async def Disconnect(self, request: DisconnectRequest, context: Context) -> DisconnectResponse:
+        """See the proto. The nodes hear it from the bus, this one too."""
+        del context
+        event = events_pb2.DisconnectEvent(user_id=request.user_id, session_id=request.session_id)
+        subject = subjects.closed(request.user_id, request.session_id)
+        if not request.keep_tokens:
+            event.revoke_time.GetCurrentTime()
+            subject = subjects.revoked(request.user_id, request.session_id)
+        await self._bus.publish(Outgoing(subject, event.SerializeToString()))
+        return DisconnectResponse()
 
     def drain(self) -> None:
         """Ends every stream, so that its reader goes to another node."""
-        for stream in self._streams:
-            stream.end(NotReady("this node is going down; subscribe again"))
+        self.streams.drain()
 
 
-def _payload(request: realtime_service_pb2.PublishRequest) -> bytes:
-    return msgspec.json.encode(plain(request.payload))
+def _joined(joined: Joined) -> SubscribeResponse:
+    position = joined.position
+    return SubscribeResponse(
+        offset=position.offset, epoch=position.epoch, event=JOINED, recovered=joined.recovered
+    )
 
 
-def _broken_payload(request: realtime_service_pb2.PublishRequest) -> list[Violation]:
-    try:
-        size = len(_payload(request))
-    except ValueError:
-        return [Violation("payload", "must hold finite numbers only", "number.finite")]
-    if size > PAYLOAD_MOST_BYTES:
-        return [Violation("payload", f"must be at most {PAYLOAD_MOST_BYTES} bytes of JSON", "bytes.max_len")]
-    return []
+def _joined_frame(joined: Joined) -> bytes:
+    position = joined.position
+    payload = {"recovered": joined.recovered, "offset": position.offset, "epoch": position.epoch}
+    return sse.frame(JOINED, payload, position)
+
+
+def _body(text: bytes) -> HttpBody:
+    return HttpBody(content_type=sse.CONTENT_TYPE, data=text)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
+import gateway
 from stack import probes
 from stack.layout import Layout, write_private
 from stack.process import Process
@@ -64,4 +66,5 @@ def variables(settings: Settings, jwks: str, issuer: str, audience: str) -> dict
         "JWKS_PATH": jwks,
         "JWT_ISSUER": issuer,
         "JWT_AUDIENCE": audience,
+        "GATEWAY_WEB": str(Path(gateway.__path__[0]) / "web"),
     }

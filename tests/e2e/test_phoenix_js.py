@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,24 +11,17 @@ from typing import Any
 
 import pytest
 
-from stack.settings import ROOT
 from tests.e2e.people import People, data
 from tests.e2e.rest import Caller, Rest
+from tests.integration.realtime import scripts
 
-SCRIPTS = ROOT / "tests" / "js"
 LIMIT_S = 30.0
 
 
 @pytest.fixture(scope="session")
 async def packages() -> None:
-    """What package-lock.json names, installed anew where it has changed."""
-    installed = SCRIPTS / "node_modules" / ".package-lock.json"
-    if installed.exists() and installed.stat().st_mtime >= (SCRIPTS / "package-lock.json").stat().st_mtime:
-        return
-    npm = shutil.which("npm")
-    assert npm, "Node is missing: `make node` sees to it"
-    process = await asyncio.create_subprocess_exec(npm, "ci", "--no-audit", "--no-fund", cwd=SCRIPTS)
-    assert await process.wait() == 0
+    """What package-lock.json names."""
+    await scripts.install()
 
 
 @dataclass
@@ -55,7 +47,7 @@ class Tour:
 async def touring(script: str, *arguments: str) -> AsyncIterator[Tour]:
     process = await asyncio.create_subprocess_exec(
         "node", script, *arguments,
-        cwd=SCRIPTS, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        cwd=scripts.FOLDER, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
         yield Tour(process)

@@ -25,7 +25,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from yarl import URL
 
-from gateway.render import render
+from gateway.render import HERE, render
 from stack.servers import binary
 
 ISSUER = "crown-auth"
@@ -54,14 +54,17 @@ class Call:
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Answer = Callable[[Call, Context], Awaitable[Message | None]]
+Answers = Callable[[Call, Context], AsyncIterator[Message]]
 
 
 @dataclass
 class Backend:
-    """The servers behind the gateway. `answers` replaces what an RPC does; else it answers empty."""
+    """The servers behind the gateway. `answers` replaces what an RPC does, and `streams` what one does that
+    streams; else it answers empty."""
 
     calls: list[Call] = field(default_factory=list)
     answers: dict[str, Answer] = field(default_factory=dict)
+    streams: dict[str, Answers] = field(default_factory=dict)
     servers: dict[str, grpc.aio.Server] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
 
@@ -127,9 +130,13 @@ class _Servicer:
         item = GetMessageClass(rpc.output_type)
 
         async def serve(request: Message, context: Context) -> AsyncGenerator[Message, None]:
-            self._note(rpc, request, context)
-            for offset in range(1, 4):
-                yield item(offset=offset)
+            call = self._note(rpc, request, context)
+            if rpc.name in self._backend.streams:
+                async for answer in self._backend.streams[rpc.name](call, context):
+                    yield answer
+                return
+            for _ in range(3):
+                yield item()
                 await asyncio.sleep(0.2)
 
         return serve
@@ -232,6 +239,7 @@ async def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
             "GATEWAY_BIND": "127.0.0.1", "NOTIFICATION_SERVICE_PORT": "0", "ENVOY_ADMIN_PORT": "0",
             "JWKS_PATH": str(home / "jwks.json"), "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE,
             "REALTIME_WEBSOCKET_ADDRESS": sockets, "REALTIME_LONGPOLL_ADDRESS": polls, "CORS_ORIGINS": "https://app.example",
+            "GATEWAY_WEB": str(HERE / "web"),
         }  # fmt: skip
         (home / "envoy.yaml").write_text(render(variables))
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
@@ -244,6 +252,7 @@ def gateway(gateway_process: Gateway) -> Gateway:
     """The gateway, with a backend that has seen nothing yet."""
     gateway_process.backend.calls.clear()
     gateway_process.backend.answers.clear()
+    gateway_process.backend.streams.clear()
     return gateway_process
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,10 @@ from crown.notification.v1 import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from google.protobuf.message import Message
+
     from tests.integration.gateway.conftest import Call, Context, Gateway
 
 LIST = "/crown.notification.v1.InboxService/ListNotifications"
@@ -56,6 +61,12 @@ async def test_passes_an_error_as_it_is(gateway: Gateway) -> None:
 
 
 async def test_streams_item_by_item(gateway: Gateway) -> None:
+    async def three(call: Call, context: Context) -> AsyncIterator[Message]:
+        for offset in range(1, 4):
+            yield realtime_service_pb2.SubscribeResponse(offset=offset)
+            await asyncio.sleep(0.2)
+
+    gateway.backend.streams["Subscribe"] = three
     async with gateway.channel() as channel:
         live = realtime_service_pb2_grpc.RealtimeServiceStub(channel)
         wanted = realtime_service_pb2.SubscribeRequest(user_id="u1")

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests import packages
 
 FOLDER = Path(__file__).parents[2] / "js"
 LIMIT_S = 30.0
@@ -18,13 +19,7 @@ LIMIT_S = 30.0
 
 async def install() -> None:
     """What package-lock.json names, anew where it has changed."""
-    installed = FOLDER / "node_modules" / ".package-lock.json"
-    if installed.exists() and installed.stat().st_mtime >= (FOLDER / "package-lock.json").stat().st_mtime:
-        return
-    npm = shutil.which("npm")
-    assert npm, "Node is missing: `make node` sees to it"
-    process = await asyncio.create_subprocess_exec(npm, "ci", "--no-audit", "--no-fund", cwd=FOLDER)
-    assert await process.wait() == 0
+    await packages.install(FOLDER)
 
 
 @dataclass

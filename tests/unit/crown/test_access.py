@@ -94,8 +94,9 @@ def test_without_a_rule_nobody_may(principal: Principal) -> None:
 
 
 def test_a_rule_about_a_field_that_is_not_there_is_found_at_the_start() -> None:
-    with pytest.raises(ValueError, match=r"made\.up\.MadeUp\.Do: the access rule names person"):
-        access.check(made_up(access_pb2.AccessRule(self="person")))
+    for rule in (access_pb2.AccessRule(self="person"), access_pb2.AccessRule(token="person")):
+        with pytest.raises(ValueError, match=r"made\.up\.MadeUp\.Do: the access rule names person"):
+            access.check(made_up(rule))
 
 
 RULES = {

@@ -29,7 +29,7 @@ from crown.notification.v1 import (
     status_service_pb2,
 )
 from crown.notification.v1.ingest_service_pb2 import SendNotificationRequest, SendNotificationResponse
-from crown.notification.v1.realtime_service_pb2 import SubscribeRequest, SubscribeResponse
+from crown.notification.v1.realtime_service_pb2 import StreamRequest, SubscribeRequest, SubscribeResponse
 from crown.tracing import current
 from tests.unit.crown.issuer import AUDIENCE, ISSUER, Issuer
 
@@ -358,6 +358,61 @@ async def test_the_rule_of_the_rpc_decides_on_the_decoded_message(
     needed = "notifications.send" if method == SEND else "inbox.read"
     assert f"the scope {needed}" in found.metadata["needs"]
     assert door.servicer.seen == []
+
+
+PAGE = "/crown.notification.v1.RealtimeService/Stream"
+
+
+async def opened_page(door: Caller, user_id: str, written: str, authorization: str | None = None) -> Any:
+    """What the handler of an RPC got whose request may hold the token."""
+    request = StreamRequest(user_id=user_id, access_token=written)
+    metadata = [] if authorization is None else [("authorization", authorization)]
+    rpc = door.channel.unary_stream(PAGE, request_serializer=as_is, response_deserializer=as_is)
+    await rpc(request.SerializeToString(), metadata=metadata, timeout=10).read()
+    return door.servicer.seen[-1]
+
+
+async def test_a_token_may_come_in_the_field_that_the_rule_names(door: Caller) -> None:
+    seen = await opened_page(door, "user123", door.issuer.token())
+    assert door.servicer.principals[-1].subject == "user123"
+    # The handler cannot log it.
+    assert seen == StreamRequest(user_id="user123")
+
+
+async def test_the_header_goes_before_the_field(door: Caller) -> None:
+    other = door.issuer.token(sub="ann")
+    await opened_page(door, "user123", other, f"Bearer {door.issuer.token()}")
+    assert door.servicer.principals[-1].subject == "user123"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await opened_page(door, "user123", door.issuer.token(), "Bearer nonsense")
+    assert refusal(caught.value).reason == "TOKEN_INVALID"
+
+
+@pytest.mark.parametrize(
+    ("user_id", "written", "reason"),
+    [
+        ("user123", "", "TOKEN_MISSING"),
+        ("user123", "nonsense", "TOKEN_INVALID"),
+        ("user123", "x" * 9_000, "TOKEN_INVALID"),
+        ("ann", None, "NOT_ALLOWED"),
+    ],
+)
+async def test_a_token_in_a_field_is_no_easier(
+    door: Caller, user_id: str, written: str | None, reason: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await opened_page(door, user_id, door.issuer.token() if written is None else written)
+    assert refusal(caught.value).reason == reason
+    assert door.servicer.seen == []
+
+
+async def test_a_field_that_no_rule_names_holds_no_token(door: Caller) -> None:
+    # Unknown to SubscribeRequest, and of the same number as in StreamRequest.
+    request = StreamRequest(user_id="user123", access_token=door.issuer.token()).SerializeToString()
+    rpc = door.channel.unary_stream(SUBSCRIBE, request_serializer=as_is, response_deserializer=as_is)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await rpc(request, timeout=10).read()
+    assert refusal(caught.value).reason in {"TOKEN_MISSING", "UNDECODABLE"}
 
 
 @pytest.mark.parametrize("token", ["", "nonsense"])

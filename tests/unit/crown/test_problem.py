@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
 from typing import Any
 
@@ -117,3 +118,26 @@ def test_an_error_fits_into_headers(violations: list[Violation], request_id: str
     message = problem.shortened(error.message)
     percent_encoded = sum(1 if char.isascii() else 3 * len(char.encode()) for char in message)
     assert math.ceil(len(found[1]) / 3) * 4 + percent_encoded < HEADERS_MOST_BYTES
+
+
+def test_as_json_it_is_what_the_gateway_prints() -> None:
+    error = InvalidRequest.of([Violation("a", "is\nbad", "a.b")])
+    text = problem.as_json(error, "r1")
+    assert b"\n" not in text
+    assert json.loads(text) == {
+        "code": 3,
+        "message": "a: is\nbad",
+        "details": [
+            {
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": "INVALID_REQUEST",
+                "domain": "crown.notification.v1",
+                "metadata": {},
+            },
+            {
+                "@type": "type.googleapis.com/google.rpc.BadRequest",
+                "field_violations": [{"field": "a", "description": "is\nbad", "reason": "A_B"}],
+            },
+            {"@type": "type.googleapis.com/google.rpc.RequestInfo", "request_id": "r1", "serving_data": ""},
+        ],
+    }

@@ -8,20 +8,23 @@ import pytest
 from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2
 
+from crown.notification.v1 import access_pb2
 from gateway import contract
+from gateway.render import HERE
 
 Rpc = tuple[str, str, str]
 
 
 def described(*rpcs: Rpc, streams: tuple[str, ...] = ()) -> descriptor_pb2.FileDescriptorSet:
-    """A contract of one service; each RPC by name, method and path."""
+    """A contract of one service; each RPC by name, method and path. `streams` name those that stream, with a path
+    or without."""
     files = descriptor_pb2.FileDescriptorSet()
     file = files.file.add(name="x.proto", package="crown.notification.v1")
     service = file.service.add(name="XService")
     for name, method, path in rpcs:
-        rpc = service.method.add(name=name)
+        rpc = service.method.add(name=name, server_streaming=name in streams)
         setattr(rpc.options.Extensions[annotations_pb2.http], method.lower(), path)
-    for name in streams:
+    for name in set(streams) - {name for name, _, _ in rpcs}:
         service.method.add(name=name, server_streaming=True)
     return files
 
@@ -72,7 +75,29 @@ def test_the_most_exact_path_says_what_is_allowed(path: str, allow: str | None) 
 
 def test_streams_are_found() -> None:
     rows = contract.stream_rows(FILES, {"XService": "x"})
-    assert rows == [{"path": "/crown.notification.v1.XService/Watch", "cluster": "x"}]
+    assert rows == [{"path": "/crown.notification.v1.XService/Watch", "cluster": "x", "silent": "0s"}]
+
+
+def test_a_stream_with_a_path_has_a_route_of_its_own() -> None:
+    files = described(("Page", "GET", "/a/{id}:stream"), ("Get", "GET", "/a/{id}"), streams=("Page",))
+    assert contract.rest_stream_rows(files) == [{"method": "GET", "paths": "/a/[^/]+:stream"}]
+    assert contract.rest_rows(files) == [{"method": "GET", "paths": "/a/[^/]+"}]
+    assert [row["silent"] for row in contract.stream_rows(files, {"XService": "x"})] == ["60s"]
+    # Other methods are refused all the same.
+    assert re.fullmatch(str(contract.wrong_method_rows(files)[0]["paths"]), "/a/7:stream")
+
+
+def test_paths_that_may_hold_a_token_are_found() -> None:
+    assert contract.own_token_rows(FILES) == []
+    files = described(("Page", "GET", "/a/{id}:stream"), ("Get", "GET", "/a/{id}"))
+    files.file[0].service[0].method[0].options.Extensions[access_pb2.access].token = "access_token"
+    assert contract.own_token_rows(files) == [{"paths": "/a/[^/]+:stream"}]
+
+
+def test_the_contract_lets_one_path_hold_a_token() -> None:
+    """What passes the gateway without a token in its header has to be read by its service."""
+    rows = contract.own_token_rows(contract.load(HERE / "crown.binpb"))
+    assert rows == [{"paths": "/api/v1/users/[^/]+/notifications:stream"}]
 
 
 def test_further_paths_of_an_rpc_count() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,6 +97,7 @@ def test_names_what_is_missing(environ: dict[str, str]) -> None:
         ("JWKS_URL", "auth.example/keys"),
         ("CORS_ORIGINS", "*"),
         ("CORS_ORIGINS", "https://app.example/path"),
+        ("GATEWAY_WEB", "/nowhere"),
     ],
 )
 def test_names_what_makes_no_sense(name: str, value: str) -> None:
@@ -140,6 +142,36 @@ def test_origins_are_matched_as_they_are_written(origins: str, pattern: str) -> 
     [host] = connection_manager(rendered(CORS_ORIGINS=origins))["route_config"]["virtual_hosts"]
     [matcher] = host["typed_per_filter_config"]["envoy.filters.http.cors"]["allow_origin_string_match"]
     assert matcher == {"safe_regex": {"regex": pattern}}
+
+
+def pages(document: dict[str, Any]) -> dict[str, Any]:
+    """The files that are served, by their path."""
+    [host] = connection_manager(document)["route_config"]["virtual_hosts"]
+    served = [
+        route for route in host["routes"] if "filename" in route.get("direct_response", {}).get("body", {})
+    ]
+    return {route["match"]["path"]: route for route in served}
+
+
+def test_pages_are_served_where_a_folder_is_named() -> None:
+    assert pages(rendered()) == {}
+    found = pages(rendered(GATEWAY_WEB=str(HERE / "web")))
+    assert set(found) == {"/demo", "/demo/demo.css", "/demo/demo.js", "/demo/phoenix.mjs"}
+    for route in found.values():
+        assert Path(route["direct_response"]["body"]["filename"]).is_file()
+        [policy] = [
+            one["header"]["value"]
+            for one in route["response_headers_to_add"]
+            if one["header"]["key"] == "content-security-policy"
+        ]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "http" not in policy
+
+
+def test_a_page_fits_into_an_answer() -> None:
+    most = connection_manager(rendered())["route_config"]["max_direct_response_body_size_bytes"]
+    assert max(path.stat().st_size for path in (HERE / "web").iterdir()) < most
 
 
 def test_every_service_has_a_cluster() -> None:

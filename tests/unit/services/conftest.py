@@ -30,6 +30,7 @@ from stack.mailbox import server as mailbox_server
 from stack.mailbox.settings import Settings as MailboxSettings
 from stack.sandbox.server import build, start
 from stack.sandbox.settings import Settings as SandboxSettings
+from stack.tokens import SCOPES
 
 SENDGRID_KEY = "SG.test.key"
 TWILIO_KEY = f"AC{'0' * 32}:twilio-token"
@@ -164,7 +165,7 @@ def attempt() -> Callable[..., Attempt]:
 
 class _AnyoneIsAService:
     async def principal(self, token: str) -> Principal:
-        scopes = frozenset({"channels.send", "contacts.write"})
+        scopes = frozenset(SCOPES)
         if token.startswith("user:"):
             return Principal("user", token.removeprefix("user:"), frozenset(), time.time() + 60)
         return Principal("service", token, scopes, time.time() + 60)
