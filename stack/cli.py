@@ -144,7 +144,7 @@ def _seed(stack: Stack) -> None:
     host = stack.settings.gateway_host
     seed(
         f"{LOOPBACK if host == '0.0.0.0' else host}:{stack.settings.ports.gateway}",
-        stack.token(service="stack", scopes=["contacts.write"]),
+        stack.token(service="stack", scopes=["contacts.write", "groups.write"]),
     )
 
 

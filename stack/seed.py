@@ -1,9 +1,11 @@
-"""Gives the people of the examples an address on every channel, so that a pasted request arrives."""
+"""Gives the people of the examples an address on every channel, so that a pasted request arrives, and a chat in which
+they meet."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 
@@ -20,6 +22,7 @@ class Person:
     device_token: str
 
 
+LOBBY = "lobby"
 PEOPLE = tuple(
     Person(
         user_id=user_id,
@@ -41,6 +44,9 @@ async def _seed(url: str, token: str) -> None:
     async with aiohttp.ClientSession(url, headers=headers, timeout=_LIMIT) as session:
         for person in PEOPLE:
             await _write(session, person)
+        lobby = f"/api/v1/groups/{LOBBY}"
+        await _must(session, "PUT", lobby, {"kind": "CHAT", "client_events": True})
+        await _must(session, "POST", f"{lobby}/members", {"user_ids": [person.user_id for person in PEOPLE]})
 
 
 async def _write(session: aiohttp.ClientSession, person: Person) -> None:
@@ -51,7 +57,7 @@ async def _write(session: aiohttp.ClientSession, person: Person) -> None:
     await _must(session, "POST", f"{path}/devices", device)
 
 
-async def _must(session: aiohttp.ClientSession, method: str, path: str, body: dict[str, str]) -> None:
+async def _must(session: aiohttp.ClientSession, method: str, path: str, body: dict[str, Any]) -> None:
     try:
         async with session.request(method, path, json=body) as answer:
             if answer.status != 200:

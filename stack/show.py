@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
+from urllib.parse import urlencode
 
 from rich.console import Console
 from rich.table import Table
@@ -103,6 +104,9 @@ def overview(stack: Stack) -> None:
 The suite is up at {gateway}. E-mails: http://localhost:{ports.mailbox_http}/messages,
 what the other providers got: http://localhost:{ports.sandbox}/ledger
 
+The demo page, as user123:
+{demo(stack, "user123")}
+
 Token of user123 (a user):
 {stack.token(user="user123")}
 
@@ -118,6 +122,12 @@ Try:
     -H "Authorization: Bearer $({crown} token --user user123)"
 
   {crown} demo""")
+
+
+def demo(stack: Stack, user: str) -> str:
+    """The address of the demo page for `user`. The token follows the #, which a browser sends to nobody."""
+    given = urlencode({"user": user, "token": stack.token(user=user)})
+    return f"http://localhost:{stack.settings.ports.gateway}/demo#{given}"
 
 
 def log_line(name: str, line: str, width: int) -> None:

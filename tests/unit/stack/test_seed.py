@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -18,7 +19,7 @@ class Gateway:
 
     def __init__(self) -> None:
         self.status = 200
-        self.calls: list[tuple[str, str, dict[str, str]]] = []
+        self.calls: list[tuple[str, str, dict[str, Any]]] = []
         self.authorization: set[str] = set()
         application = web.Application()
         application.router.add_route("*", "/{path:.*}", self._take)
@@ -51,6 +52,14 @@ async def test_everybody_gets_a_contact_and_a_device(gateway: Gateway) -> None:
         assert contact["email"] == f"{user}@crown.example"
         assert contact["phone"].startswith("+1202555")
         assert (device["kind"], device["platform"]) == ("TOKEN", "ANDROID")
+
+
+async def test_they_meet_in_the_lobby(gateway: Gateway) -> None:
+    await asyncio.to_thread(seed, gateway.address, "a-token")
+    written = {(method, path): body for method, path, body in gateway.calls}
+    assert written["PUT", "/api/v1/groups/lobby"] == {"kind": "CHAT", "client_events": True}
+    members = written["POST", "/api/v1/groups/lobby/members"]
+    assert members == {"user_ids": ["user123", "user1", "user2", "user3"]}
 
 
 async def test_nobody_shares_an_address(gateway: Gateway) -> None:

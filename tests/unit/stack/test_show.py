@@ -33,3 +33,9 @@ def test_who_came_through_make_types_where_it_is(tmp_path: Path, monkeypatch: py
 
 def test_a_stack_on_other_ports_is_named(tmp_path: Path) -> None:
     assert show.command(Stack(4000, home=tmp_path)).startswith("CROWN_STACK_PORT_BASE=4000 ")
+
+
+def test_the_demo_page_is_opened_with_a_token_that_stays_in_the_browser(stack: Stack) -> None:
+    address, _, fragment = show.demo(stack, "a b").partition("#")
+    assert address == "http://localhost:3005/demo"
+    assert fragment.startswith("user=a+b&token=ey")
