@@ -263,9 +263,10 @@ function sentence(people) {
 }
 
 function avatar(id) {
-  const made = make("span", "avatar", id.slice(0, 1).toUpperCase())
-  const hue = [...id].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7)
-  made.style.setProperty("--hue", String(hue))
+  const made = make("span", "avatar", (id.slice(0, 1) + (id.match(/\d$/) ?? "")).toUpperCase())
+  const sum = [...id].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 65_521, 7)
+  // Neighbours on the way round the colours are far apart.
+  made.style.setProperty("--hue", String(Math.round(sum * 137.5) % 360))
   return made
 }
 
