@@ -9,7 +9,7 @@ from crown import rpc, vault
 from crown.bus import Bus
 from crown.groups import Groups
 from crown.notification.v1 import realtime_service_pb2
-from crown.presence import Presence
+from crown.presence import Presence, connect
 from crown.store import Store
 from crown.unread import Unread
 from services.realtime import sockets
@@ -20,7 +20,8 @@ from services.realtime.hub import Hub
 from services.realtime.longpoll import LongPoll
 from services.realtime.memberships import Memberships
 from services.realtime.origins import Origins
-from services.realtime.presence_redis import RedisPresence, connect
+from services.realtime.presence.board_redis import RedisBoard
+from services.realtime.presence.tracker import Tracker
 from services.realtime.service import RealtimeService
 from services.realtime.sessions import Sessions
 from services.realtime.settings import Settings
@@ -52,7 +53,8 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
         spawn = spawner(tasks)
         hub = Hub(feed, data_key, spawn)
         groups = Groups(store.db)
-        presence = RedisPresence(redis, node, hub.publish_ephemeral, spawn)
+        presence = Tracker(RedisBoard(redis), hub.publish_ephemeral, hub.stale)
+        hub.on_presence(presence.heard)
         backend = Backend(
             hub=hub,
             groups=groups,
@@ -93,9 +95,9 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
             await people.drain(settings.grace_s)
             await polls.close()
             await sessions.stop()
-            await presence.close()
             for task in background:
                 task.cancel()
+        await presence.close()
     await redis.aclose()
     await store.close()
     await bus.close()

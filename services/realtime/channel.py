@@ -17,7 +17,7 @@ from services.realtime.hub import Hub, Joined
 from services.realtime.live import Notice
 from services.realtime.memberships import Memberships
 from services.realtime.message import NULL, Message
-from services.realtime.presence import Presence
+from services.realtime.presence.tracker import Tracker
 from services.realtime.room import Subscriber
 from services.realtime.tasks import Spawn
 
@@ -53,7 +53,7 @@ class Backend:
     groups: Groups
     memberships: Memberships
     counts: UnreadCounts
-    presence: Presence
+    presence: Tracker
     spawn: Spawn
 
 

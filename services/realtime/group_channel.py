@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from typing import Any
 
 import msgspec
@@ -45,7 +44,7 @@ class GroupChannel(Channel):
         super().__init__(join, topic, connection, backend)
         self._user_id = connection.principal.subject
         self._client_events = False
-        # Of this connection's entry in the presence of the topic; empty where it has none.
+        # By which presence knows this connection on the topic; empty where it is not shown.
         self._ref = ""
         # Set while the person types: when that ends by itself.
         self._typing: asyncio.TimerHandle | None = None
@@ -74,7 +73,8 @@ class GroupChannel(Channel):
     def joined(self) -> None:
         """See Channel."""
         self._backend.memberships.add(self)
-        self._backend.spawn(self._appear())
+        self._appear({})
+        self._backend.spawn(self._tell_who_is_here())
 
     def handle(self, event: object, payload: Any) -> Any:
         """Typing, what others are to know of one's presence, and, where the group allows it, events for the
@@ -93,9 +93,7 @@ class GroupChannel(Channel):
         super().leave()
         self._backend.memberships.discard(self)
         self._stop_typing()
-        if self._ref:
-            ref, self._ref = self._ref, ""
-            self._backend.spawn(self._backend.presence.untrack(self.address_topic, ref))
+        self._disappear()
 
     def expel(self) -> None:
         """Ends it: the person is a member no longer."""
@@ -123,14 +121,8 @@ class GroupChannel(Channel):
 
     # -- presence
 
-    async def _appear(self) -> None:
-        meta = {"online_at": int(time.time())}
-        ref = await self._backend.presence.track(self.address_topic, self._user_id, meta)
-        if not self._connection.on(self):
-            await self._backend.presence.untrack(self.address_topic, ref)
-            return
-        self._ref = ref
-        await self._tell_who_is_here()
+    def _appear(self, meta: dict[str, Any]) -> None:
+        self._ref = self._backend.presence.track(self.address_topic, self._user_id, meta)
 
     async def _tell_who_is_here(self) -> None:
         for event, payload in await self._backend.presence.state(self.address_topic):
@@ -148,22 +140,17 @@ class GroupChannel(Channel):
             raise InvalidRequest.of(
                 [Violation("payload", f"must be at most {META_MOST_BYTES} bytes of JSON")]
             )
-        self._backend.spawn(self._redescribe(meta if what == "track" else None))
-
-    async def _redescribe(self, meta: dict[str, Any] | None) -> None:
-        presence, ref = self._backend.presence, self._ref
-        self._ref = ""
-        if meta is None:
-            if ref:
-                await presence.untrack(self.address_topic, ref)
-            return
-        whole = {**meta, "online_at": int(time.time())}
-        if ref:
-            self._ref = await presence.update(self.address_topic, ref, whole)
+        if what == "untrack":
+            self._disappear()
+        elif self._ref:
+            self._backend.presence.update(self.address_topic, self._ref, meta)
         else:
-            self._ref = await presence.track(self.address_topic, self._user_id, whole)
-        if not self._connection.on(self):
-            await presence.untrack(self.address_topic, self._ref)
+            self._appear(meta)
+
+    def _disappear(self) -> None:
+        if self._ref:
+            ref, self._ref = self._ref, ""
+            self._backend.presence.untrack(self.address_topic, ref)
 
     # -- typing
 

@@ -28,6 +28,7 @@ from services.realtime.live import (
     Live,
     Notice,
     Resync,
+    Stale,
     Unreadable,
     ephemeral_body,
     read,
@@ -43,6 +44,7 @@ COMPARE_PERIOD_S = 10.0
 # Seconds that an event may take from the stream to here before it counts as missing.
 _IN_FLIGHT_S = 1.0
 _COMPARED_AT_ONCE = SUBJECTS_MOST // 2
+_PRESENCE = "presence_"
 _TRIES = 5
 _RETRY_S = 0.5
 # Events that may arrive while a gap is being filled.
@@ -74,6 +76,7 @@ class Hub:
         self._draining = False
         self._compared = -1
         self._changed: Callable[[str], None] = _ignore
+        self._seen: Callable[[str, str, Any], None] = _pass_over
 
     def __len__(self) -> int:
         """How many topics somebody here is on."""
@@ -82,6 +85,17 @@ class Hub:
     def on_inbox_change(self, action: Callable[[str], None]) -> None:
         """Calls `action` with the topic of each person here whose inbox has changed. It must not raise."""
         self._changed = action
+
+    def on_presence(self, action: Callable[[str, str, Any], None]) -> None:
+        """Calls `action` with the topic, event and payload, as JSON, of what everybody on a topic here is about to
+        be told about who is on it. It must not raise."""
+        self._seen = action
+
+    def stale(self, topic: str) -> None:
+        """What those who are on `topic` here know about who is on it may not be whole."""
+        room = self._rooms.get(topic)
+        if room is not None:
+            room.notify(Stale())
 
     async def join(
         self,
@@ -138,6 +152,10 @@ class Hub:
         if not same_epoch:
             for room in self._rooms.values():
                 self._forget(room)
+        else:
+            # Events without a number may have been lost as well, and nobody can say which.
+            for topic in list(self._rooms):
+                self.stale(topic)
         self._spawn(self.compare())
 
     async def watch(self) -> None:
@@ -267,6 +285,8 @@ class Hub:
         if event is not None and event.event == "inbox":
             self._changed(room.address.topic)
         elif event is not None:
+            if event.event.startswith(_PRESENCE):
+                self._seen(room.address.topic, event.event, event.payload)
             self._put(room, event)
         if removed is not None:
             room.notify(removed)
@@ -414,3 +434,7 @@ class Hub:
 
 def _ignore(_topic: str) -> None:
     """Nobody asked to hear of it."""
+
+
+def _pass_over(_topic: str, _event: str, _payload: Any) -> None:
+    """Nor of this."""

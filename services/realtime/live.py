@@ -113,9 +113,14 @@ class Removed:
         return self.closed or user_id in self.user_ids
 
 
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """What was told of who is here may not be whole."""
+
+
 Event = Live | Ephemeral | Resync
 # What a channel may have to act upon itself.
-Notice = Removed | Resync
+Notice = Removed | Resync | Stale
 
 
 def _object(text: bytes) -> dict[str, Any]:

@@ -1,381 +1,593 @@
-"""Presence over several nodes in a real Valkey: who is there, who is told of it, and that nobody stays for ever."""
+"""What nodes do together, over the board in memory and the one in a real Valkey."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
-from crown.errors import NotReady
-from crown.presence import Presence
-from services.realtime import presence_redis
-from services.realtime.presence_redis import RedisPresence, connect
-from tests.integration.rig import Rig, until
+from crown.presence import Presence, connect
+from services.realtime.presence.board import Board, Change, Figures, Lost, Seat
+from services.realtime.presence.board_memory import MemoryBoard, World
+from services.realtime.presence.board_redis import RedisBoard
+from tests.integration.realtime.valkey import Valkey
+from tests.unit.services.realtime.presence.town import FAST, Client, Node, Wire, until
 
-TOPIC = "chat:lobby"
+TOPIC = "group:a:b"
+SHORT = replace(FAST, ttl_s=0.4)
 
 
-class Page:
-    """What phoenix.js makes of states and diffs."""
+@dataclass
+class Town:
+    """Makes nodes that share a board and a wire."""
 
-    def __init__(self) -> None:
-        self.people: dict[str, dict[str, Any]] = {}
-        self.count: int | None = None
+    board: Callable[[Figures], Board]
+    forget: Callable[[], Any]
+    empty: Callable[[], Any]
+    wire: Wire = field(default_factory=Wire)
+    nodes: list[Node] = field(default_factory=list)
 
-    def hear(self, event: str, payload: dict[str, Any]) -> None:
-        """One event of the topic."""
-        if event == "presence_count":
-            self.count = payload["count"]
-        elif event == "presence_state":
-            self.people = {}
-            self._join(payload)
+    def node(self, figures: Figures = FAST) -> Node:
+        """One more."""
+        made = Node(self.board(figures), self.wire, figures)
+        self.nodes.append(made)
+        return made
+
+
+@pytest.fixture(scope="module")
+async def valkey(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Valkey]:
+    """The server of these tests."""
+    server = Valkey(tmp_path_factory.mktemp("valkey"))
+    await server.start()
+    yield server
+    await server.close()
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def town(request: pytest.FixtureRequest, valkey: Valkey) -> AsyncIterator[Town]:
+    """Nobody is there yet."""
+    async with AsyncExitStack() as stack:
+        if request.param == "memory":
+            world = World(FAST)
+
+            def in_memory(figures: Figures) -> Board:
+                world.figures = figures
+                return MemoryBoard(world)
+
+            async def forget() -> None:
+                world.forget()
+
+            async def empty() -> bool:
+                return not (any(world.topics.values()) or any(world.users.values()) or world.dead)
+
+            made = Town(in_memory, forget, empty)
         else:
-            self._join(payload["joins"])
-            self._leave(payload["leaves"])
+            await valkey.operator.flushall()
 
-    def _join(self, joins: dict[str, Any]) -> None:
-        for key, value in joins.items():
-            mine = self.people.setdefault(key, {})
-            mine.update({meta["phx_ref"]: meta for meta in value["metas"]})
+            def in_redis(figures: Figures) -> Board:
+                redis = connect(valkey.url)
+                stack.push_async_callback(redis.aclose)
+                return RedisBoard(redis, figures)
 
-    def _leave(self, leaves: dict[str, Any]) -> None:
-        for key, value in leaves.items():
-            mine = self.people.get(key, {})
-            for meta in value["metas"]:
-                mine.pop(meta["phx_ref"], None)
-            if not mine:
-                self.people.pop(key, None)
+            async def cleared() -> bool:
+                living = await valkey.operator.zcard("crown:presence:nodes")
+                kept = [key async for key in valkey.operator.scan_iter()]
+                left = [
+                    key
+                    for key in kept
+                    if key.split(b":")[2]
+                    not in (b"active", b"nodes", b"counted", b"order" if living else b"")
+                ]
+                return not left
 
-    def refs(self) -> dict[str, set[str]]:
-        """Entries by person."""
-        return {key: set(metas) for key, metas in self.people.items()}
-
-
-class World:
-    """Nodes that share a Valkey, and a page that hears all that they tell."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self.redis = connect(url)
-        self.page = Page()
-        self.told: list[tuple[str, str, dict[str, Any]]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._living: dict[str, asyncio.Task[None]] = {}
-        self.nodes: dict[str, RedisPresence] = {}
-        self._dead: list[RedisPresence] = []
-
-    def start(self, name: str) -> RedisPresence:
-        """A node that lives."""
-        node = self.nodes[name] = RedisPresence(connect(self._url), name, self._tell, self._spawn)
-        self._living[name] = asyncio.create_task(node.run())
-        return node
-
-    def kill(self, name: str) -> None:
-        """It does nothing any more, and says nothing to anybody."""
-        self._living.pop(name).cancel()
-        self._dead.append(self.nodes.pop(name))
-
-    def stand_still(self, name: str) -> None:
-        """As a process that is stopped."""
-        self._living.pop(name).cancel()
-
-    def go_on(self, name: str) -> None:
-        """And goes on."""
-        self._living[name] = asyncio.create_task(self.nodes[name].run())
-
-    async def close(self) -> None:
-        """Ends all."""
-        for task in [*self._living.values(), *self._tasks]:
-            task.cancel()
-        await asyncio.gather(*self._living.values(), *self._tasks, return_exceptions=True)
-        for node in [*self.nodes.values(), *self._dead]:
-            await node._redis.aclose()
-        await self.redis.aclose()
-
-    async def _tell(self, topic: str, event: str, payload: dict[str, Any]) -> None:
-        self.told.append((topic, event, payload))
-        if topic == TOPIC:
-            self.page.hear(event, payload)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> object:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+            made = Town(in_redis, valkey.operator.flushall, cleared)
+        yield made
+        for node in made.nodes:
+            await node.close()
 
 
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence_redis, "TTL_S", 1)
-    monkeypatch.setattr(presence_redis, "BEAT_S", 0.1)
-    monkeypatch.setattr(presence_redis, "_STATE_KEPT_S", 0.0)
+async def empties(town: Town) -> None:
+    """Waits until nothing is left on the board."""
+    async with asyncio.timeout(10):
+        while True:
+            if await town.empty():
+                return
+            await asyncio.sleep(0.02)
+
+
+def keys(client: Client) -> dict[str, int]:
+    """Whom a client shows, and on how many devices."""
+    return {key: len(metas) for key, metas in client.state.items()}
+
+
+def shows(client: Client, people: dict[str, int]) -> bool:
+    """Whether it shows just these, on so many devices."""
+    return keys(client) == people
+
+
+def shows_only(client: Client, people: set[str]) -> bool:
+    """Whether it shows just these."""
+    return keys(client).keys() == people
+
+
+def same(one: Client, other: Client) -> bool:
+    """Whether both know the same channels."""
+    return one.refs() == other.refs()
+
+
+async def test_who_joins_is_told_of_all_and_all_of_them(town: Town) -> None:
+    one, other = town.node(), town.node()
+    _, ann = await one.join(TOPIC, "ann", device="cli")
+    await until(lambda: ann.diffs())
+    (meta,) = ann.state["ann"]
+    assert set(meta) >= {"device", "online_at", "phx_ref"}
+    assert ann.diffs()[0] == {"joins": {"ann": {"metas": [meta]}}, "leaves": {}}
+    handle, bob = await other.join(TOPIC, "bob")
+    assert keys(bob) == {"ann": 1, "bob": 1}
+    await until(lambda: keys(ann) == {"ann": 1, "bob": 1})
+    other.leave(TOPIC, handle)
+    await until(lambda: keys(ann) == {"ann": 1})
+    assert ann.diffs()[-1]["leaves"]["bob"]["metas"] == bob.state["bob"]
+
+
+async def test_topics_and_keys_do_not_meet_however_they_are_written(town: Town) -> None:
+    node = town.node()
+    names = ("a", "a:", "a:b", ":a", "a::b", "a b", "ä{}", "__proto__")
+    seen = {name: (await node.join(f"group:{name}", f"{name}:{name}"))[1] for name in names}
+    for name, client in seen.items():
+        await until(client.diffs)
+        assert keys(client) == {f"{name}:{name}": 1}
+
+
+async def test_devices_stand_in_the_order_in_which_they_came(town: Town) -> None:
+    one, other = town.node(), town.node()
+    first, _ = await one.join(TOPIC, "ann", device="1")
+    await other.join(TOPIC, "ann", device="2")
+    await one.join(TOPIC, "ann", device="3")
+    await asyncio.sleep(0.1)
+    _, late = await other.join(TOPIC, "zoe")
+    assert [meta["device"] for meta in late.state["ann"]] == ["1", "2", "3"]
+    one.leave(TOPIC, first)
+    await until(lambda: [meta["device"] for meta in late.state["ann"]] == ["2", "3"])
+
+
+async def test_a_change_is_one_diff_with_both_sides(town: Town) -> None:
+    one, other = town.node(), town.node()
+    handle, _ = await one.join(TOPIC, "ann", device="cli")
+    _, bob = await other.join(TOPIC, "bob")
+    await until(lambda: bob.diffs() and "ann" in bob.state)
+    await asyncio.sleep(0.05)
+    (before,) = bob.state["ann"]
+    one.tracker.update(TOPIC, handle, {"device": "away"})
+    await until(lambda: bob.state["ann"][0]["device"] == "away")
+    (now,) = bob.state["ann"]
+    assert bob.diffs()[-1] == {"joins": {"ann": {"metas": [now]}}, "leaves": {"ann": {"metas": [before]}}}
+    assert now["phx_ref_prev"] == before["phx_ref"] != now["phx_ref"]
+    assert now["online_at"] == before["online_at"]
+    one.leave(TOPIC, handle)
+    await until(lambda: "ann" not in bob.state)
+
+
+async def test_many_who_come_at_once_are_one_diff(town: Town) -> None:
+    figures = replace(FAST, crowd=500, crowd_ends=400, gather_s=0.1)
+    one, other = town.node(figures), town.node(figures)
+    _, watcher = await other.join(TOPIC, "zoe")
+    await until(lambda: watcher.diffs())
+    for number in range(200):
+        one.tracker.track(TOPIC, f"p{number}")
+    await until(lambda: len(watcher.state) == 201)
+    assert len(watcher.diffs()) <= 3
+
+
+async def test_who_is_gone_at_once_leaves_nobody_behind(town: Town) -> None:
+    node = town.node(replace(FAST, gather_s=0.2))
+    _, watcher = await node.join(TOPIC, "zoe")
+    handle, _ = await node.join(TOPIC, "ann")
+    _, saw = await node.join(TOPIC, "bob")  # its state shows ann, of whom nobody was told
+    assert "ann" in saw.state
+    node.leave(TOPIC, handle)
+    await until(lambda: "ann" not in saw.state and "bob" in watcher.state)
+    assert all("ann" not in diff["joins"] for diff in watcher.diffs())
+
+
+async def test_sockets_of_a_person_count_on_all_nodes(town: Town) -> None:
+    one, other = town.node(SHORT), town.node(SHORT)
+    await asyncio.sleep(0.05)
+    assert await one.tracker.register("a:n", "1") == 1
+    assert await other.tracker.register("a:n", "1") == 2
+    assert await other.tracker.register("a", "n:1") == 1
+    assert await one.tracker.register("a:n", "2") == 3
+    one.tracker.unregister("a:n", "1")
+    one.tracker.unregister("a:n", "unknown")
+    await asyncio.sleep(0.1)
+    assert await other.tracker.register("a:n", "3") == 3
+    await one.kill()
+    await asyncio.sleep(0.6)
+    assert await other.tracker.register("a:n", "4") == 3
+    await asyncio.sleep(0.3)
+    await other.close()
+    await empties(town)
+
+
+async def test_a_socket_that_closes_while_it_opens_is_not_left_behind(town: Town) -> None:
+    node = town.node()
+    await asyncio.sleep(0.05)
+    opening = [asyncio.create_task(node.tracker.register("ann", str(number))) for number in range(20)]
+    await asyncio.sleep(0)
+    for number, task in enumerate(opening):
+        task.cancel()
+        node.tracker.unregister("ann", str(number))
+    await asyncio.gather(*opening, return_exceptions=True)
+    await empties(town)
+    assert await node.tracker.register("ann", "last") == 1
+
+
+async def test_the_people_of_a_killed_node_leave(town: Town) -> None:
+    one, other = town.node(SHORT), town.node(SHORT)
+    _, watcher = await other.join(TOPIC, "zoe")
+    await one.join(TOPIC, "ann")
+    await one.join("group:2", "ann")
+    await until(lambda: "ann" in watcher.state)
+    await one.kill()
+    took = await until(lambda: "ann" not in watcher.state)
+    assert took < 2
+    assert keys(watcher) == {"zoe": 1}
+    await asyncio.sleep(0.3)  # they are told first, and then cleared away
+    await other.close()
+    await empties(town)
+
+
+async def test_no_state_shows_who_was_on_a_dead_node(town: Town) -> None:
+    one, other = town.node(replace(SHORT, look_s=60)), town.node(replace(SHORT, look_s=60))
+    await one.join(TOPIC, "ann")
+    await asyncio.sleep(0.1)
+    await one.kill()
+    await asyncio.sleep(0.6)
+    _, watcher = await other.join(TOPIC, "zoe")
+    assert keys(watcher) == {"zoe": 1}
+
+
+async def test_where_the_one_who_clears_dies_another_goes_on(town: Town) -> None:
+    one = town.node(SHORT)
+    _, watcher = await one.join(TOPIC, "zoe")
+    dead = town.node(SHORT)
+    await dead.join(TOPIC, "ann")
+    await until(lambda: "ann" in watcher.state)
+    await one.hang()
+    await dead.kill()
+    board = town.board(SHORT)
+    await asyncio.sleep(0.5)
+    first, second = await board.claim(), await board.claim()
+    assert first
+    assert first != second  # one of them is the node that hangs
+    one.wake()
+    await until(lambda: "ann" not in watcher.state)
+    await until(lambda: keys(watcher) == {"zoe": 1})
+
+
+async def test_a_node_that_ends_takes_its_people_with_it_at_once(town: Town) -> None:
+    figures = replace(FAST, ttl_s=60)
+    one, other = town.node(figures), town.node(figures)
+    _, watcher = await other.join(TOPIC, "zoe")
+    await one.join(TOPIC, "ann")
+    await one.tracker.register("ann", "1")
+    await until(lambda: "ann" in watcher.state)
+    await one.close()
+    assert await until(lambda: "ann" not in watcher.state) < 1
+    await other.close()
+    await empties(town)
+
+
+async def test_a_board_that_came_back_empty_is_filled_again(town: Town) -> None:
+    one, other = town.node(), town.node()
+    _, ann = await one.join(TOPIC, "ann")
+    await one.tracker.register("ann", "1")
+    _, bob = await other.join(TOPIC, "bob")
+    await until(lambda: keys(ann) == {"ann": 1, "bob": 1})
+    await town.forget()
+    _, early = await other.join(TOPIC, "zoe")
+    everybody = {"ann": 1, "bob": 1, "zoe": 1}
+    for client in (ann, bob, early):
+        await until(partial(shows, client, everybody))
+    await asyncio.sleep(0.3)
+    _, late = await other.join(TOPIC, "late")
+    assert late.refs() >= ann.refs() - {meta["phx_ref"] for meta in ann.state.get("late", [])}
+    for client in (ann, bob, early, late):
+        await until(partial(same, client, late))
+        assert keys(client) == {**everybody, "late": 1}
+    assert await other.tracker.register("ann", "2") == 2
+
+
+async def test_a_node_that_hung_comes_back_with_its_people(town: Town) -> None:
+    one, other = town.node(SHORT), town.node(SHORT)
+    _, ann = await one.join(TOPIC, "ann")
+    _, bob = await other.join(TOPIC, "bob")
+    await until(lambda: keys(ann) == {"ann": 1, "bob": 1})
+    await one.hang()
+    await until(lambda: keys(bob) == {"bob": 1})
+    one.wake()
+    await until(lambda: keys(bob) == {"ann": 1, "bob": 1})
+    await until(lambda: ann.refs() == bob.refs())
+
+
+async def test_a_crowd_is_a_number(town: Town) -> None:
+    one, other = town.node(), town.node()
+    _, early = await one.join(TOPIC, "p0")
+    handles = [(await one.join(TOPIC, f"p{number}"))[0] for number in range(1, 7)]
+    await until(lambda: len(early.state) == 7)
+    await other.join(TOPIC, "p0")
+    await other.join(TOPIC, "p0")
+    await until(lambda: early.state == {} and early.count == 7)  # people, who have nine channels
+    _, late = await other.join(TOPIC, "p8")
+    assert late.state == {}
+    assert late.count is not None
+    await until(lambda: early.count == 8 and late.count == 8)
+    diffs = len(early.diffs())
+    for handle in handles[:4]:  # six channels: still a crowd
+        one.leave(TOPIC, handle)
+    await until(lambda: early.count == 4)
+    assert len(early.diffs()) == diffs
+    one.leave(TOPIC, handles[4])
+    for client in (early, late):
+        await until(partial(shows, client, {"p0": 3, "p6": 1, "p8": 1}))
+        assert client.count is None
+    one.leave(TOPIC, handles[5])
+    for client in (early, late):
+        await until(partial(shows, client, {"p0": 3, "p8": 1}))
+
+
+async def test_a_number_is_told_now_and_then(town: Town) -> None:
+    figures = replace(FAST, count_s=0.5)
+    one, other = town.node(figures), town.node(figures)
+    _, watcher = await one.join(TOPIC, "zoe")
+    for number in range(20):
+        one.tracker.track(TOPIC, f"a{number}")
+    await until(lambda: watcher.count == 21)
+    before = sum(event == "presence_count" for event, _ in watcher.events)
+    for number in range(40):
+        (one, other)[number % 2].tracker.track(TOPIC, f"b{number}")
+        await asyncio.sleep(0.02)
+    await until(lambda: watcher.count == 61)
+    assert sum(event == "presence_count" for event, _ in watcher.events) - before <= 4
+
+
+async def test_while_the_bus_is_away_nothing_is_forgotten(town: Town) -> None:
+    one, other = town.node(), town.node()
+    handle, ann = await one.join(TOPIC, "ann")
+    _, bob = await other.join(TOPIC, "bob")
+    await until(lambda: keys(bob) == {"ann": 1, "bob": 1} == keys(ann))
+    town.wire.away = True
+    one.leave(TOPIC, handle)
+    await one.join(TOPIC, "cat")
+    await asyncio.sleep(0.1)
+    assert keys(bob) == {"ann": 1, "bob": 1}
+    town.wire.away = False
+    await until(lambda: keys(bob) == {"bob": 1, "cat": 1})
+
+
+async def test_many_who_ask_at_once_share_a_reading(town: Town) -> None:
+    one, other = town.node(), town.node()
+    await other.join(TOPIC, "bob")
+    await one.join(TOPIC, "ann")
+    await asyncio.sleep(0.1)
+    answers = await asyncio.gather(*(one.tracker.state(TOPIC) for _ in range(500)))
+    assert len({id(answer) for answer in answers[1:]}) <= 3
+
+
+async def test_a_board_wants_the_node_alive(town: Town) -> None:
+    board = town.board(SHORT)
+    await board.begin("n", "")
+    await board.beat("n")
+    change = Change(TOPIC, "r" * 16, "ann", b'{"key":"ann","at":1,"ref":"rrrrrrrrrrrrrrrr","meta":{}}')
+    assert [standing.topic for standing in await board.write("n", [change, change])] == [TOPIC]
+    assert await board.seat("n", [Seat("ann", "1", True)]) == [1]
+    await asyncio.sleep(0.5)
+    with pytest.raises(Lost):
+        await board.write("n", [change])
+    with pytest.raises(Lost):
+        await board.seat("n", [Seat("ann", "1", True)])
+    with pytest.raises(Lost):
+        await board.beat("n")
+    assert await board.claim() == "n"
+    assert await board.claim() == ""
+    ((kept, crowded),) = await board.remains("n", 10)
+    assert (kept.topic, kept.ref, kept.record, crowded) == (TOPIC, "r" * 16, change.record, False)
+    gone = replace(change, record=b"")
+    for _ in range(2):
+        await board.bury("n", [gone])
+    assert await board.remains("n", 10) == []
+    assert await board.unseat("n", 10)
+    assert not await board.unseat("n", 10)
+    await empties(town)
+
+
+# -- what only Redis does
 
 
 @pytest.fixture
-async def world(rig: Rig) -> AsyncIterator[World]:
-    """Two nodes, called a and b."""
-    await rig.redis.flushall()
-    made = World(rig.environment["REDIS_HOST"])
-    made.start("a")
-    made.start("b")
+async def reader(valkey: Valkey) -> AsyncIterator[Presence]:
+    """What other services ask."""
+    await valkey.operator.flushall()
+    redis = connect(valkey.url)
+    yield Presence(redis)
+    await redis.aclose()
+
+
+@pytest.fixture
+async def nodes(valkey: Valkey) -> AsyncIterator[Callable[..., Node]]:
+    """Makes nodes on the server."""
+    wire, made = Wire(), []
+    async with AsyncExitStack() as stack:
+
+        def make(figures: Figures = FAST) -> Node:
+            redis = connect(valkey.url)
+            stack.push_async_callback(redis.aclose)
+            node = Node(RedisBoard(redis, figures), wire, figures)
+            made.append(node)
+            return node
+
+        yield make
+        for node in made:
+            await node.close()
+
+
+async def test_others_see_who_is_connected(reader: Presence, nodes: Callable[..., Node]) -> None:
+    one, other = nodes(), nodes()
+    await one.tracker.register("ann", "1")
+    await other.tracker.register("ann", "2")
+    await other.tracker.register("bob", "1")
     await asyncio.sleep(0.1)
-    yield made
-    await made.close()
+    other.tracker.unregister("bob", "1")
+    await asyncio.sleep(0.1)
+    found = await reader.of_people(["bob", "ann", "nobody"])
+    assert list(found) == ["bob", "ann", "nobody"]
+    assert [(seen.online, seen.sockets) for seen in found.values()] == [(False, 0), (True, 2), (False, 0)]
+    assert found["bob"].last_active_time is not None
+    assert found["nobody"].last_active_time is None
+    assert await reader.of_people([]) == {}
 
 
-async def people(node: RedisPresence) -> dict[str, list[dict[str, Any]]]:
-    """What a page that joins there is told."""
-    ((event, payload),) = await node.state(TOPIC)
-    assert event == "presence_state"
-    return {key: value["metas"] for key, value in payload.items()}
-
-
-def sees(world: World, expected: set[str]) -> Callable[[], Coroutine[Any, Any, bool]]:
-    """Whether the page sees exactly these people, and every node says so too."""
-
-    async def ask() -> bool:
-        states = [set(await people(node)) for node in world.nodes.values()]
-        return set(world.page.people) == expected and all(state == expected for state in states)
-
-    return ask
-
-
-async def test_who_is_on_one_node_is_seen_on_the_other(world: World) -> None:
-    ref = await world.nodes["a"].track(TOPIC, "ann", {"device": "phone"})
-    await until(sees(world, {"ann"}))
-    ((meta,),) = (await people(world.nodes["b"])).values()
-    assert meta["phx_ref"] == ref
-    assert meta["device"] == "phone"
-    assert abs(meta["online_at"] - time.time()) < 5
-    await world.nodes["a"].untrack(TOPIC, ref)
-    await until(sees(world, set()))
-
-
-async def test_two_tabs_are_two_metas_and_one_person(world: World) -> None:
-    first = await world.nodes["a"].track(TOPIC, "ann", {})
-    await world.nodes["b"].track(TOPIC, "ann", {})
-    await until(sees(world, {"ann"}))
-    assert len((await people(world.nodes["a"]))["ann"]) == 2
-    await world.nodes["a"].untrack(TOPIC, first)
-    await asyncio.sleep(0.2)
-    assert len(world.page.people["ann"]) == 1
-
-
-async def test_saying_something_else_is_one_diff_that_names_the_entry_before(world: World) -> None:
-    ref = await world.nodes["a"].track(TOPIC, "ann", {"status": "here"})
-    await until(sees(world, {"ann"}))
-    world.told.clear()
-    new = await world.nodes["a"].update(TOPIC, ref, {"status": "away"})
-    await asyncio.sleep(0.2)
-    ((_, event, diff),) = world.told
-    assert event == "presence_diff"
-    (joined,) = diff["joins"]["ann"]["metas"]
-    assert (joined["phx_ref"], joined["phx_ref_prev"], joined["status"]) == (new, ref, "away")
-    assert [meta["phx_ref"] for meta in diff["leaves"]["ann"]["metas"]] == [ref]
-
-
-async def test_a_rush_of_people_is_told_in_few_messages(world: World) -> None:
-    await asyncio.gather(*(world.nodes["a"].track(TOPIC, f"p{number}", {}) for number in range(300)))
-    await until(sees(world, {f"p{number}" for number in range(300)}))
-    assert len(world.told) <= 3
-
-
-async def test_who_was_on_a_node_that_died_leaves_within_the_time_that_is_stated(world: World) -> None:
-    await world.nodes["a"].track(TOPIC, "ann", {})
-    await world.nodes["b"].track(TOPIC, "bob", {})
-    await world.nodes["a"].register("ann", "s1")
-    reading = Presence(world.redis)
-    assert (await reading.of_people(["ann"]))[0].online
-    await until(sees(world, {"ann", "bob"}))
-    began = time.monotonic()
-    world.kill("a")
-    await until(sees(world, {"bob"}))
-    # A second of grace for the clock's seconds.
-    assert time.monotonic() - began < presence_redis.TTL_S + presence_redis.BEAT_S + 1.5
-    assert not (await reading.of_people(["ann"]))[0].online
-    assert await world.redis.keys("*node:a*") in ([], [b"crown:presence:node:a:reaper"])
-
-
-async def test_a_node_that_goes_by_itself_leaves_nothing(world: World) -> None:
-    await world.nodes["a"].track(TOPIC, "ann", {})
-    await world.nodes["a"].register("ann", "s1")
-    await until(sees(world, {"ann"}))
-    await world.nodes["a"].close()
-    await until(sees(world, set()), within_s=0.5)
-    assert (await Presence(world.redis).of_people(["ann"]))[0].sockets == 0
-
-
-async def test_a_node_that_stood_still_is_back_with_its_people(world: World) -> None:
-    await world.nodes["a"].track(TOPIC, "ann", {})
-    await until(sees(world, {"ann"}))
-    world.stand_still("a")
-    await until(lambda: _not_seen(world, "ann"))
-    world.go_on("a")
-    await until(sees(world, {"ann"}))
-
-
-async def _not_seen(world: World, key: str) -> bool:
-    return key not in world.page.people and key not in await people(world.nodes["b"])
-
-
-async def test_an_emptied_server_is_filled_again(world: World) -> None:
-    await world.nodes["a"].track(TOPIC, "ann", {})
-    await world.nodes["b"].register("bob", "s9")
-    await until(sees(world, {"ann"}))
-    await world.redis.flushall()
-    await until(sees(world, {"ann"}), within_s=3)
-    reading = Presence(world.redis)
-    await until(lambda: _online(reading, "bob"), within_s=3)
-
-
-async def _online(reading: Presence, user_id: str) -> bool:
-    return (await reading.of_people([user_id]))[0].online
-
-
-async def test_with_the_server_away_nobody_waits_long_and_all_is_made_good(world: World, rig: Rig) -> None:
-    await world.nodes["a"].track(TOPIC, "ann", {})
-    async with rig.suspended("valkey"):
-        began = time.monotonic()
-        refs = await asyncio.gather(*(world.nodes["a"].track(TOPIC, f"p{n}", {}) for n in range(50)))
-        assert set(await people(world.nodes["a"])) == {"ann", *(f"p{n}" for n in range(50))}
-        await world.nodes["a"].untrack(TOPIC, refs[0])
-        assert await world.nodes["a"].register("ann", "s1") == 1
-        assert time.monotonic() - began < 2.5
-        with pytest.raises(NotReady):
-            await Presence(world.redis).of_people(["ann"])
-    await until(sees(world, {"ann", *(f"p{n}" for n in range(1, 50))}))
-    assert (await Presence(world.redis).of_people(["ann"]))[0].sockets == 1
-
-
-async def test_sockets_of_a_person_are_counted_over_all_nodes(world: World) -> None:
-    assert await world.nodes["a"].register("ann", "1") == 1
-    assert await world.nodes["b"].register("ann", "2") == 2
-    assert await world.nodes["a"].register("bob", "3") == 1
-    await world.nodes["a"].unregister("ann", "1")
-    assert await world.nodes["b"].register("ann", "4") == 2
-    seen = await Presence(world.redis).of_people(["ann", "bob", "eve"])
-    assert [one.sockets for one in seen] == [2, 1, 0]
-    assert seen[2].last_active_time is None
-    assert seen[0].last_active_time is not None
-
-
-async def test_ids_with_odd_characters_do_not_meet(world: World) -> None:
-    for key in ("a:b", "a", "a/b", "a|b", "é"):
-        await world.nodes["a"].track(f"chat:{key}", key, {})
-        await world.nodes["a"].register(key, key)
-    reading = Presence(world.redis)
-    for key in ("a:b", "a", "a/b", "a|b", "é"):
-        assert (await reading.of_topic(f"chat:{key}")).people == {key: 1}
-        assert (await reading.of_people([key]))[0].sockets == 1
-
-
-async def test_of_a_big_topic_only_the_number_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence_redis, "_BIG_FROM", 20)
-    monkeypatch.setattr(presence_redis, "_BIG_UNTIL", 10)
-    monkeypatch.setattr(presence_redis, "COUNT_PERIOD_S", 0.3)
-    node = world.nodes["a"]
-    refs = [await node.track(TOPIC, f"p{number}", {}) for number in range(20)]
-    await until(sees(world, {f"p{number}" for number in range(20)}))
-    refs += [await node.track(TOPIC, f"q{number}", {}) for number in range(5)]
-    await until(lambda: _counted(world, 25))
-    assert world.page.people == {}
-    assert await world.nodes["b"].state(TOPIC) == [("presence_state", {}), ("presence_count", {"count": 25})]
-    world.told.clear()
-    began = time.monotonic()
-    for _ in range(10):
-        await node.untrack(TOPIC, refs.pop())
-        await asyncio.sleep(0.06)
-    await until(lambda: _counted(world, 15))
-    assert len(world.told) <= (time.monotonic() - began) / 0.3 + 2
-    while len(refs) > 5:
-        await node.untrack(TOPIC, refs.pop())
-    await until(lambda: _small_again(world, 5))
-
-
-async def _counted(world: World, count: int) -> bool:
-    return world.page.count == count
-
-
-async def _small_again(world: World, count: int) -> bool:
-    return len(world.page.people) == count
-
-
-STEP = st.tuples(
-    st.sampled_from(["track"] * 4 + ["untrack", "untrack", "update", "kill", "flush", "still", "go"]),
-    st.integers(0, 9),
-)
-
-
-@settings(
-    max_examples=8,
-    deadline=None,
-    # Failing takes seconds; what is found first is told.
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(script=st.lists(STEP, min_size=3, max_size=25))
-async def test_whatever_happens_pages_and_nodes_agree_in_the_end(
-    rig: Rig, script: list[tuple[str, int]]
+async def test_a_person_is_active_now_and_then(
+    reader: Presence, nodes: Callable[..., Node], valkey: Valkey
 ) -> None:
-    await rig.redis.flushall()
-    world = World(rig.environment["REDIS_HOST"])
-    expected: dict[str, dict[str, str]] = {"a": {}, "b": {}, "c": {}}
-    still: set[str] = set()
-    for name in expected:
-        world.start(name)
+    node = nodes()
+    await asyncio.sleep(0.1)
+    await node.tracker.register("ann", "1")
+    await valkey.operator.set("crown:presence:active:ann", 1)
+    node.tracker.active("ann")
+    node.tracker.active("stranger")
+    await asyncio.sleep(0.2)
+    assert (await reader.of_people(["ann"]))["ann"].last_active_time.timestamp() == 1  # type: ignore[union-attr]
+    node.tracker.active("ann")
+    await asyncio.sleep(0.2)
+    found = await reader.of_people(["ann", "stranger"])
+    assert found["ann"].last_active_time.timestamp() > 1  # type: ignore[union-attr]
+    assert found["stranger"].last_active_time is None
+    assert 29 * 86_400 < await valkey.operator.ttl("crown:presence:active:ann") <= 30 * 86_400
+
+
+async def test_others_see_who_is_on_a_topic(reader: Presence, nodes: Callable[..., Node]) -> None:
+    node = nodes(replace(FAST, crowd=10_000))
+    assert (await reader.of_topic(TOPIC)).count == 0
+    await node.tracker.register("zoe", "1")
+    for key in ("zoe", "ann", "zoe", "bob"):
+        node.tracker.track(TOPIC, key)
+    await asyncio.sleep(0.2)
+    crowd = await reader.of_topic(TOPIC, most=2)
+    assert crowd.count == 3
+    assert {key: seen.sockets for key, seen in crowd.people.items()} == {"zoe": 2, "ann": 1}
+    assert crowd.people["zoe"].last_active_time is not None
+    for number in range(1_000):
+        node.tracker.track(TOPIC, f"p{number}")
+    await asyncio.sleep(0.5)
+    crowd = await reader.of_topic(TOPIC, most=100)
+    assert crowd.count == 1_003
+    assert len(crowd.people) == 100
+
+
+async def test_a_write_that_comes_late_changes_nothing(valkey: Valkey, nodes: Callable[..., Node]) -> None:
+    """What a hanging Redis finds on connections that were given up may be older than what it did already."""
+    await valkey.operator.flushall()
+    redis = connect(valkey.url)
+    board, stale = RedisBoard(redis, FAST), RedisBoard(redis, FAST)
+    await board.begin("n", "")
+    joined = Change(TOPIC, "r" * 16, "ann", b"{}")
+    left = replace(joined, record=b"")
+    await board.write("n", [joined])
+    await board.write("n", [left])
+    with pytest.raises(Exception, match="later"):
+        await stale.write("n", [joined])
+    assert await valkey.operator.exists(f"crown:presence:topic:{TOPIC}") == 0
+    await redis.aclose()
+
+
+async def test_another_run_of_the_server_may_have_forgotten(valkey: Valkey) -> None:
+    redis = connect(valkey.url)
+    board, of_another_run = RedisBoard(redis, FAST), RedisBoard(redis, FAST)
+    await board.begin("n", "")
+    await board.beat("n")
+    with pytest.raises(Lost):
+        await of_another_run.beat("n")
+    await redis.aclose()
+
+
+async def test_ten_thousand_sockets_are_registered_in_few_round_trips(
+    valkey: Valkey, nodes: Callable[..., Node], capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = nodes()
+    await node.tracker.register("warm", "up")
+    loop = asyncio.get_running_loop()
+    before = (await valkey.operator.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    began, cpu = loop.time(), time.process_time()
+    await asyncio.gather(*(node.tracker.register(f"user{number}", "1") for number in range(10_000)))
+    took, spent = loop.time() - began, time.process_time() - cpu
+    calls = (await valkey.operator.info("commandstats"))["cmdstat_evalsha"]["calls"] - before
+    cpu = time.process_time()
+    await asyncio.gather(*(asyncio.sleep(0) for _ in range(10_000)))
+    tasks = time.process_time() - cpu
+    show(
+        capsys,
+        f"10,000 sockets: {took:.2f} s, {calls} round trips; {spent * 100:.1f} µs of CPU each, "
+        f"of which {tasks * 100:.1f} are a task that does nothing",
+    )
+    assert calls < 100
+    assert spent < 1.0
+
+
+def show(capsys: pytest.CaptureFixture[str], figure: str) -> None:
+    """Prints what was measured."""
+    with capsys.disabled():
+        sys.stdout.write(f"\n{figure}\n")
+
+
+async def test_a_hanging_server_holds_nobody_up_for_longer_than_a_second(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = Valkey(tmp_path)
+    await server.start()
+    figures = replace(FAST, ttl_s=10, beat_s=1, crowd=500, crowd_ends=400)
+    wire = Wire()
+    one_redis, other_redis = connect(server.url), connect(server.url)
+    one, other = (Node(RedisBoard(redis, figures), wire, figures) for redis in (one_redis, other_redis))
+    await one.join(TOPIC, "ann")
+    _, bob = await other.join(TOPIC, "bob")
+    everybody = {"ann", "bob", *(f"p{number}" for number in range(5))}
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(0.2)
+    server.hang()
+    slowest, clients, ends = 0.0, [], loop.time() + 3
     try:
-        await asyncio.sleep(0.05)
-        for what, number in script:
-            name = "abc"[number % 3]
-            if name in world.nodes:
-                await _happen(world, what, name, number, expected, still)
-        for name in still & set(world.nodes):
-            world.go_on(name)
-        if world.nodes:
-            await until(lambda: _agree(world, expected), within_s=8)
+        number = 0
+        while loop.time() < ends:
+            began = loop.time()
+            clients.append((await one.join(TOPIC, f"p{number % 5}"))[1])
+            count = await one.tracker.register("ann", str(number))
+            slowest = max(slowest, loop.time() - began)
+            number += 1
+            assert count == number  # what this node knows
+            await asyncio.sleep(0.1)
+        assert keys(clients[0])["p0"] >= 1
+        await until(lambda: keys(bob).get("p4", 0) >= 1)  # told, though not written
     finally:
-        await world.close()
-
-
-async def _happen(
-    world: World, what: str, name: str, number: int, expected: dict[str, dict[str, str]], still: set[str]
-) -> None:
-    node, mine = world.nodes[name], expected[name]
-    match what:
-        case "track":
-            mine[await node.track(TOPIC, f"p{number}", {})] = f"p{number}"
-        case "untrack" if mine:
-            ref = next(iter(mine))
-            await node.untrack(TOPIC, ref)
-            del mine[ref]
-        case "update" if mine:
-            ref = next(iter(mine))
-            mine[await node.update(TOPIC, ref, {"n": number})] = mine.pop(ref)
-        case "kill" if len(world.nodes) > 1 and name not in still:
-            world.kill(name)
-            mine.clear()
-        case "flush":
-            await world.redis.flushall()
-        case "still" if name not in still:
-            world.stand_still(name)
-            still.add(name)
-        case "go" if name in still:
-            world.go_on(name)
-            still.discard(name)
-
-
-async def _agree(world: World, expected: dict[str, dict[str, str]]) -> bool:
-    wanted: dict[str, set[str]] = {}
-    for mine in expected.values():
-        for ref, key in mine.items():
-            wanted.setdefault(key, set()).add(ref)
-    states = []
-    for node in world.nodes.values():
-        found = await people(node)
-        states.append({key: {meta["phx_ref"] for meta in metas} for key, metas in found.items()})
-    return world.page.refs() == wanted and all(state == wanted for state in states)
+        server.wake()
+    for client in (bob, *clients):
+        await until(partial(shows_only, client, everybody))
+    await until(lambda: TOPIC in one.refreshed)
+    await until(lambda: not one.tracker._unwritten and not one.tracker._unseated)
+    assert await other.tracker.register("ann", "x") == number + 1
+    show(capsys, f"slowest join while Redis hangs: {slowest:.2f} s; {number} joins in 3 s")
+    assert slowest < 2
+    assert number >= 6
+    for node in (one, other):
+        await node.close()
+    await one_redis.aclose()
+    await other_redis.aclose()
+    await server.close()

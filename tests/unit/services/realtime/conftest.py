@@ -31,7 +31,9 @@ from services.realtime.feed import Bounds, Feed, Standing
 from services.realtime.hub import Hub
 from services.realtime.memberships import Memberships
 from services.realtime.message import Frame
-from services.realtime.presence_memory import MemoryPresence
+from services.realtime.presence.board import Figures
+from services.realtime.presence.board_memory import MemoryBoard
+from services.realtime.presence.tracker import Tracker
 from services.realtime.serializer import V1, V2, Serializer
 from services.realtime.socket import Socket
 from services.realtime.websocket import WebSocketFrames
@@ -334,17 +336,22 @@ def unread() -> FakeUnread:
 
 
 @pytest.fixture
-async def backend(hub: Hub, groups: FakeGroups, unread: FakeUnread, spawn: Spawn) -> Backend:
+async def backend(hub: Hub, groups: FakeGroups, unread: FakeUnread, spawn: Spawn) -> AsyncIterator[Backend]:
     """What channels work with."""
-
-    return Backend(
+    figures = Figures(gather_s=0.01, spacing_s=0.0)
+    presence = Tracker(MemoryBoard(), hub.publish_ephemeral, hub.stale, figures)
+    hub.on_presence(presence.heard)
+    running = asyncio.create_task(presence.run())
+    yield Backend(
         hub,
         cast(Groups, groups),
         Memberships(cast(Groups, groups)),
         UnreadCounts(cast(Unread, unread), hub, spawn),
-        MemoryPresence(hub.publish_ephemeral, spawn),
+        presence,
         spawn,
     )
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from crown.live_position import Position
 from crown.notification.v1 import events_pb2
 from services.realtime import address
 from services.realtime.hub import Joined
-from services.realtime.live import Live, Removed, Resync, ephemeral_body
+from services.realtime.live import Live, Removed, Resync, Stale, ephemeral_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -509,3 +509,30 @@ async def test_a_hub_that_drains_lets_nobody_in(hub: Hub, encoding: Counting) ->
     hub.drain()
     with pytest.raises(NotReady):
         await hub.join(ANN, Reader(encoding))
+
+
+async def test_who_keeps_count_of_presence_hears_it_first(
+    hub: Hub, feed: FakeFeed, encoding: Counting, data_key: vault.Key
+) -> None:
+    reader = Reader(encoding)
+    heard: list[tuple[str, str, bytes, int]] = []
+    hub.on_presence(
+        lambda topic, event, payload: heard.append((topic, event, bytes(payload), len(reader.writes)))
+    )
+    await hub.join(ANN, reader)
+    feed.opened[TOPIC](_core(ephemeral_body(data_key, "presence_diff", {"joins": {}})))
+    feed.opened[TOPIC](_core(ephemeral_body(data_key, "typing", {})))
+    await turn()
+    assert heard == [(TOPIC, "presence_diff", b'{"joins":{}}', 0)]
+    assert len(reader.writes) == 1
+
+
+async def test_after_the_bus_was_away_who_is_here_is_told_anew(hub: Hub, encoding: Counting) -> None:
+    """What has no number may be lost, in the same epoch too."""
+    notices: list[Notice] = []
+    await hub.join(ANN, Reader(encoding), notice=notices.append)
+    hub.reconnected(same_epoch=True)
+    assert notices == [Stale()]
+    hub.stale("user:nobody")
+    hub.stale(TOPIC)
+    assert notices == [Stale(), Stale()]

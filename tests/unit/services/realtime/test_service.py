@@ -26,7 +26,7 @@ from services.realtime.live import Event, Resync, read
 from services.realtime.service import RealtimeService
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RealtimeService"]
 ANN = (("authorization", "Bearer user:ann"),)
@@ -83,17 +83,17 @@ class FakeBus:
 class FakeWhereabouts:
     """Ann has two sockets, one of them in the lobby; the hall is crowded."""
 
-    async def of_people(self, user_ids: Sequence[str]) -> list[Seen]:
+    async def of_people(self, user_ids: Collection[str]) -> dict[str, Seen]:
         """See Whereabouts."""
-        return [Seen(2 if user_id == "ann" else 0, ACTIVE) for user_id in user_ids]
+        return {user_id: Seen(2 if user_id == "ann" else 0, ACTIVE) for user_id in user_ids}
 
     async def of_topic(self, topic: str) -> Crowd:
         """See Whereabouts."""
         match topic:
             case "chat:lobby":
-                return Crowd({"bob": 3, "ann": 1}, 4)
+                return Crowd({"bob": Seen(3, ACTIVE), "ann": Seen(1, None)}, 2)
             case "chat:hall":
-                return Crowd({}, 900)
+                return Crowd({"ann": Seen(1, None)}, 900)
             case _:
                 raise NotReady("presence is away; try again")
 
@@ -340,10 +340,10 @@ async def test_people_are_told_in_order_and_counted(served: Served) -> None:
 async def test_of_a_topic_those_sockets_count_that_are_on_it(served: Served) -> None:
     answer = await served.stub.GetPresence(pb.GetPresenceRequest(topic="chat:lobby"), metadata=FEED)
     told = [(one.user_id, one.online, one.sockets) for one in answer.people]
-    assert told == [("ann", True, 1), ("bob", True, 3)]
+    assert told == [("bob", True, 3), ("ann", True, 1)]
     assert answer.online_count == 2
     crowd = await served.stub.GetPresence(pb.GetPresenceRequest(topic="chat:hall"), metadata=FEED)
-    assert (len(crowd.people), crowd.online_count) == (0, 900)
+    assert (len(crowd.people), crowd.online_count) == (1, 900)
 
 
 async def test_presence_that_is_away_is_told(served: Served) -> None:
