@@ -20,7 +20,9 @@ from services.realtime.hub import Hub
 from services.realtime.longpoll import LongPoll
 from services.realtime.memberships import Memberships
 from services.realtime.origins import Origins
+from services.realtime.people import People
 from services.realtime.presence_redis import RedisPresence, connect
+from services.realtime.proxies import Proxies
 from services.realtime.service import RealtimeService
 from services.realtime.sessions import Sessions
 from services.realtime.settings import Settings
@@ -61,8 +63,17 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
             presence=presence,
             spawn=spawn,
         )
-        origins = Origins.of(settings.allowed_origins)
-        people = sockets.Sockets(node, backend, server.authenticator, origins, settings.idle_s)
+        everybody = People(spawn, settings.connections_per_user, presence)
+        people = sockets.Sockets(
+            node,
+            backend,
+            server.authenticator,
+            Origins.of(settings.allowed_origins),
+            everybody,
+            limits=settings.limits,
+            proxies=Proxies.of(settings.trusted_proxies),
+            idle_s=settings.idle_s,
+        )
         sessions = Sessions(node, bus, data_key, spawn, settings.longpoll_window_s)
         polls = LongPoll(people, sessions)
         service = RealtimeService(hub, bus, data_key, Presence(redis))

@@ -27,11 +27,12 @@ Parameters = Sequence[tuple[str, str]]
 
 
 class Refused(Exception):
-    """No connection; `status` is the HTTP status that says so."""
+    """No connection; `status` is the HTTP status that says so, and `headers` go with it."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, retry_after_s: int | None = None) -> None:
         super().__init__(status)
         self.status = status
+        self.headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
 
 
 @dataclass(frozen=True, slots=True)

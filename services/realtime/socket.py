@@ -23,6 +23,9 @@ from services.realtime.serializer import Serializer, UndecodableFrame
 log = logs.get(__name__)
 
 CHANNELS_MOST = 100
+# A ref goes back as it came, and topic and event into answers: none may be more than anybody needs.
+REF_MOST_BYTES = 256
+NAME_MOST_CHARS = 4_096
 # Seconds that a join may take; clients give up after ten.
 JOIN_TIMEOUT_S = 5.0
 _CRASHED = {"reason": "channel_crash"}
@@ -103,7 +106,10 @@ class Socket:
         except UndecodableFrame:
             self._outlet.close(closecodes.UNDECODABLE)
             return
-        if self._joining:
+        # A frame that is short has nothing long in it.
+        if len(frame) > REF_MOST_BYTES and _oversized(message):
+            self._outlet.close(closecodes.UNDECODABLE)
+        elif self._joining:
             self._waiting.append(message)
         else:
             self._route(message)
@@ -223,6 +229,13 @@ class Socket:
     def _push(self, channel: Channel, ref: msgspec.Raw, event: str, payload: Any) -> None:
         push = Push(channel.join_ref, ref, channel.topic, event, payload)
         self._outlet.send(self._serializer.encode(push))
+
+
+def _oversized(message: Message) -> bool:
+    if len(bytes(message.ref)) > REF_MOST_BYTES or len(bytes(message.join_ref)) > REF_MOST_BYTES:
+        return True
+    names = (message.topic, message.event)
+    return any(isinstance(name, str) and len(name) > NAME_MOST_CHARS for name in names)
 
 
 def _decoded(payload: Payload) -> Any:
