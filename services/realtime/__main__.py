@@ -23,6 +23,7 @@ from services.realtime.origins import Origins
 from services.realtime.people import People
 from services.realtime.presence_redis import RedisPresence, connect
 from services.realtime.proxies import Proxies
+from services.realtime.revocations import Revocations
 from services.realtime.service import RealtimeService
 from services.realtime.sessions import Sessions
 from services.realtime.settings import Settings
@@ -44,8 +45,11 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
     redis = connect(settings.redis_host.get_secret_value())
     feed = Feed(bus, settings.stream_max_bytes)
     await feed.start()
+    revocations = Revocations(bus)
+    await revocations.start()
     server = rpc.Server(settings)
     await server.authenticator.warm()
+    server.authenticator.refuse(revocations.refuses)
 
     async def healthy() -> bool:
         return bus.connected and feed.current
@@ -64,6 +68,7 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
             spawn=spawn,
         )
         everybody = People(spawn, settings.connections_per_user, presence)
+        revocations.on_disconnect(everybody.end)
         people = sockets.Sockets(
             node,
             backend,
@@ -77,6 +82,7 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
         sessions = Sessions(node, bus, data_key, spawn, settings.longpoll_window_s)
         polls = LongPoll(people, sessions)
         service = RealtimeService(hub, bus, data_key, Presence(redis))
+        revocations.on_disconnect(service.streams.cut_off)
         (described,) = realtime_service_pb2.DESCRIPTOR.services_by_name.values()
         server.add(described, service, service.checks())
         vitals = Vitals(node, hub, lambda: len(people))
@@ -90,6 +96,7 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
                     sessions.watch(),
                     backend.memberships.watch(),
                     presence.run(),
+                    revocations.watch(),
                     vitals.tell(),
                 )
             ]

@@ -10,6 +10,7 @@ from crown import logs
 from crown.auth import Principal
 from services.realtime import closecodes
 from services.realtime.closecodes import Close
+from services.realtime.revocations import Disconnect
 from services.realtime.tasks import Spawn
 
 log = logs.get(__name__)
@@ -60,6 +61,12 @@ class People:
     def of(self, user_id: str) -> list[Present]:
         """A person's connections."""
         return list(self._here.get(user_id, ()))
+
+    def end(self, what: Disconnect) -> None:
+        """Closes a person's connections, or those of one session of theirs."""
+        for connection in self.of(what.user_id):
+            if what.concerns(connection.principal):
+                connection.close(closecodes.REVOKED if what.revoked else closecodes.AGAIN)
 
     def arrive(self, connection: Present) -> None:
         """Takes one in; closes it at once or soon where it is one too many."""

@@ -10,6 +10,7 @@ from crown.auth import Principal
 from services.realtime import closecodes
 from services.realtime.closecodes import Close
 from services.realtime.people import People
+from services.realtime.revocations import Disconnect
 
 
 class FakeConnection:
@@ -151,3 +152,16 @@ async def test_a_persons_connections_are_found_by_name() -> None:
     people.arrive(FakeConnection("b", "bob"))
     assert set(people.of("ann")) == set(found)
     assert people.of("nobody") == []
+
+
+async def test_who_is_cut_off_is_told_whether_to_come_back() -> None:
+    people = People(spawn)
+    (ann,) = arriving(people, 1)
+    bob = FakeConnection("b", "bob")
+    people.arrive(bob)
+    people.end(Disconnect("ann", "", 1000.5))
+    people.end(Disconnect("ann", "", None))
+    people.end(Disconnect("ann", "other", 1000.5))
+    people.end(Disconnect("nobody", "", None))
+    assert ann.closes == [closecodes.REVOKED, closecodes.AGAIN]
+    assert bob.closes == []
