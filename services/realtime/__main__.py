@@ -65,6 +65,7 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
             memberships=Memberships(groups),
             counts=UnreadCounts(Unread(store.db), hub, spawn),
             presence=presence,
+            authenticator=server.authenticator,
             spawn=spawn,
         )
         everybody = People(spawn, settings.connections_per_user, presence)

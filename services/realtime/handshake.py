@@ -21,7 +21,7 @@ _BEARER = "base64url.bearer.phx."
 # Where phoenix.js puts the token when it polls.
 _AUTH_HEADER = "X-Phoenix-AuthToken"
 _FIELDS_MOST = 32
-_TOKEN_MOST_CHARS = 8_192
+TOKEN_MOST_CHARS = 8_192
 
 Parameters = Sequence[tuple[str, str]]
 
@@ -63,7 +63,7 @@ class Handshake:
         offered = [part.strip() for part in headers.get("Sec-WebSocket-Protocol", "").split(",")]
         serializer = for_version(parameters.get("vsn"))
         token = _offered_token(offered) or parameters.get("token", "")
-        if serializer is None or not 0 < len(token) <= _TOKEN_MOST_CHARS:
+        if serializer is None or not 0 < len(token) <= TOKEN_MOST_CHARS:
             raise Refused(403)
         return Admission(self._principal(token), serializer, _PROTOCOL if _PROTOCOL in offered else None)
 
@@ -72,7 +72,7 @@ class Handshake:
         named = dict(parameters)
         serializer = for_version(named.get("vsn"), binary=False)
         token = headers.get(_AUTH_HEADER) or named.get("token", "")
-        if serializer is None or not 0 < len(token) <= _TOKEN_MOST_CHARS:
+        if serializer is None or not 0 < len(token) <= TOKEN_MOST_CHARS:
             raise Refused(403)
         try:
             return Admission(await self.authenticator.principal(token), serializer, None)
