@@ -12,7 +12,7 @@ from crown.notification.v1 import realtime_service_pb2
 from crown.presence import Presence
 from crown.store import Store
 from crown.unread import Unread
-from services.realtime import sockets
+from services.realtime import listeners, processes, sockets
 from services.realtime.channel import Backend
 from services.realtime.counts import UnreadCounts
 from services.realtime.feed import Feed
@@ -35,8 +35,9 @@ _NODE_BYTES = 6
 
 async def main(settings: Settings, stopping: asyncio.Event) -> None:
     """Connects, serves until `stopping`, drains."""
-    bound = sockets.bind(settings.bind, settings.websocket_port)
-    polled = sockets.bind(settings.bind, settings.longpoll_port, "CROWN_LONGPOLL_PORT")
+    bound = listeners.take(settings, listeners.WEBSOCKET)
+    polled = listeners.take(settings, listeners.LONGPOLL)
+    listeners.stop_with_supervisor(settings, stopping)
     node = os.urandom(_NODE_BYTES).hex()
     data_key = vault.data_key(settings.data_key.get_secret_value())
     bus = await Bus.connect(settings, "realtime")
@@ -121,4 +122,5 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
 
 
 if __name__ == "__main__":
+    processes.several()
     rpc.run("realtime", Settings, main)

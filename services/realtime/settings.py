@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from crown.settings import Port
 from crown.settings import Settings as Common
-from services.realtime import proxies
+from services.realtime import listeners, proxies
 from services.realtime.limits import Limits
 from services.realtime.origins import Origins
 from services.realtime.proxies import Proxies
@@ -19,6 +19,10 @@ class Settings(Common):
 
     websocket_port: Port = Field(4000, validation_alias="CROWN_WEBSOCKET_PORT")
     longpoll_port: Port = Field(4001, validation_alias="CROWN_LONGPOLL_PORT")
+    # Processes that share these ports; each has metrics on a port of its own, counted from CROWN_METRICS_PORT.
+    processes: int = Field(1, validation_alias="CROWN_REALTIME_PROCESSES", ge=1, le=64)
+    # What a process inherits from the supervisor of several, see services/realtime/listeners.py.
+    inherited: str = Field("", validation_alias="CROWN_LISTENERS")
     # Seconds that a poll waits for something to answer; phoenix.js gives up after 20. A session that is not
     # polled for one and a half of it is over.
     longpoll_window_s: float = Field(10.0, validation_alias="CROWN_LONGPOLL_WINDOW_S", ge=0.5, le=15)
@@ -49,6 +53,12 @@ class Settings(Common):
             self.message_rate,
             self.message_burst,
         )
+
+    @field_validator("inherited")
+    @classmethod
+    def _are_listeners(cls, value: str) -> str:
+        listeners.read(value)
+        return value
 
     @field_validator("trusted_proxies")
     @classmethod

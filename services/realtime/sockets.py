@@ -17,11 +17,11 @@ from picows import WSAutoPingStrategy, WSUpgradeRequest, WSUpgradeResponse, WSUp
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
 from crown import auth, logs, metrics
-from crown.settings import SettingsError
 from services.realtime import closecodes
 from services.realtime.channel import Backend
 from services.realtime.handshake import Admission, Handshake, Refused
 from services.realtime.limits import Bucket, Limits, Tally
+from services.realtime.listeners import BACKLOG
 from services.realtime.origins import Origins
 from services.realtime.people import People
 from services.realtime.proxies import Proxies
@@ -40,26 +40,11 @@ _HANDSHAKE_S = 5.0
 _WATCH_PERIOD_S = 1.0
 # Sockets looked at, or sent away, before others get their turn.
 _SLICE = 500
-_BACKLOG = 4_096
-# Bytes that the kernel keeps for a client that does not read; it doubles what is asked.
-_KERNEL_QUEUE_BYTES = 128 << 10
 # Bytes that a socket's reader starts with; it grows for who sends more.
 _READ_BUFFER_BYTES = 2_048
 # Seconds after which a client that was refused may come again.
 _RATE_RETRY_S = 1
 _ADDRESS_RETRY_S = 10
-
-
-def bind(host: str, port: int, setting: str = "CROWN_WEBSOCKET_PORT") -> socket.socket:
-    """A port that clients come to. Raises SettingsError, naming `setting`, where it is not to be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        bound = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError:
-        raise SettingsError([f"{setting}: cannot listen on {host}:{port}; is the port taken?"]) from None
-    # Connections inherit it. Left alone, the kernel would take up to 4 MB for each that does not read.
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_QUEUE_BYTES)
-    return bound
 
 
 class Sockets:
@@ -102,7 +87,7 @@ class Sockets:
     async def listen(self, bound: socket.socket) -> None:
         """Lets connections in."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._protocol, sock=bound, backlog=_BACKLOG)
+        self._server = await loop.create_server(self._protocol, sock=bound, backlog=BACKLOG)
 
     async def watch(self) -> None:
         """Closes who is idle or whose token ended, until it is cancelled."""
