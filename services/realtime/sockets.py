@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import aiofastnet
 from picows import WSAutoPingStrategy, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
@@ -87,7 +88,7 @@ class Sockets:
     async def listen(self, bound: socket.socket) -> None:
         """Lets connections in."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._protocol, sock=bound, backlog=BACKLOG)
+        self._server = await aiofastnet.create_server(loop, self._protocol, sock=bound, backlog=BACKLOG)
 
     async def watch(self) -> None:
         """Closes who is idle or whose token ended, until it is cancelled."""
@@ -145,7 +146,7 @@ class Sockets:
         return session
 
     def _protocol(self) -> WSProtocol:
-        # As the library's own server makes it, which would not tell who is at the other end.
+        # As the library's own server makes it, on the same transports; that would not tell who is at the other end.
         visit = _Visit(self._admit)
         visit.protocol = WSProtocol(
             host_port=None,

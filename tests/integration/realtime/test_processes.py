@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -44,10 +45,21 @@ async def until(done: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.1)
 
 
+def free_pair() -> int:
+    """A port that nobody listens on, and the next neither: each process has metrics of its own."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            with suppress(OSError, OverflowError):
+                second.bind(("127.0.0.1", port + 1))
+                return port
+
+
 @asynccontextmanager
 async def two(nats: Nats, run_node: Run) -> AsyncIterator[Node]:
     """Two processes that both serve."""
-    async with run_node(nats, **SEVERAL) as node:
+    async with run_node(nats, **SEVERAL, CROWN_METRICS_PORT=str(free_pair())) as node:
         await until(lambda: both_listen(node))
         yield node
 
