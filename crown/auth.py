@@ -7,6 +7,7 @@ import asyncio
 import json
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,13 +34,15 @@ HOW_TO_GET_ONE = (
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls: `use` is user, service or operator; `scopes` are a service's rights; `expires` is in
-    seconds since 1970."""
+    """Who calls: `use` is user, service or operator; `scopes` are a service's rights; `expires` and `issued` are
+    in seconds since 1970; `session` is the login that the token belongs to, empty where it does not say."""
 
     use: str
     subject: str
     scopes: frozenset[str]
     expires: float
+    session: str = ""
+    issued: float = 0.0
 
 
 NOBODY = Principal("nobody", "", frozenset(), 0.0)
@@ -119,6 +122,11 @@ class Authenticator:
         self._issuer = issuer
         self._audience = audience
         self._known: OrderedDict[str, Principal] = OrderedDict()
+        self._revoked: Callable[[Principal], bool] = _never
+
+    def refuse(self, revoked: Callable[[Principal], bool]) -> None:
+        """From now on asks `revoked` each time that a good token comes, and refuses where it says so."""
+        self._revoked = revoked
 
     async def warm(self) -> None:
         """Reads the keys before the first token comes. Raises Unavailable where they cannot be read."""
@@ -147,6 +155,8 @@ class Authenticator:
         if known.expires + LEEWAY_S < time.time():
             self._known.pop(token, None)
             raise Unauthenticated("the token has expired")
+        if self._revoked(known):
+            raise Unauthenticated("the token was revoked")
         return known
 
     def _verify(self, token: str, key: jwt.PyJWK) -> Principal:
@@ -171,6 +181,11 @@ class Authenticator:
         return _principal(claims)
 
 
+def _never(principal: Principal) -> bool:
+    del principal
+    return False
+
+
 def _key_id(token: str) -> str:
     try:
         return str(jwt.get_unverified_header(token).get("kid", ""))
@@ -184,11 +199,15 @@ def _principal(claims: dict[str, object]) -> Principal:
         raise Unauthenticated("the token's claim `use` must be user, service or operator")
     scope = claims.get("scope", "")
     scopes = frozenset(scope.split()) if isinstance(scope, str) and use == "service" else frozenset()
-    subject, expires = claims["sub"], claims["exp"]
+    subject, expires, issued = claims["sub"], claims["exp"], claims["iat"]
     if not isinstance(subject, str) or not subject or not isinstance(expires, int | float):
         # The library takes an empty subject, and an expiry that is text.
         raise Unauthenticated("the token's claims `sub` and `exp` must be text and a number")
-    return Principal(use, subject, scopes, float(expires))
+    session = claims.get("sid", "")
+    if not isinstance(session, str) or not isinstance(issued, int | float):
+        # What says neither whose login it is nor when that was could not be revoked.
+        raise Unauthenticated("the token's claims `sid` and `iat` must be text and a number")
+    return Principal(use, subject, scopes, float(expires), session, float(issued))
 
 
 def bearer(header: str | None, written: str = "") -> str:

@@ -24,6 +24,7 @@ CLOSES = Counter("crown_socket_closes_total", "Sockets that were closed from thi
 GAPS = Counter("crown_live_gaps_total", "Gaps in a topic that were read from the stream")
 PRESENT = Gauge("crown_presence_entries", "People on topics, by connection, that this node tracks")
 REDIS_FAILURES = Counter("crown_redis_failures_total", "Calls of Redis that failed or took too long")
+SOCKETS_REFUSED = Counter("crown_socket_refusals_total", "Handshakes that were refused", ["status"])
 BUS = Gauge("crown_bus_connected", "1 while connected to NATS")
 RELAY_FEEDS = Gauge("crown_relay_connected", "1 while connected to the feed", ["feed"])
 RELAY_EVENTS = Counter(

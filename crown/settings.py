@@ -239,6 +239,11 @@ def redis_url(value: str) -> str:
     return url
 
 
+def environment(**changes: str) -> dict[str, str]:
+    """The environment of another process of ours: our own, with `changes`."""
+    return {**os.environ, **changes}
+
+
 def exit_with(error: SettingsError) -> NoReturn:
     """Ends the process with the list of problems; used by every __main__."""
     for problem in error.problems:

@@ -49,7 +49,7 @@ _DAY_S = 86_400
 LIVE_KEPT_S = 4 * 3600
 LIVE_KEPT_EACH = 100
 # No token may live longer than this: it would outlive its revocation.
-_REVOKED_KEPT_S = 7 * _DAY_S
+REVOKED_KEPT_S = 7 * _DAY_S
 
 TOPIC_KINDS = ("user", "group", "chat", "ops")
 
@@ -165,7 +165,7 @@ def streams(max_bytes: int) -> list[dict[str, Any]]:
             "name": REVOKED,
             "subjects": [REVOCATIONS],
             "discard": "old",
-            "max_age": _REVOKED_KEPT_S * 10**9,
+            "max_age": REVOKED_KEPT_S * 10**9,
             "max_msgs_per_subject": 1,
             "max_bytes": max_bytes,
             "allow_direct": True,

@@ -114,10 +114,16 @@ def token(
         list[str] | None, typer.Option(help="A service's right; all when none is given.")
     ] = None,
     ttl: Annotated[int, typer.Option(help="Seconds until it expires.")] = DEFAULT_TTL_S,
+    session: Annotated[str, typer.Option(help="The login that it belongs to.")] = "",
 ) -> None:
     """Print a token, alone on a line."""
     scopes = [one for given in scope or () for one in given.replace(",", " ").split()]
-    print(Stack().token(user or None, service or None, operator or None, scopes=scopes, ttl_s=ttl))
+    stack = Stack()
+    print(
+        stack.token(
+            user or None, service or None, operator or None, scopes=scopes, ttl_s=ttl, session=session
+        )
+    )
 
 
 @app.command()

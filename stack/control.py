@@ -161,6 +161,7 @@ class Stack:
         *,
         scopes: Sequence[str] = (),
         ttl_s: int = tokens.DEFAULT_TTL_S,
+        session: str = "",
     ) -> str:
         """A token for one of a user, a service, an operator. A negative `ttl_s` gives an expired one."""
         named = [
@@ -176,7 +177,7 @@ class Stack:
             raise StackError("a token is for one of: a user, a service, an operator")
         self.layout.make()
         use, subject = named[0]
-        return tokens.sign(self.secrets, use, subject, scopes=scopes, ttl_s=ttl_s)
+        return tokens.sign(self.secrets, use, subject, scopes=scopes, ttl_s=ttl_s, session=session)
 
     def environment(self, name: str) -> dict[str, str]:
         """The settings that the service process `name` gets, to run it by hand or to connect as it.

@@ -46,8 +46,10 @@ def sign(
     scopes: Sequence[str] = (),
     ttl_s: int = DEFAULT_TTL_S,
     audience: str = AUDIENCE,
+    session: str = "",
 ) -> str:
-    """A token for `subject`. A service gets every scope unless some are named; others have none."""
+    """A token for `subject`. A service gets every scope unless some are named; others have none. `session` names
+    the login that it belongs to, which can then be ended alone."""
     now = int(time.time())
     claims: dict[str, object] = {
         "iss": ISSUER,
@@ -59,5 +61,7 @@ def sign(
     }
     if use is Use.SERVICE:
         claims["scope"] = " ".join(scopes or SCOPES)
+    if session:
+        claims["sid"] = session
     key = read(secrets.signing_key())
     return jwt.encode(claims, key, algorithm=keys.SIGNING_ALGORITHM, headers={"kid": keys.key_id(key)})

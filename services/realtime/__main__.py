@@ -12,7 +12,7 @@ from crown.notification.v1 import realtime_service_pb2
 from crown.presence import Presence, connect
 from crown.store import Store
 from crown.unread import Unread
-from services.realtime import sockets
+from services.realtime import listeners, processes, sockets
 from services.realtime.channel import Backend
 from services.realtime.counts import UnreadCounts
 from services.realtime.feed import Feed
@@ -20,8 +20,11 @@ from services.realtime.hub import Hub
 from services.realtime.longpoll import LongPoll
 from services.realtime.memberships import Memberships
 from services.realtime.origins import Origins
+from services.realtime.people import People
 from services.realtime.presence.board_redis import RedisBoard
 from services.realtime.presence.tracker import Tracker
+from services.realtime.proxies import Proxies
+from services.realtime.revocations import Revocations
 from services.realtime.service import RealtimeService
 from services.realtime.sessions import Sessions
 from services.realtime.settings import Settings
@@ -33,8 +36,9 @@ _NODE_BYTES = 6
 
 async def main(settings: Settings, stopping: asyncio.Event) -> None:
     """Connects, serves until `stopping`, drains."""
-    bound = sockets.bind(settings.bind, settings.websocket_port)
-    polled = sockets.bind(settings.bind, settings.longpoll_port, "CROWN_LONGPOLL_PORT")
+    bound = listeners.take(settings, listeners.WEBSOCKET)
+    polled = listeners.take(settings, listeners.LONGPOLL)
+    listeners.stop_with_supervisor(settings, stopping)
     node = os.urandom(_NODE_BYTES).hex()
     data_key = vault.data_key(settings.data_key.get_secret_value())
     bus = await Bus.connect(settings, "realtime")
@@ -43,8 +47,11 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
     redis = connect(settings.redis_host.get_secret_value())
     feed = Feed(bus, settings.stream_max_bytes)
     await feed.start()
+    revocations = Revocations(bus)
+    await revocations.start()
     server = rpc.Server(settings)
     await server.authenticator.warm()
+    server.authenticator.refuse(revocations.refuses)
 
     async def healthy() -> bool:
         return bus.connected and feed.current
@@ -61,13 +68,25 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
             memberships=Memberships(groups),
             counts=UnreadCounts(Unread(store.db), hub, spawn),
             presence=presence,
+            authenticator=server.authenticator,
             spawn=spawn,
         )
-        origins = Origins.of(settings.allowed_origins)
-        people = sockets.Sockets(node, backend, server.authenticator, origins, settings.idle_s)
+        everybody = People(spawn, settings.connections_per_user, presence)
+        revocations.on_disconnect(everybody.end)
+        people = sockets.Sockets(
+            node,
+            backend,
+            server.authenticator,
+            Origins.of(settings.allowed_origins),
+            everybody,
+            limits=settings.limits,
+            proxies=Proxies.of(settings.trusted_proxies),
+            idle_s=settings.idle_s,
+        )
         sessions = Sessions(node, bus, data_key, spawn, settings.longpoll_window_s)
         polls = LongPoll(people, sessions)
         service = RealtimeService(hub, bus, data_key, Presence(redis))
+        revocations.on_disconnect(service.streams.cut_off)
         (described,) = realtime_service_pb2.DESCRIPTOR.services_by_name.values()
         server.add(described, service, service.checks())
         vitals = Vitals(node, hub, lambda: len(people))
@@ -81,6 +100,7 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
                     sessions.watch(),
                     backend.memberships.watch(),
                     presence.run(),
+                    revocations.watch(),
                     vitals.tell(),
                 )
             ]
@@ -104,4 +124,5 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
 
 
 if __name__ == "__main__":
+    processes.several()
     rpc.run("realtime", Settings, main)

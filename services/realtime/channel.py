@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 import msgspec
 
-from crown.auth import Principal
+from crown.auth import Authenticator, Principal
 from crown.errors import InvalidRequest
 from crown.groups import Groups
 from crown.live_position import Position
@@ -54,6 +54,7 @@ class Backend:
     memberships: Memberships
     counts: UnreadCounts
     presence: Tracker
+    authenticator: Authenticator
     spawn: Spawn
 
 

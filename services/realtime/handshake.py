@@ -21,17 +21,18 @@ _BEARER = "base64url.bearer.phx."
 # Where phoenix.js puts the token when it polls.
 _AUTH_HEADER = "X-Phoenix-AuthToken"
 _FIELDS_MOST = 32
-_TOKEN_MOST_CHARS = 8_192
+TOKEN_MOST_CHARS = 8_192
 
 Parameters = Sequence[tuple[str, str]]
 
 
 class Refused(Exception):
-    """No connection; `status` is the HTTP status that says so."""
+    """No connection; `status` is the HTTP status that says so, and `headers` go with it."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, retry_after_s: int | None = None) -> None:
         super().__init__(status)
         self.status = status
+        self.headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Handshake:
         offered = [part.strip() for part in headers.get("Sec-WebSocket-Protocol", "").split(",")]
         serializer = for_version(parameters.get("vsn"))
         token = _offered_token(offered) or parameters.get("token", "")
-        if serializer is None or not 0 < len(token) <= _TOKEN_MOST_CHARS:
+        if serializer is None or not 0 < len(token) <= TOKEN_MOST_CHARS:
             raise Refused(403)
         return Admission(self._principal(token), serializer, _PROTOCOL if _PROTOCOL in offered else None)
 
@@ -71,7 +72,7 @@ class Handshake:
         named = dict(parameters)
         serializer = for_version(named.get("vsn"), binary=False)
         token = headers.get(_AUTH_HEADER) or named.get("token", "")
-        if serializer is None or not 0 < len(token) <= _TOKEN_MOST_CHARS:
+        if serializer is None or not 0 < len(token) <= TOKEN_MOST_CHARS:
             raise Refused(403)
         try:
             return Admission(await self.authenticator.principal(token), serializer, None)

@@ -65,7 +65,7 @@ class LongPoll:
         try:
             response = await self._respond(request)
         except Refused as refused:
-            response = web.Response(status=refused.status)
+            response = web.Response(status=refused.status, headers=refused.headers)
         except BusUnavailable as error:
             log.warning("session_out_of_reach", why=error.message)
             response = web.Response(status=503)
@@ -87,7 +87,7 @@ class LongPoll:
             raise Refused(403)
         match request.method:
             case "GET":
-                response = await self._poll(parameters, request.headers)
+                response = await self._poll(request, parameters)
             case "POST":
                 response = await self._push(request, parameters)
             case "OPTIONS":
@@ -98,25 +98,27 @@ class LongPoll:
             response.headers["Access-Control-Allow-Origin"] = origin
         return response
 
-    async def _poll(self, parameters: Parameters, headers: Mapping[str, str]) -> web.Response:
-        token = _session_token(parameters, headers)
+    async def _poll(self, request: web.BaseRequest, parameters: Parameters) -> web.Response:
+        token = _session_token(parameters, request.headers)
         if token is not None:
             answer = await self._sessions.poll(token)
             if answer.status != GONE:
                 return _answer(answer.status, token=token, messages=answer.messages)
-        return await self._open(parameters, headers)
+        return await self._open(request, parameters)
 
-    async def _open(self, parameters: Parameters, headers: Mapping[str, str]) -> web.Response:
+    async def _open(self, request: web.BaseRequest, parameters: Parameters) -> web.Response:
+        forwarded = request.headers.getall("X-Forwarded-For", [])
+        client = self._people.check(request.remote or "", forwarded)
         named = [(name, value) for name, value in parameters if not Tokens.looks_like_one(value)]
         try:
-            admission = await self._handshake.admit_session(named, headers)
+            admission = await self._handshake.admit_session(named, request.headers)
         except Refused as refused:
             if refused.status == _FORBIDDEN:
                 return _answer(_FORBIDDEN)
             raise
         if self._sessions.full:
             raise Refused(503)
-        token = self._sessions.keep(self._people.enter(admission))
+        token = self._sessions.keep(self._people.enter(admission, client))
         return _answer(GONE, token=token, messages=[])
 
     async def _push(self, request: web.BaseRequest, parameters: Parameters) -> web.Response:

@@ -9,8 +9,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from crown import metrics
+from crown.auth import NOBODY, Principal
 from services.realtime import closecodes
 from services.realtime.closecodes import Close
+from services.realtime.limits import UNLIMITED, Pace
 from services.realtime.live import Event
 from services.realtime.message import Broadcast, Frame
 from services.realtime.room import Encoding
@@ -44,11 +46,14 @@ class TextFrames:
 class Session:
     """See Watched and Outlet."""
 
-    def __init__(self, name: str, encoding: Encoding) -> None:
+    def __init__(self, name: str, encoding: Encoding, client: str = "", pace: Pace = UNLIMITED) -> None:
         self.id = name
+        self.client = client
         self.encoding = encoding
         self.heard = self.polled = time.monotonic()
         self.closing_since: float | None = None
+        self._pace = pace
+        self._due = 0.0
         self._ends: list[Callable[[], object]] = []
         self._socket: Socket | None = None
         self._frames: deque[bytes] = deque()
@@ -65,13 +70,21 @@ class Session:
         self._socket = socket
 
     def on_end(self, action: Callable[[], object]) -> None:
-        """Calls `action` once it is over."""
-        self._ends.append(action)
+        """Calls `action` once it is over, which it may be."""
+        if self.closing_since is None:
+            self._ends.append(action)
+        else:
+            action()
+
+    @property
+    def principal(self) -> Principal:
+        """See Present."""
+        return self._socket.principal if self._socket else NOBODY
 
     @property
     def expires(self) -> float:
         """See Watched."""
-        return self._socket.principal.expires if self._socket else 0.0
+        return self.principal.expires
 
     # -- for the client's requests
 
@@ -111,6 +124,10 @@ class Session:
 
     def _receive(self, frame: str | bytes) -> None:
         size = len(frame) if isinstance(frame, bytes) else len(frame.encode())
+        now = time.monotonic()
+        self._due = self._pace.next(self._due, now)
+        if self._due - now > self._pace.burst_s:
+            self.close(closecodes.TOO_FAST)
         if size > MESSAGE_MOST_BYTES:
             self.close(closecodes.TOO_BIG)
         if self.closing_since is not None:

@@ -11,10 +11,11 @@ import msgspec
 
 from crown import logs, safe_json
 from crown.auth import Principal
-from crown.errors import BusUnavailable, CrownError
+from crown.errors import BusUnavailable, CrownError, InvalidRequest, NotAllowed
 from services.realtime import closecodes, topics
 from services.realtime.channel import Backend, Channel, Welcome
 from services.realtime.closecodes import Close
+from services.realtime.handshake import TOKEN_MOST_CHARS
 from services.realtime.live import Live, Unreadable
 from services.realtime.message import NULL, Frame, Message, Payload, Push, Reply
 from services.realtime.room import Subscriber
@@ -23,6 +24,11 @@ from services.realtime.serializer import Serializer, UndecodableFrame
 log = logs.get(__name__)
 
 CHANNELS_MOST = 100
+# A ref goes back as it came, and topic and event into answers: none may be more than anybody needs.
+REF_MOST_BYTES = 256
+NAME_MOST_CHARS = 4_096
+# With it a client brings a newer token, on the topic "phoenix" or on one that it is on.
+RENEWAL = "access_token"
 # Seconds that a join may take; clients give up after ten.
 JOIN_TIMEOUT_S = 5.0
 _CRASHED = {"reason": "channel_crash"}
@@ -103,7 +109,10 @@ class Socket:
         except UndecodableFrame:
             self._outlet.close(closecodes.UNDECODABLE)
             return
-        if self._joining:
+        # A frame that is short has nothing long in it.
+        if len(frame) > REF_MOST_BYTES and _oversized(message):
+            self._outlet.close(closecodes.UNDECODABLE)
+        elif self._joining:
             self._waiting.append(message)
         else:
             self._route(message)
@@ -124,6 +133,8 @@ class Socket:
         try:
             if topic == "phoenix" and event == "heartbeat":
                 self._reply(NULL, message, "ok", {})
+            elif topic == "phoenix" and event == RENEWAL:
+                self._renew(message, NULL)
             elif event == "phx_join":
                 self._join(message, channel)
             elif channel is None:
@@ -132,6 +143,8 @@ class Socket:
                 return  # of an earlier join: no answer
             elif event == "phx_leave":
                 self._leave(message, channel)
+            elif event == RENEWAL:
+                self._renew(message, channel.join_ref)
             else:
                 self._hand_over(message, channel)
         except Exception as error:
@@ -150,6 +163,8 @@ class Socket:
         self._push(channel, channel.join_ref, "phx_close", _NOTHING)
 
     def _hand_over(self, message: Message, channel: Channel) -> None:
+        if self.principal.use == "user":
+            self._backend.presence.active(self.principal.subject)
         try:
             answer = channel.handle(message.event, _decoded(message.payload))
         except CrownError as error:
@@ -160,6 +175,36 @@ class Socket:
             self._push(channel, channel.join_ref, "phx_error", _CRASHED)
         else:
             self._reply(channel.join_ref, message, "ok", answer)
+
+    # -- a newer token
+
+    def _renew(self, message: Message, join_ref: msgspec.Raw) -> None:
+        try:
+            token = _token(_decoded(message.payload))
+            found = self._backend.authenticator.at_once(token)
+            if found is not None:
+                self._become(found)
+        except CrownError as error:
+            self._reply(join_ref, message, "error", _refusal(error))
+            return
+        if found is not None:
+            self._reply(join_ref, message, "ok", {})
+        else:
+            # Signed with a key that has to be read first.
+            self._backend.spawn(self._renew_later(message, join_ref, token))
+
+    async def _renew_later(self, message: Message, join_ref: msgspec.Raw, token: str) -> None:
+        try:
+            self._become(await self._backend.authenticator.principal(token))
+        except CrownError as error:
+            self._reply(join_ref, message, "error", _refusal(error))
+        else:
+            self._reply(join_ref, message, "ok", {})
+
+    def _become(self, principal: Principal) -> None:
+        if (principal.use, principal.subject) != (self.principal.use, self.principal.subject):
+            raise NotAllowed("the token is another person's")
+        self.principal = principal
 
     # -- joining
 
@@ -223,6 +268,20 @@ class Socket:
     def _push(self, channel: Channel, ref: msgspec.Raw, event: str, payload: Any) -> None:
         push = Push(channel.join_ref, ref, channel.topic, event, payload)
         self._outlet.send(self._serializer.encode(push))
+
+
+def _token(payload: object) -> str:
+    token = payload.get(RENEWAL) if isinstance(payload, dict) else None
+    if not isinstance(token, str) or not 0 < len(token) <= TOKEN_MOST_CHARS:
+        raise InvalidRequest(f"access_token must be a token of at most {TOKEN_MOST_CHARS} characters")
+    return token
+
+
+def _oversized(message: Message) -> bool:
+    if len(bytes(message.ref)) > REF_MOST_BYTES or len(bytes(message.join_ref)) > REF_MOST_BYTES:
+        return True
+    names = (message.topic, message.event)
+    return any(isinstance(name, str) and len(name) > NAME_MOST_CHARS for name in names)
 
 
 def _decoded(payload: Payload) -> Any:

@@ -8,18 +8,24 @@ import logging
 import math
 import socket
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from picows import WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener, ws_create_server
+import aiofastnet
+from picows import WSAutoPingStrategy, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
+from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
 from crown import auth, logs, metrics
-from crown.settings import SettingsError
 from services.realtime import closecodes
 from services.realtime.channel import Backend
 from services.realtime.handshake import Admission, Handshake, Refused
+from services.realtime.limits import Bucket, Limits, Tally
+from services.realtime.listeners import BACKLOG
 from services.realtime.origins import Origins
+from services.realtime.people import People
+from services.realtime.proxies import Proxies
 from services.realtime.room import Encoding
 from services.realtime.serializer import Serializer
 from services.realtime.session import Session, TextFrames
@@ -35,23 +41,11 @@ _HANDSHAKE_S = 5.0
 _WATCH_PERIOD_S = 1.0
 # Sockets looked at, or sent away, before others get their turn.
 _SLICE = 500
-_BACKLOG = 4_096
-# Bytes that the kernel keeps for a client that does not read; it doubles what is asked.
-_KERNEL_QUEUE_BYTES = 128 << 10
 # Bytes that a socket's reader starts with; it grows for who sends more.
 _READ_BUFFER_BYTES = 2_048
-
-
-def bind(host: str, port: int, setting: str = "CROWN_WEBSOCKET_PORT") -> socket.socket:
-    """A port that clients come to. Raises SettingsError, naming `setting`, where it is not to be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        bound = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError:
-        raise SettingsError([f"{setting}: cannot listen on {host}:{port}; is the port taken?"]) from None
-    # Connections inherit it. Left alone, the kernel would take up to 4 MB for each that does not read.
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_QUEUE_BYTES)
-    return bound
+# Seconds after which a client that was refused may come again.
+_RATE_RETRY_S = 1
+_ADDRESS_RETRY_S = 10
 
 
 class Sockets:
@@ -63,9 +57,18 @@ class Sockets:
         backend: Backend,
         authenticator: auth.Authenticator,
         origins: Origins,
+        people: People,
+        *,
+        limits: Limits,
+        proxies: Proxies,
         idle_s: float = 60.0,
     ) -> None:
         self._backend = backend
+        self._people = people
+        self._proxies = proxies
+        self._accepts = Bucket(limits.accepts)
+        self._addresses = Tally(limits.per_address)
+        self._pace = limits.messages
         # Sockets are called by the node and a number.
         self._names = (f"{node}.{number}" for number in itertools.count())
         self.handshake = Handshake(authenticator, origins, backend.spawn)
@@ -84,17 +87,8 @@ class Sockets:
 
     async def listen(self, bound: socket.socket) -> None:
         """Lets connections in."""
-        self._server = await ws_create_server(
-            self._admit,
-            sock=bound,
-            backlog=_BACKLOG,
-            websocket_handshake_timeout=_HANDSHAKE_S,
-            max_frame_size=MESSAGE_MOST_BYTES,
-            read_buffer_init_size=_READ_BUFFER_BYTES,
-            # A ping of the client shows that it is there, so it has to come through to us.
-            enable_auto_pong=False,
-            logger_name=_Quiet(logging.getLogger("picows"), {}),
-        )
+        loop = asyncio.get_running_loop()
+        self._server = await aiofastnet.create_server(loop, self._protocol, sock=bound, backlog=BACKLOG)
 
     async def watch(self) -> None:
         """Closes who is idle or whose token ended, until it is cancelled."""
@@ -127,49 +121,88 @@ class Sockets:
 
     # -- letting in
 
-    def enter(self, admission: Admission) -> Session:
+    def check(self, peer: str, forwarded: Sequence[str]) -> str:
+        """The address of who comes, as its connections are counted. Raises Refused where it may not have one
+        more, or nobody may at this moment."""
+        if self._draining:
+            raise Refused(503)
+        if not self._accepts.take(time.monotonic()):
+            raise Refused(503, _RATE_RETRY_S)
+        client = self._proxies.client(peer, forwarded)
+        if self._addresses.full(client):
+            raise Refused(429, _ADDRESS_RETRY_S)
+        return client
+
+    def enter(self, admission: Admission, client: str) -> Session:
         """Lets in a client that polls. Raises Refused."""
         if self._draining:
             raise Refused(503)
         speaks = admission.serializer
-        session = Session(next(self._names), self._texts.setdefault(speaks, TextFrames(speaks)))
+        encoding = self._texts.setdefault(speaks, TextFrames(speaks))
+        session = Session(next(self._names), encoding, client, self._pace)
         session.serve(Socket(admission.principal, speaks, session, self._backend))
         session.on_end(partial(self._gone, session))
         self._arrived(session)
         return session
 
-    def _admit(self, request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
-        if self._draining:
-            return _refusal(503)
+    def _protocol(self) -> WSProtocol:
+        # As the library's own server makes it, on the same transports; that would not tell who is at the other end.
+        visit = _Visit(self._admit)
+        visit.protocol = WSProtocol(
+            host_port=None,
+            ws_path=None,
+            is_client_side=False,
+            ws_listener_factory=visit,
+            logger=_QUIET,
+            disconnect_on_exception=True,
+            websocket_handshake_timeout=_HANDSHAKE_S,
+            enable_auto_ping=False,
+            auto_ping_idle_timeout=None,
+            auto_ping_reply_timeout=None,
+            auto_ping_strategy=WSAutoPingStrategy.PING_WHEN_IDLE,
+            # A ping of the client shows that it is there, so it has to come through to us.
+            enable_auto_pong=False,
+            max_frame_size=MESSAGE_MOST_BYTES,
+            extra_headers=None,
+            read_buffer_init_size=_READ_BUFFER_BYTES,
+        )
+        return visit.protocol
+
+    def _admit(self, request: WSUpgradeRequest, peer: str) -> WSUpgradeResponseWithListener:
         # What the library does with an exception here would show its text to the client.
         try:
+            client = self.check(peer, request.headers.getall("X-Forwarded-For", []))
             admission = self.handshake.admit(request.path.decode("latin-1"), request.headers)
         except Refused as refused:
-            return _refusal(refused.status)
+            return _refusal(refused)
         except Exception as error:
             log.error("handshake_failed", exc_info=error)
-            return _refusal(500)
+            return _refusal(Refused(500))
         # Some browsers send "keep-alive, Upgrade", which the library does not take.
         if "upgrade" in request.headers.get("Connection", "").lower():
             request.headers["Connection"] = "upgrade"
         chosen = {"Sec-WebSocket-Protocol": admission.subprotocol} if admission.subprotocol else {}
         response = WSUpgradeResponse.create_101_response(chosen)
-        return WSUpgradeResponseWithListener(response, self._enter(admission))
+        return WSUpgradeResponseWithListener(response, self._enter(admission, client))
 
-    def _enter(self, admission: Admission) -> WebSocket:
+    def _enter(self, admission: Admission, client: str) -> WebSocket:
         speaks = admission.serializer
         encoding = self._encodings.setdefault(speaks, WebSocketFrames(speaks))
-        opened = WebSocket(next(self._names), encoding, self._arrived, self._gone)
+        opened = WebSocket(next(self._names), client, encoding, self._pace, self._arrived, self._gone)
         opened.serve(Socket(admission.principal, speaks, opened, self._backend))
         return opened
 
     def _arrived(self, connection: Watched) -> None:
+        self._addresses.add(connection.client)
         self._open.add(connection)
         self._empty.clear()
         metrics.SOCKETS.set(len(self._open))
+        self._people.arrive(connection)
 
     def _gone(self, connection: Watched) -> None:
         self._open.discard(connection)
+        self._addresses.remove(connection.client)
+        self._people.leave(connection)
         metrics.SOCKETS.set(len(self._open))
         if not self._open:
             self._empty.set()
@@ -187,8 +220,26 @@ class Sockets:
             connection.close(closecodes.EXPIRED)
 
 
-def _refusal(status: int) -> WSUpgradeResponseWithListener:
-    response = WSUpgradeResponse.create_error_response(status, None, {"Content-Length": "0"})
+class _Visit:
+    """A connection that has not said yet what it wants."""
+
+    __slots__ = ("_admit", "protocol")
+
+    def __init__(self, admit: Callable[[WSUpgradeRequest, str], WSUpgradeResponseWithListener]) -> None:
+        self._admit = admit
+        self.protocol: WSProtocol | None = None
+
+    def __call__(self, request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
+        """Decides, once the request is here."""
+        assert self.protocol is not None
+        peer = self.protocol.transport.underlying_transport.get_extra_info("peername")
+        return self._admit(request, str(peer[0]) if peer else "")
+
+
+def _refusal(refused: Refused) -> WSUpgradeResponseWithListener:
+    metrics.SOCKETS_REFUSED.labels(refused.status).inc()
+    headers = {"Content-Length": "0", **refused.headers}
+    response = WSUpgradeResponse.create_error_response(refused.status, None, headers)
     return WSUpgradeResponseWithListener(response, None)
 
 
@@ -205,3 +256,6 @@ class _Quiet(logging.LoggerAdapter[logging.Logger]):
         del level, args
         if kwargs.get("exc_info"):
             log.error("socket_failed", where=str(msg), exc_info=True)
+
+
+_QUIET = _Quiet(logging.getLogger("picows"), {})

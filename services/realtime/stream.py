@@ -16,6 +16,7 @@ from crown.notification.v1 import realtime_service_pb2
 from services.realtime import address
 from services.realtime.hub import Hub, Joined
 from services.realtime.live import Event, Resync, Unreadable
+from services.realtime.revocations import Disconnect
 
 log = logs.get(__name__)
 
@@ -129,6 +130,10 @@ class Streams:
             if whose(stream.principal):
                 stream.end(why)
 
+    def cut_off(self, what: Disconnect) -> None:
+        """Ends the streams of a person, or of one session of theirs."""
+        self.end(what.concerns, _revoked() if what.revoked else _again())
+
     def drain(self) -> None:
         """Ends every stream, so that its reader goes to another node."""
         self._draining = True
@@ -145,6 +150,14 @@ def _encoded(form: Form[T], topic: str, event: Event) -> list[T | None]:
 
 def _going() -> CrownError:
     return NotReady("this node is going down; subscribe again")
+
+
+def _again() -> CrownError:
+    return NotReady("subscribe again")
+
+
+def _revoked() -> CrownError:
+    return Unauthenticated("the token was revoked")
 
 
 def _expired() -> CrownError:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from services.realtime.closecodes import Close
+from services.realtime.people import Present
 
 
-class Watched(Protocol):
+class Watched(Present, Protocol):
     """One client that is connected, on any transport."""
+
+    # Its address, as its connections are counted.
+    client: str
 
     # When the client was last heard, and since when this side has been closing; by time.monotonic().
     heard: float
@@ -17,9 +20,6 @@ class Watched(Protocol):
     @property
     def expires(self) -> float:
         """When the token ends, in seconds since 1970."""
-
-    def close(self, why: Close) -> None:
-        """Closes it; nothing where it is closing."""
 
     def abort(self) -> None:
         """Cuts it off."""

@@ -10,9 +10,10 @@ from typing import Any, cast
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
-from crown import logs, metrics
+from crown import auth, logs, metrics
 from services.realtime import closecodes
 from services.realtime.closecodes import Close
+from services.realtime.limits import Pace
 from services.realtime.live import Event
 from services.realtime.message import Broadcast, Frame
 from services.realtime.room import Encoding
@@ -68,11 +69,14 @@ class WebSocket(WSListener):
     __slots__ = (
         "_arrived",
         "_binary",
+        "_due",
         "_fragments",
         "_gone",
+        "_pace",
         "_size",
         "_socket",
         "_transport",
+        "client",
         "closing_since",
         "deliver",
         "encoding",
@@ -83,17 +87,22 @@ class WebSocket(WSListener):
     def __init__(
         self,
         name: str,
+        client: str,
         encoding: Encoding,
+        pace: Pace,
         arrived: Callable[[WebSocket], None],
         gone: Callable[[WebSocket], None],
     ) -> None:
         super().__init__()
         self.id = name
+        self.client = client
         self.encoding = encoding
         # The transport's own write, so that a broadcast costs no step here for each who gets it.
         self.deliver: Callable[[Any], None] = _nowhere
         self.heard = time.monotonic()
         self.closing_since: float | None = None
+        self._pace = pace
+        self._due = 0.0
         self._arrived = arrived
         self._gone = gone
         self._socket: Socket | None = None
@@ -107,9 +116,14 @@ class WebSocket(WSListener):
         self._socket = socket
 
     @property
+    def principal(self) -> auth.Principal:
+        """Who is connected; nobody once it is over."""
+        return self._socket.principal if self._socket else auth.NOBODY
+
+    @property
     def expires(self) -> float:
         """When the token ends, in seconds since 1970."""
-        return self._socket.principal.expires if self._socket else 0.0
+        return self.principal.expires
 
     # -- for the socket
 
@@ -157,12 +171,16 @@ class WebSocket(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """A frame arrived."""
-        self.heard = time.monotonic()
+        self.heard = now = time.monotonic()
         kind = cast(int, frame.msg_type)
         if kind == _CLOSE:
             self._answer_close(transport)
-        elif self.closing_since is not None:
             return
+        if self.closing_since is not None:
+            return
+        self._due = self._pace.next(self._due, now)
+        if self._due - now > self._pace.burst_s:
+            self.close(closecodes.TOO_FAST)
         elif frame.rsv1 or frame.rsv2 or frame.rsv3:
             self.close(closecodes.PROTOCOL)
         elif kind == _PING:
@@ -176,8 +194,9 @@ class WebSocket(WSListener):
         """The connection is gone."""
         del transport
         self._end()
-        self._transport = self._socket = None
+        self._transport = None
         self._gone(self)
+        self._socket = None
 
     def pause_writing(self) -> None:
         """More waits than is allowed: the client does not read."""

@@ -97,7 +97,6 @@ async def test_a_control_frame_may_come_between_fragments(node: Node, trust: Tru
         pytest.param(
             [(0x1, b" " * 40_000, False), (0x0, b" " * 30_000, False)], 1009, id="too big in fragments"
         ),
-        pytest.param([(0x1, b"", False), *[(0x0, b"", False)] * 1_100], 1009, id="endless empty fragments"),
         pytest.param([(0x0, b"x", True)], 1002, id="continues nothing"),
         pytest.param([(0x1, b"[", False), (0x1, b"[]", True)], 1002, id="two at once"),
         pytest.param([(0x3, b"", True)], 1002, id="unknown opcode"),

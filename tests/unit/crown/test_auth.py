@@ -115,6 +115,9 @@ async def test_only_services_have_scopes(
         pytest.param(lambda issuer: issuer.token(exp=True), id="expiry is a boolean"),
         pytest.param(lambda issuer: issuer.token(exp=None), id="no expiry"),
         pytest.param(lambda issuer: issuer.token(iat=None), id="no issue time"),
+        pytest.param(lambda issuer: issuer.token(iat=str(int(time.time()))), id="issue time is text"),
+        pytest.param(lambda issuer: issuer.token(iat=float("inf")), id="issue time is infinite"),
+        pytest.param(lambda issuer: issuer.token(sid=7), id="session is a number"),
         pytest.param(lambda issuer: issuer.token(sub=None), id="no subject"),
         pytest.param(lambda issuer: issuer.token(sub=""), id="empty subject"),
         pytest.param(lambda issuer: issuer.token(aud=None), id="no audience"),
@@ -339,3 +342,22 @@ def test_without_a_token_the_answer_says_how_to_get_one(header: str | None, reas
 def test_nobody_calls_outside_of_a_call() -> None:
     assert auth.caller() == auth.NOBODY
     assert Principal("nobody", "", frozenset(), 0.0) == auth.NOBODY
+
+
+async def test_a_token_says_when_it_was_issued_and_to_which_login(
+    authenticator: Authenticator, issuer: Issuer
+) -> None:
+    now = int(time.time())
+    found = await authenticator.principal(issuer.token(iat=now, sid="phone"))
+    assert (found.issued, found.session) == (now, "phone")
+    assert (await authenticator.principal(issuer.token())).session == ""
+
+
+async def test_a_token_that_was_good_can_be_refused(authenticator: Authenticator, issuer: Issuer) -> None:
+    ended: set[str] = set()
+    authenticator.refuse(lambda principal: principal.session in ended)
+    token = issuer.token(sid="phone")
+    await authenticator.principal(token)
+    ended.add("phone")
+    with pytest.raises(Unauthenticated, match="revoked"):
+        await authenticator.principal(token)

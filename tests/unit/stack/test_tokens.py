@@ -55,3 +55,8 @@ def test_a_token_can_be_born_expired(stack: Stack) -> None:
 def test_a_token_is_for_exactly_one(stack: Stack, named: dict[str, str]) -> None:
     with pytest.raises(StackError, match="one of"):
         stack.token(**named)  # type: ignore[arg-type]
+
+
+def test_a_token_may_belong_to_a_login(stack: Stack) -> None:
+    assert claims(stack, stack.token(user="user123", session="phone"))["sid"] == "phone"
+    assert "sid" not in claims(stack, stack.token(user="user123"))

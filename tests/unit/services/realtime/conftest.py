@@ -15,8 +15,8 @@ from nats.aio.msg import Msg
 from pymongo.errors import PyMongoError
 
 from crown import vault
-from crown.auth import Principal
-from crown.errors import BusUnavailable
+from crown.auth import Authenticator, Principal
+from crown.errors import BusUnavailable, Unauthenticated
 from crown.groups import Group, Groups
 from crown.notification.v1 import events_pb2
 from crown.notification.v1.notification_pb2 import NotificationData
@@ -228,6 +228,30 @@ class FakeOutlet:
         return sent
 
 
+class FakeTokens:
+    """Tokens by their text; those that are `cold` are signed with a key that was not read yet."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Principal] = {}
+        self.cold: set[str] = set()
+
+    def at_once(self, token: str) -> Principal | None:
+        """See Authenticator."""
+        if token in self.cold:
+            return None
+        if token not in self.known:
+            raise Unauthenticated("the token does not verify")
+        return self.known[token]
+
+    async def principal(self, token: str) -> Principal:
+        """See Authenticator."""
+        await asyncio.sleep(0)
+        self.cold.discard(token)
+        found = self.at_once(token)
+        assert found is not None
+        return found
+
+
 class Connection:
     """A socket under test, with its fakes."""
 
@@ -336,7 +360,15 @@ def unread() -> FakeUnread:
 
 
 @pytest.fixture
-async def backend(hub: Hub, groups: FakeGroups, unread: FakeUnread, spawn: Spawn) -> AsyncIterator[Backend]:
+def tokens() -> FakeTokens:
+    """Which tokens are good."""
+    return FakeTokens()
+
+
+@pytest.fixture
+async def backend(
+    hub: Hub, groups: FakeGroups, unread: FakeUnread, tokens: FakeTokens, spawn: Spawn
+) -> AsyncIterator[Backend]:
     """What channels work with."""
     figures = Figures(gather_s=0.01, spacing_s=0.0)
     presence = Tracker(MemoryBoard(), hub.publish_ephemeral, hub.stale, figures)
@@ -348,6 +380,7 @@ async def backend(hub: Hub, groups: FakeGroups, unread: FakeUnread, spawn: Spawn
         Memberships(cast(Groups, groups)),
         UnreadCounts(cast(Unread, unread), hub, spawn),
         presence,
+        cast(Authenticator, tokens),
         spawn,
     )
     running.cancel()

@@ -13,8 +13,11 @@ import pytest
 from crown.auth import Authenticator, Principal
 from crown.errors import BusUnavailable, CrownError, Unauthenticated, Unavailable
 from services.realtime.handshake import Handshake
+from services.realtime.limits import Limits
 from services.realtime.longpoll import LongPoll
 from services.realtime.origins import Origins
+from services.realtime.people import People
+from services.realtime.proxies import PRIVATE, Proxies
 from services.realtime.sessions import Sessions, Tokens
 from services.realtime.sockets import Sockets
 
@@ -66,11 +69,22 @@ def sessions(data_key: vault.Key, backend: Backend) -> FakeSessions:
     return FakeSessions("node", cast(Any, None), data_key, backend.spawn, 0.05)
 
 
+LIMITS = Limits()
+
+
 @asynccontextmanager
 async def serving(
-    authenticator: FakeAuthenticator, sessions: Sessions, backend: Backend
+    authenticator: FakeAuthenticator, sessions: Sessions, backend: Backend, limits: Limits = LIMITS
 ) -> AsyncIterator[tuple[str, aiohttp.ClientSession, Sockets]]:
-    people = Sockets("node", backend, cast(Authenticator, authenticator), Origins())
+    people = Sockets(
+        "node",
+        backend,
+        cast(Authenticator, authenticator),
+        Origins(),
+        People(backend.spawn, limits.per_user),
+        limits=limits,
+        proxies=Proxies.of(PRIVATE),
+    )
     assert isinstance(people.handshake, Handshake)
     polls = LongPoll(people, sessions)
     bound = socket.create_server(("127.0.0.1", 0))
@@ -135,3 +149,23 @@ async def test_a_session_out_of_reach_is_no_session_that_is_gone(
     async with serving(authenticator, sessions, backend) as (url, http, _):
         async with http.request(method, url + token) as answer:
             assert (answer.status, await answer.read()) == (status, b"")
+
+
+async def test_sessions_count_as_their_clients_connections(
+    authenticator: FakeAuthenticator, sessions: FakeSessions, backend: Backend
+) -> None:
+    limits = Limits(per_address=1, per_user=1)
+    async with serving(authenticator, sessions, backend, limits) as (url, http, people):
+        async with http.get(url + "ann") as answer:
+            token = (await answer.json())["token"]
+        async with http.get(url + "bob") as answer:
+            assert (answer.status, answer.headers["Retry-After"]) == (429, "10")
+        elsewhere = {"X-Forwarded-For": "198.51.100.1"}
+        async with http.get(url + "ann", headers=elsewhere) as answer:
+            third = (await answer.json())["token"]
+        async with http.get(url + third, headers=elsewhere) as answer:
+            # It names no person, and the newest has lost its session.
+            assert (await answer.json())["status"] == 403
+        async with http.get(url + token) as answer:
+            assert (await answer.json())["status"] == 204
+        assert (len(sessions), len(people)) == (1, 1)

@@ -13,6 +13,7 @@ from crown import vault
 from crown.auth import Principal
 from crown.bus import Bus
 from services.realtime import closecodes, sessions
+from services.realtime.limits import Pace
 from services.realtime.message import Frame
 from services.realtime.serializer import V2
 from services.realtime.session import ANSWER_MOST_BYTES, Session, SessionOver, TextFrames
@@ -207,3 +208,19 @@ def test_a_token_names_its_session(data_key: vault.Key) -> None:
 def test_a_forged_token_is_none(data_key: vault.Key, spoil: Callable[[str], Any]) -> None:
     tokens = Tokens(data_key)
     assert tokens.read(spoil(tokens.sign("node1", "s1"))) is None
+
+
+async def test_who_says_too_much_is_over(backend: Backend) -> None:
+    serializer = V2(sends_binary=False)
+    found = Session("ann", TextFrames(serializer), pace=Pace.of(1, 3))
+    found.serve(Socket(Principal("user", "ann", frozenset(), 2e9), serializer, found, backend))
+    await found.push([BEAT] * 3)
+    with pytest.raises(SessionOver):
+        await found.push([BEAT])
+
+
+async def test_an_end_that_was_is_told_at_once(session: Session) -> None:
+    ended: list[str] = []
+    session.abort()
+    session.on_end(lambda: ended.append("session"))
+    assert ended == ["session"]

@@ -1,0 +1,86 @@
+"""The ports that clients come to: bound here, or inherited from the supervisor of several processes, which has bound
+them for all. What is inherited is told as `name=descriptor, …`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from crown.settings import SettingsError
+
+if TYPE_CHECKING:
+    from services.realtime.settings import Settings
+
+WEBSOCKET = "websocket"
+LONGPOLL = "longpoll"
+# Not a port: the end of a pipe whose other end lives as long as the supervisor.
+LIFE = "life"
+
+BACKLOG = 4_096
+# Bytes that the kernel keeps for a client that does not read; it doubles what is asked.
+_KERNEL_QUEUE_BYTES = 128 << 10
+_ENTRY = re.compile(r"([a-z]+)=([0-9]{1,9})")
+
+
+def ports(settings: Settings) -> dict[str, tuple[str, int]]:
+    """Each port by its name: the setting that says it, and the number."""
+    return {
+        WEBSOCKET: ("CROWN_WEBSOCKET_PORT", settings.websocket_port),
+        LONGPOLL: ("CROWN_LONGPOLL_PORT", settings.longpoll_port),
+    }
+
+
+def take(settings: Settings, name: str) -> socket.socket:
+    """The port `name`, inherited or bound. Raises SettingsError where it is not to be had."""
+    descriptor = read(settings.inherited).get(name)
+    if descriptor is None:
+        setting, port = ports(settings)[name]
+        return bind(settings.bind, port, setting)
+    try:
+        return socket.socket(fileno=descriptor)
+    except OSError:
+        raise SettingsError([f"CROWN_LISTENERS: {name} is no socket of this process"]) from None
+
+
+def bind(host: str, port: int, setting: str) -> socket.socket:
+    """A port that clients come to. Raises SettingsError, naming `setting`, where it is not to be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        bound = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError:
+        raise SettingsError([f"{setting}: cannot listen on {host}:{port}; is the port taken?"]) from None
+    # Connections inherit it. Left alone, the kernel would take up to 4 MB for each that does not read.
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_QUEUE_BYTES)
+    return bound
+
+
+def stop_with_supervisor(settings: Settings, stopping: asyncio.Event) -> None:
+    """Sets `stopping` when the supervisor is gone, however it went; nothing where there is none."""
+    descriptor = read(settings.inherited).get(LIFE)
+    if descriptor is None:
+        return
+    loop = asyncio.get_running_loop()
+
+    def gone() -> None:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+        stopping.set()
+
+    loop.add_reader(descriptor, gone)
+
+
+def told(descriptors: Mapping[str, int]) -> str:
+    """The text that tells a process what it inherits."""
+    return ",".join(f"{name}={descriptor}" for name, descriptor in descriptors.items())
+
+
+def read(text: str) -> dict[str, int]:
+    """What `told` said. Raises ValueError."""
+    found = [_ENTRY.fullmatch(part.strip()) for part in text.split(",") if part.strip()]
+    if None in found:
+        raise ValueError("is for the supervisor of several processes to set: name=descriptor, …")
+    return {entry[1]: int(entry[2]) for entry in found if entry is not None}
