@@ -86,5 +86,5 @@ demo: setup ## One notification on every channel, and where each arrived
 bench: setup ## Every figure beside its limit, one table
 	python -m bench
 
-bench-quick: setup ## The same in a minute
+bench-quick: setup ## The same in two minutes
 	python -m bench --quick

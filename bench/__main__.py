@@ -9,7 +9,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -56,7 +56,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Every figure beside its limit.")
-    parser.add_argument("--quick", action="store_true", help="in a minute instead of in ten")
+    parser.add_argument("--quick", action="store_true", help="in two minutes instead of in ten")
     known = [row.name for row in ROWS]
     parser.add_argument("rows", nargs="*", metavar="row", help=f"only these: {', '.join(known)}")
     arguments = parser.parse_args()
@@ -77,9 +77,9 @@ def _machine(to: Console) -> None:
 
 def _measure(rows: Sequence[Row], quick: bool, to: Console) -> list[Figure]:
     figures: list[Figure] = []
-    for only, together in groupby(rows, key=lambda row: row.only):
+    for (only, env), together in groupby(rows, key=lambda row: row.needs):
         to.print(f"[dim]starting {', '.join(only) or 'the whole suite'}[/]")
-        with _stack(only) as stack:
+        with _stack(only, dict(env)) as stack:
             for row in together:
                 to.print(f"[dim]measuring {row.name}[/]")
                 figures.extend(asyncio.run(_named(row, Site(stack, quick))))
@@ -94,19 +94,19 @@ async def _named(row: Row, site: Site) -> list[Figure]:
 
 
 @contextmanager
-def _stack(only: Sequence[str]) -> Iterator[Stack]:
+def _stack(only: Sequence[str], env: Mapping[str, str]) -> Iterator[Stack]:
     """A stack on the first ports that are free, in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="crown-bench-") as home:
-        stack = _up(Path(home), only)
+        stack = _up(Path(home), only, env)
         try:
             yield stack
         finally:
             stack.down()
 
 
-def _up(home: Path, only: Sequence[str]) -> Stack:
+def _up(home: Path, only: Sequence[str], env: Mapping[str, str]) -> Stack:
     for base in PORT_BASES:
-        stack = Stack(base, home, only, env=dict.fromkeys(_ELSEWHERE, ""))
+        stack = Stack(base, home, only, env={**dict.fromkeys(_ELSEWHERE, ""), **env})
         try:
             stack.up()
         except StackError as error:

@@ -5,18 +5,36 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from bench import bulk, fanout, frame, unary
+from bench import broadcast, bulk, connections, echo, fanout, frame, storm, unary
 from bench.site import Site
 from bench.table import Figure
+
+_Settings = tuple[tuple[str, str], ...]
+
+# Limits work, and are out of the way of load that comes from one machine, as fast as it can.
+_CROWD: _Settings = (
+    ("CROWN_CONNECTIONS_PER_ADDRESS", "1000000"),
+    ("CROWN_ACCEPT_RATE", "1000000"),
+    ("CROWN_MESSAGE_RATE", "1000000"),
+    ("CROWN_MESSAGE_BURST", "1000000"),
+)
+_ONE_PERSON: _Settings = (*_CROWD, ("CROWN_CONNECTIONS_PER_USER", "0"))
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is measured, and the processes that it needs; nothing else runs then. None named: the whole suite."""
+    """What is measured, the processes that it needs (nothing else runs then; none named: the whole suite), and
+    the settings that they get."""
 
     name: str
     measure: Callable[[Site], Awaitable[list[Figure]]]
     only: tuple[str, ...] = ()
+    env: _Settings = ()
+
+    @property
+    def needs(self) -> tuple[tuple[str, ...], _Settings]:
+        """Rows with the same needs can share a stack."""
+        return self.only, self.env
 
 
 # Rows with the same needs stand together: they share a stack.
@@ -24,5 +42,10 @@ ROWS = (
     Row("unary", unary.measure, only=("ingest-api",)),
     Row("bulk", bulk.measure, only=("ingest-api",)),
     Row("frame", frame.measure),
-    Row("fanout", fanout.measure),
+    # Before the others: memory that they gave back would be no news.
+    Row("connections", connections.measure, only=("realtime",), env=_CROWD),
+    Row("fanout", fanout.measure, only=("realtime",), env=_CROWD),
+    Row("storm", storm.measure, only=("realtime",), env=_CROWD),
+    Row("broadcast", broadcast.measure, only=("realtime",), env=_ONE_PERSON),
+    Row("echo", echo.measure, only=("realtime",), env=_ONE_PERSON),
 )

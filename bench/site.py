@@ -31,6 +31,11 @@ class Site:
         return 2.0 if self.quick else 5.0
 
     @property
+    def few(self) -> int:
+        """Rounds where many figures are made, and opening takes longer than measuring."""
+        return 1 if self.quick else 3
+
+    @property
     def warm_s(self) -> float:
         """How long it runs before that."""
         return 0.5 if self.quick else 1.0

@@ -34,6 +34,12 @@ def since(marked: bytes) -> float:
     return (time.time_ns() - sent_ns) / 1e9
 
 
+def number(frame: bytes) -> int:
+    """The number of the message in `frame`; -1 where it is none."""
+    at = frame.find(_MARK) + len(_MARK)
+    return int(frame[at : at + _NUMBER_DIGITS]) if at >= len(_MARK) else -1
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """One client: whose token it shows and what it joins."""

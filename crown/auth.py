@@ -16,6 +16,7 @@ import jwt
 
 from crown import logs
 from crown.errors import NotAllowed, Unauthenticated, Unavailable
+from crown.token import BadToken, Claims, Token, read
 
 log = logs.get(__name__)
 
@@ -136,7 +137,7 @@ class Authenticator:
         """Who holds `token`. Raises Unauthenticated and NotAllowed; Unavailable where the keys have never been
         read."""
         found = self.at_once(token)
-        if found is None and await self._keys.find(_key_id(token)) is not None:
+        if found is None and await self._keys.find(_read(token).key_id) is not None:
             found = self.at_once(token)
         if found is None:
             raise Unauthenticated("the token is signed with a key that is not known here")
@@ -146,10 +147,11 @@ class Authenticator:
         """As `principal`, for those who cannot wait: None where a key would have to be read first."""
         known = self._known.get(token)
         if known is None:
-            key = self._keys.held(_key_id(token))
+            shown = _read(token)
+            key = self._keys.held(shown.key_id)
             if key is None:
                 return None
-            known = self._known[token] = self._verify(token, key)
+            known = self._known[token] = self._verify(shown, key)
             if len(self._known) > _TOKENS_KEPT:
                 self._known.popitem(last=False)
         if known.expires + LEEWAY_S < time.time():
@@ -159,26 +161,26 @@ class Authenticator:
             raise Unauthenticated("the token was revoked")
         return known
 
-    def _verify(self, token: str, key: jwt.PyJWK) -> Principal:
+    def _verify(self, shown: Token, key: jwt.PyJWK) -> Principal:
         if key.algorithm_name not in _ALGORITHMS:
             raise Unauthenticated("the token is signed with a key that is not known here")
         try:
-            claims = jwt.decode(
-                token,
-                key,
-                # The key's own algorithm and no other: a token cannot choose how it is checked.
-                algorithms=[key.algorithm_name],
-                audience=self._audience,
-                issuer=self._issuer,
-                leeway=LEEWAY_S,
-                options={"require": ["exp", "iat", "sub", "iss", "aud"]},
-            )
-        except jwt.InvalidAudienceError as error:
+            claims = shown.verify(key)
+            self._check(claims, time.time())
+        except BadToken as error:
+            raise _refused(error) from error
+        if self._audience not in ([claims.aud] if isinstance(claims.aud, str) else claims.aud):
             # A good token, but for somebody else's service: another one of the same kind will not help.
-            raise NotAllowed("the token is for another audience") from error
-        except (jwt.PyJWTError, ValueError) as error:
-            raise Unauthenticated(f"the token does not verify ({type(error).__name__})") from error
+            raise NotAllowed("the token is for another audience")
         return _principal(claims)
+
+    def _check(self, claims: Claims, now: float) -> None:
+        if max(claims.iat, claims.nbf) > now + LEEWAY_S:
+            raise BadToken("not yet valid")
+        if claims.exp <= now - LEEWAY_S:
+            raise BadToken("expired")
+        if claims.iss != self._issuer:
+            raise BadToken("issuer")
 
 
 def _never(principal: Principal) -> bool:
@@ -186,28 +188,25 @@ def _never(principal: Principal) -> bool:
     return False
 
 
-def _key_id(token: str) -> str:
+def _read(token: str) -> Token:
     try:
-        return str(jwt.get_unverified_header(token).get("kid", ""))
-    except (jwt.PyJWTError, ValueError) as error:
-        raise Unauthenticated(f"the token does not verify ({type(error).__name__})") from error
+        return read(token)
+    except BadToken as error:
+        raise _refused(error) from error
 
 
-def _principal(claims: dict[str, object]) -> Principal:
-    use = claims.get("use")
+def _refused(error: BadToken) -> Unauthenticated:
+    return Unauthenticated(f"the token does not verify ({error})")
+
+
+def _principal(claims: Claims) -> Principal:
+    use, scope = claims.use, claims.scope
     if not isinstance(use, str) or use not in {"user", "service", "operator"}:
         raise Unauthenticated("the token's claim `use` must be user, service or operator")
-    scope = claims.get("scope", "")
+    if not claims.sub:
+        raise Unauthenticated("the token's claim `sub` must not be empty")
     scopes = frozenset(scope.split()) if isinstance(scope, str) and use == "service" else frozenset()
-    subject, expires, issued = claims["sub"], claims["exp"], claims["iat"]
-    if not isinstance(subject, str) or not subject or not isinstance(expires, int | float):
-        # The library takes an empty subject, and an expiry that is text.
-        raise Unauthenticated("the token's claims `sub` and `exp` must be text and a number")
-    session = claims.get("sid", "")
-    if not isinstance(session, str) or not isinstance(issued, int | float):
-        # What says neither whose login it is nor when that was could not be revoked.
-        raise Unauthenticated("the token's claims `sid` and `iat` must be text and a number")
-    return Principal(use, subject, scopes, float(expires), session, float(issued))
+    return Principal(use, claims.sub, scopes, float(claims.exp), claims.sid, float(claims.iat))
 
 
 def bearer(header: str | None, written: str = "") -> str:

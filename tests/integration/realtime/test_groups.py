@@ -57,7 +57,8 @@ class Member:
         join_ref = ref if event == "phx_join" else None
         await self.socket.send_str(json.dumps([join_ref, ref, topic, event, payload or {}]))
         async with asyncio.timeout(10):
-            return await reply
+            answer: dict[str, Any] = await reply
+            return answer
 
     def events(self, name: str) -> list[Any]:
         """The payloads of the events of that name, so far."""

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from crown import auth
 from crown.auth import Authenticator, Keys, Principal, bearer
 from crown.errors import NotAllowed, Unauthenticated, Unavailable
+from crown.token import Token
 from tests.unit.crown.issuer import AUDIENCE, ISSUER, Issuer
 
 HOUR_S = 3600
@@ -130,6 +131,18 @@ async def test_only_services_have_scopes(
         pytest.param(lambda issuer: "a.b", id="no token at all"),
         pytest.param(lambda issuer: "é.é.é", id="not ASCII"),
         pytest.param(lambda issuer: b64(b"[]") + "..", id="a header that is a list"),
+        pytest.param(
+            lambda issuer: issuer.token(headers={"crit": ["b64"]}), id="an extension that is needed"
+        ),
+        pytest.param(lambda issuer: issuer.token(iat=int(time.time()) + 600), id="issued in the future"),
+        pytest.param(lambda issuer: issuer.token(iat="0"), id="issue time is text"),
+        pytest.param(lambda issuer: issuer.token(nbf="0"), id="not before is text"),
+        pytest.param(lambda issuer: issuer.token(sub=7), id="subject is a number"),
+        pytest.param(lambda issuer: issuer.token(aud=[AUDIENCE, 7]), id="audiences that are no text"),
+        pytest.param(lambda issuer: issuer.token() + "=", id="padded"),
+        pytest.param(lambda issuer: issuer.token() + ".x", id="four parts"),
+        pytest.param(lambda issuer: " " + issuer.token(), id="a space before"),
+        pytest.param(lambda issuer: issuer.token() + "\n", id="a line end behind"),
     ],
 )
 async def test_what_does_not_verify_is_refused(
@@ -145,6 +158,14 @@ async def test_a_good_token_for_somebody_else_is_not_allowed(
 ) -> None:
     with pytest.raises(NotAllowed):
         await authenticator.principal(issuer.token(aud="another-service"))
+
+
+async def test_one_of_several_audiences_may_be_this_service(
+    authenticator: Authenticator, issuer: Issuer
+) -> None:
+    assert (await authenticator.principal(issuer.token(aud=["another", AUDIENCE]))).subject == "user123"
+    with pytest.raises(NotAllowed):
+        await authenticator.principal(issuer.token(aud=[]))
 
 
 async def test_a_symmetric_key_in_the_set_is_no_key(tmp_path: Path, issuer: Issuer) -> None:
@@ -169,7 +190,7 @@ async def test_a_verified_token_is_believed_until_it_expires(
     token = issuer.token()
     first = await authenticator.principal(token)
     # A second verification would fail: only what is remembered can answer.
-    monkeypatch.setattr(jwt, "decode", None)
+    monkeypatch.setattr(Token, "verify", None)
     assert await authenticator.principal(token) is first
     with time_machine.travel(time.time() + 660, tick=False), pytest.raises(Unauthenticated, match="expired"):
         await authenticator.principal(token)
