@@ -61,10 +61,13 @@ KINDS = (
 every_rpc = pytest.mark.parametrize("rpc", GUARDED, ids=lambda rpc: rpc.name)
 
 
-def wanted(kind: Kind, rpc: Rpc) -> int | None:
-    """The code that such a caller has to get; None where they are let in."""
+def wanted(kind: Kind, rpc: Rpc, path: str = f"/{OWNER}") -> int | None:
+    """The code that such a caller has to get; None where they are let in. A path that names no person is for no
+    person."""
     if kind.use == "nobody":
         return 16
+    if kind.use == "user" and f"/{OWNER}" not in path:
+        return 7
     return None if kind.may(rpc.rule) else 7
 
 
@@ -107,8 +110,18 @@ async def test_over_rest(rest: Rest, rpc: Rpc) -> None:
     for verb, path in rpc.paths(OWNER):
         body: dict[str, str] | None = None if verb in ("GET", "DELETE") else {}
         for kind, caller in callers(rest):
-            status = (await caller.request(verb, path, body)).status
-            assert REFUSED.get(status) == wanted(kind, rpc), (verb, path, kind)
+            if rpc.method.server_streaming:
+                status = await status_of_stream(rest, caller, path)
+            else:
+                status = (await caller.request(verb, path, body)).status
+            assert REFUSED.get(status) == wanted(kind, rpc, path), (verb, path, kind)
+
+
+async def status_of_stream(rest: Rest, caller: Caller, path: str) -> int:
+    """How an answer begins that does not end."""
+    headers = {"Authorization": f"Bearer {caller.token}"} if caller.token else {}
+    async with rest.http.get(f"http://{rest.address}{path}", headers=headers) as answer:
+        return answer.status
 
 
 @pytest.mark.parametrize("name", ["x-user-id", "x-crown-subject", "x-forwarded-user", "x-jwt-payload"])
@@ -129,7 +142,7 @@ READS = [
     (rpc.name, path)
     for rpc in GUARDED
     for verb, path in rpc.paths(OTHER)
-    if verb == "GET" and f"/{OTHER}/" in path
+    if verb == "GET" and f"/{OTHER}/" in path and not rpc.method.server_streaming
 ]
 
 
@@ -147,6 +160,15 @@ async def test_a_query_names_nobody_else(
     for query in HARMLESS_QUERIES:
         answer = await mallory.get(f"{path}?{query.format(victim.user_id)}")
         assert victim.user_id.encode() not in answer.body, (query, answer)
+
+
+async def test_a_query_streams_nobody_else(rest: Rest, people: People) -> None:
+    victim, mallory = people.stranger(), rest.user(OTHER)
+    path = f"/api/v1/users/{OTHER}/notifications:stream"
+    assert await status_of_stream(rest, mallory, path) == 200
+    for query in REFUSED_QUERIES:
+        status = await status_of_stream(rest, mallory, f"{path}?{query.format(victim.user_id)}")
+        assert status in (400, 403), query
 
 
 WRITES: dict[str, tuple[str, dict[str, object]]] = {

@@ -102,7 +102,7 @@ async def test_subscribe_and_publish(
     async def publish_until_heard() -> str:
         # Nobody tells when the subscription is in place: what comes before it is not heard.
         first = asyncio.ensure_future(anext(arrivals))
-        request = PublishRequest(user_id=person.user_id, event="typing")
+        request = PublishRequest(user_id=person.user_id, event="score")
         while not first.done():
             await stub.Publish(request, metadata=feed.metadata, timeout=LIMIT_S)
             await asyncio.wait([first], timeout=0.1)
@@ -110,7 +110,7 @@ async def test_subscribe_and_publish(
 
     try:
         async with asyncio.timeout(LIMIT_S):
-            assert await publish_until_heard() == "typing"
+            assert await publish_until_heard() == "score"
             sent = await feed.send("real_time", user_id=person.user_id, data={"title": TITLE})
             async for arrival in arrivals:
                 if arrival.event == "notification":
