@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs pytest over the given folders (further options after --), passing by those that hold no tests yet. Where at
+# Runs pytest over the given folders (further options after --), each of which has to hold tests. Where at
 # most three tests fail, they are run once more by themselves, and it is said so: on a machine that is busy with
 # other things a time limit may pass that has nothing to do with the code.
 set -euo pipefail
@@ -7,7 +7,9 @@ cd "$(dirname "$0")/.."
 
 folders=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
-  if find "$1" -name 'test_*.py' 2>/dev/null | grep -q .; then folders+=("$1"); else echo "test: no tests in $1"; fi
+  # Without a pipe: `grep -q` would end it early, and its failure count as "none".
+  [ -n "$(find "$1" -name 'test_*.py' -print -quit)" ] || { echo "test: no tests in $1" >&2; exit 1; }
+  folders+=("$1")
   shift
 done
 [ $# -eq 0 ] || shift
