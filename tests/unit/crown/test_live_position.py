@@ -95,7 +95,7 @@ async def test_what_nobody_can_say_is_nowhere_and_soon(bus: FakeBus, trouble: st
     reader = position(bus)
     began = time.monotonic()
     assert await asyncio.gather(*(reader.read() for _ in range(400))) == [NOWHERE] * 400
-    assert time.monotonic() - began < 0.8
+    assert time.monotonic() - began < 2.0
 
 
 async def test_who_waits_for_those_before_waits_no_longer_for_it(bus: FakeBus) -> None:
@@ -107,7 +107,7 @@ async def test_who_waits_for_those_before_waits_no_longer_for_it(bus: FakeBus) -
             tasks.create_task(reader.read())
             await asyncio.sleep(0.01)
             assert bus.asked == looks
-    assert time.monotonic() - began < 0.8
+    assert time.monotonic() - began < 2.0
 
 
 async def test_a_look_that_hung_is_in_nobody_s_way(bus: FakeBus) -> None:
