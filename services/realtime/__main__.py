@@ -5,6 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
 
 from crown import rpc, vault
 from crown.bus import Bus
@@ -29,7 +34,7 @@ from services.realtime.revocations import Revocations
 from services.realtime.service import RealtimeService
 from services.realtime.sessions import Sessions
 from services.realtime.settings import Settings
-from services.realtime.tasks import spawner
+from services.realtime.tasks import Spawn, spawner
 from services.realtime.vitals import Vitals
 
 _NODE_BYTES = 6
@@ -40,8 +45,6 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
     bound = listeners.take(settings, listeners.WEBSOCKET)
     polled = listeners.take(settings, listeners.LONGPOLL)
     listeners.stop_with_supervisor(settings, stopping)
-    node = os.urandom(_NODE_BYTES).hex()
-    data_key = vault.data_key(settings.data_key.get_secret_value())
     bus = await Bus.connect(settings, "realtime")
     # Joining one's own topic needs the bus alone, so health asks nothing else.
     store = Store.open(settings, "realtime")
@@ -58,71 +61,117 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
         return bus.connected and feed.current
 
     async with asyncio.TaskGroup() as tasks:
-        spawn = spawner(tasks)
-        hub = Hub(feed, data_key, spawn)
-        groups = Groups(store.db)
-        presence = Tracker(RedisBoard(redis), hub.publish_ephemeral, hub.stale)
-        hub.on_presence(presence.heard)
-        backend = Backend(
-            hub=hub,
-            groups=groups,
-            memberships=Memberships(groups),
-            counts=UnreadCounts(Unread(store.db), hub, spawn),
-            presence=presence,
-            authenticator=server.authenticator,
-            spawn=spawn,
-        )
-        everybody = People(spawn, settings.connections_per_user, presence)
-        revocations.on_disconnect(everybody.end)
-        people = sockets.Sockets(
-            node,
-            backend,
-            server.authenticator,
-            Origins.of(settings.allowed_origins),
-            everybody,
-            limits=settings.limits,
-            proxies=Proxies.of(settings.trusted_proxies),
-            idle_s=settings.idle_s,
-        )
-        sessions = Sessions(node, bus, data_key, spawn, settings.longpoll_window_s)
-        polls = LongPoll(people, sessions)
-        service = RealtimeService(hub, bus, data_key, Presence(redis))
-        revocations.on_disconnect(service.streams.cut_off)
-        (described,) = realtime_service_pb2.DESCRIPTOR.services_by_name.values()
-        server.add(described, service, service.checks())
-        vitals = Vitals(node, hub, lambda: len(people))
+        node = _node(settings, bus, store, redis, feed, revocations, server, spawner(tasks))
         async with server.serving(healthy):
-            background = [
-                tasks.create_task(work)
-                for work in (
-                    feed.run(hub.reconnected),
-                    hub.watch(),
-                    people.watch(),
-                    sessions.watch(),
-                    backend.memberships.watch(),
-                    presence.run(),
-                    revocations.watch(),
-                    vitals.tell(),
-                )
-            ]
+            background = [tasks.create_task(work) for work in node.background()]
             _spare_the_collector()
-            await people.listen(bound)
-            await sessions.start()
-            await polls.listen(polled)
+            await node.people.listen(bound)
+            await node.sessions.start()
+            await node.polls.listen(polled)
             await rpc.until(stopping, bus.closed)
             await server.health.enter_graceful_shutdown()
-            hub.drain()
-            service.drain()
-            await polls.refuse()
-            await people.drain(settings.grace_s)
-            await polls.close()
-            await sessions.stop()
+            await node.drain(settings.grace_s)
             for task in background:
                 task.cancel()
-        await presence.close()
+        await node.presence.close()
     await redis.aclose()
     await store.close()
     await bus.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """The parts of a process that live side by side."""
+
+    feed: Feed
+    hub: Hub
+    memberships: Memberships
+    presence: Tracker
+    revocations: Revocations
+    people: sockets.Sockets
+    sessions: Sessions
+    polls: LongPoll
+    service: RealtimeService
+    vitals: Vitals
+
+    def background(self) -> list[Coroutine[Any, Any, None]]:
+        """What runs until the process ends."""
+        return [
+            self.feed.run(self.hub.reconnected),
+            self.hub.watch(),
+            self.people.watch(),
+            self.sessions.watch(),
+            self.memberships.watch(),
+            self.presence.run(),
+            self.revocations.watch(),
+            self.vitals.tell(),
+        ]
+
+    async def drain(self, grace_s: float) -> None:
+        """Sends everybody to other nodes."""
+        self.hub.drain()
+        self.service.drain()
+        await self.polls.refuse()
+        await self.people.drain(grace_s)
+        await self.polls.close()
+        await self.sessions.stop()
+
+
+def _node(
+    settings: Settings,
+    bus: Bus,
+    store: Store,
+    redis: Redis,
+    feed: Feed,
+    revocations: Revocations,
+    server: rpc.Server,
+    spawn: Spawn,
+) -> _Node:
+    """Puts the parts together, and the service into the server."""
+    name = os.urandom(_NODE_BYTES).hex()
+    data_key = vault.data_key(settings.data_key.get_secret_value())
+    hub = Hub(feed, data_key, spawn)
+    presence = Tracker(RedisBoard(redis), hub.publish_ephemeral, hub.stale)
+    hub.on_presence(presence.heard)
+    groups = Groups(store.db)
+    backend = Backend(
+        hub=hub,
+        groups=groups,
+        memberships=Memberships(groups),
+        counts=UnreadCounts(Unread(store.db), hub, spawn),
+        presence=presence,
+        authenticator=server.authenticator,
+        spawn=spawn,
+    )
+    everybody = People(spawn, settings.connections_per_user, presence)
+    people = sockets.Sockets(
+        name,
+        backend,
+        server.authenticator,
+        Origins.of(settings.allowed_origins),
+        everybody,
+        limits=settings.limits,
+        proxies=Proxies.of(settings.trusted_proxies),
+        idle_s=settings.idle_s,
+    )
+    sessions = Sessions(name, bus, data_key, spawn, settings.longpoll_window_s)
+    service = RealtimeService(hub, bus, data_key, Presence(redis))
+    revocations.on_disconnect(everybody.end)
+    revocations.on_disconnect(service.streams.cut_off)
+    (described,) = realtime_service_pb2.DESCRIPTOR.services_by_name.values()
+    server.add(described, service, service.checks())
+    return _Node(
+        feed=feed,
+        hub=hub,
+        memberships=backend.memberships,
+        presence=presence,
+        revocations=revocations,
+        people=people,
+        sessions=sessions,
+        polls=LongPoll(people, sessions),
+        service=service,
+        vitals=Vitals(name, hub, lambda: len(people)),
+    )
 
 
 def _spare_the_collector() -> None:
