@@ -139,7 +139,7 @@ async def test_a_stop_sends_everybody_away_and_ends_cleanly(
         served = children(node)
         node.process.send_signal(signal.SIGTERM)
         assert {await person.closed() for person in people} == {1012}
-        assert await asyncio.wait_for(node.process.wait(), 10) == 0
+        assert await asyncio.wait_for(node.process.wait(), 30) == 0
         assert not any(process.is_running() for process in served)
 
 
