@@ -14,7 +14,6 @@ from crown.groups import Groups
 from crown.live_position import Position
 from services.realtime.counts import UnreadCounts
 from services.realtime.hub import Hub, Joined
-from services.realtime.live import Notice
 from services.realtime.memberships import Memberships
 from services.realtime.message import NULL, Message
 from services.realtime.presence.tracker import Tracker
@@ -130,6 +129,3 @@ def standing(joined: Joined) -> dict[str, Any]:
         "offset": joined.position.offset,
         "epoch": joined.position.epoch,
     }
-
-
-__all__ = ["Backend", "Channel", "Connection", "Notice", "Spawn", "Welcome", "since_of", "standing"]

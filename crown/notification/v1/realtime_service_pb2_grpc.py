@@ -76,6 +76,7 @@ class RealtimeServiceServicer:
         - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
         - UNAVAILABLE, BUS_UNAVAILABLE: events may be missing, or the bus is away; subscribe again.
         - UNAVAILABLE, NOT_READY: the node is going down, or the stream is read too slowly; subscribe again.
+        - UNAUTHENTICATED, TOKEN_INVALID: the token has expired, or its session was ended; subscribe with a new one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,6 +43,7 @@ class RealtimeServiceStub:
     - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
     - UNAVAILABLE, BUS_UNAVAILABLE: events may be missing, or the bus is away; subscribe again.
     - UNAVAILABLE, NOT_READY: the node is going down, or the stream is read too slowly; subscribe again.
+    - UNAUTHENTICATED, TOKEN_INVALID: the token has expired, or its session was ended; subscribe with a new one.
     """
     Stream: _grpc.UnaryStreamMultiCallable[_realtime_service_pb2.StreamRequest, _httpbody_pb2.HttpBody]
     """The same as server-sent events, for an EventSource. Each event has an id; a browser that comes back sends
@@ -95,6 +96,7 @@ class RealtimeServiceAsyncStub(RealtimeServiceStub):
     - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
     - UNAVAILABLE, BUS_UNAVAILABLE: events may be missing, or the bus is away; subscribe again.
     - UNAVAILABLE, NOT_READY: the node is going down, or the stream is read too slowly; subscribe again.
+    - UNAUTHENTICATED, TOKEN_INVALID: the token has expired, or its session was ended; subscribe with a new one.
     """
     Stream: _aio.UnaryStreamMultiCallable[_realtime_service_pb2.StreamRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """The same as server-sent events, for an EventSource. Each event has an id; a browser that comes back sends
@@ -150,6 +152,7 @@ class RealtimeServiceServicer(metaclass=_abc_1.ABCMeta):
         - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
         - UNAVAILABLE, BUS_UNAVAILABLE: events may be missing, or the bus is away; subscribe again.
         - UNAVAILABLE, NOT_READY: the node is going down, or the stream is read too slowly; subscribe again.
+        - UNAUTHENTICATED, TOKEN_INVALID: the token has expired, or its session was ended; subscribe with a new one.
         """
 
     @_abc_1.abstractmethod
