@@ -55,6 +55,8 @@ class Letter:
 
     data: NotificationData
     address: Address
+    template_id: str
+    collapse_key: str
 
 
 class Engine:
@@ -72,7 +74,7 @@ class Engine:
         chance: random.Random | None = None,
     ) -> None:
         self._channel = channel
-        self._name = subjects.CHANNELS[channel]
+        self._name = subjects.NAMES[channel]
         self._providers = list(providers)
         self._bus = bus
         self._store = store
@@ -219,7 +221,7 @@ class Engine:
             if entry.done:
                 return final(entry, DeliveryState.DELIVERED_TO_PROVIDER, "")
             return final(entry, DeliveryState.SUPPRESSED, "NO_ADDRESS")
-        return await self._claim_and_send(entry, _attempt(entry, letter.data, places), message)
+        return await self._claim_and_send(entry, _attempt(entry, letter, places), message)
 
     async def _open(self, entry: Entry) -> Letter | None:
         """The content; None where the person, or the notification, was erased."""
@@ -232,7 +234,12 @@ class Engine:
             # Erased and known anew since: the new key opens nothing old.
             return None
         content = NotificationContent.FromString(raw)
-        return Letter(NotificationData.FromString(content.data), Address.FromString(content.address))
+        return Letter(
+            NotificationData.FromString(content.data),
+            Address.FromString(content.address),
+            content.template_id,
+            content.collapse_key,
+        )
 
     async def _resolve(self, entry: Entry, letter: Letter) -> list[Destination]:
         found = given(letter.address, self._channel)
@@ -341,7 +348,7 @@ def given(address: Address, channel: Channel.Type.ValueType) -> list[Destination
     return []
 
 
-def _attempt(entry: Entry, data: NotificationData, places: list[Destination]) -> Attempt:
+def _attempt(entry: Entry, letter: Letter, places: list[Destination]) -> Attempt:
     event = entry.event
     return Attempt(
         event.delivery_id,
@@ -350,8 +357,10 @@ def _attempt(entry: Entry, data: NotificationData, places: list[Destination]) ->
         entry.claims + 1,
         entry.kind,
         entry.category,
-        data,
+        letter.data,
         tuple(places),
         entry.create_time,
         entry.expire_time,
+        letter.template_id,
+        letter.collapse_key,
     )

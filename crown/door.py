@@ -47,7 +47,14 @@ class Limits:
     """Most bytes of a request, by method name; `usual` for all others."""
 
     usual: int = 256 << 10
-    by_method: tuple[tuple[str, int], ...] = (("SendBulkNotifications", 4 << 20),)
+    by_method: tuple[tuple[str, int], ...] = (
+        ("SendBulkNotifications", 4 << 20),
+        # With headers and the frame around what the provider posted.
+        ("ReceiveSendGridEvents", (1 << 20) + 4_096),
+        ("ReceiveTwilioInbound", (1 << 20) + 4_096),
+        ("ReceiveTwilioStatus", (1 << 20) + 4_096),
+        ("ReceiveSns", (1 << 20) + 4_096),
+    )
 
     def of(self, method: str) -> int:
         """The bound of `method`."""

@@ -9,7 +9,10 @@ CrownError
 ├── KeyReused           ALREADY_EXISTS        idempotency key with another body
 ├── InProgress          ABORTED               the same call is being worked on
 ├── TooLarge            RESOURCE_EXHAUSTED
+├── CapReached          RESOURCE_EXHAUSTED    a cap on spending or on the number of messages
+├── SignatureInvalid    PERMISSION_DENIED     not from the provider that it claims to be from
 ├── Refused             FAILED_PRECONDITION   a provider's final no, or nowhere to send to
+│   └── Suppressed, NotReplayable
 ├── Unavailable         UNAVAILABLE           nothing happened; retry
 │   ├── IntakeFull, BusUnavailable, StoreUnavailable, ProviderUnavailable, NotReady
 └── OutcomeUnknown      DEADLINE_EXCEEDED     it may have happened; retry with the same key
@@ -126,11 +129,37 @@ class TooLarge(CrownError):
     reason = "PAYLOAD_TOO_LARGE"
 
 
+class CapReached(CrownError):
+    """A cap on spending or on the number of messages is reached."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "CAP_REACHED"
+
+
+class SignatureInvalid(CrownError):
+    """What claims to come from a provider is not signed by it, or is too old."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    reason = "SIGNATURE_INVALID"
+
+
 class Refused(CrownError):
     """A provider refused for good, or there is nowhere to send to."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = "PROVIDER_REFUSED"
+
+
+class Suppressed(Refused):
+    """Nothing is sent to this address any more."""
+
+    reason = "SUPPRESSED"
+
+
+class NotReplayable(Refused):
+    """The dead letter was discarded or settled, or what it says is gone."""
+
+    reason = "NOT_REPLAYABLE"
 
 
 class Unavailable(CrownError):

@@ -20,7 +20,7 @@ from crown.gather import Gather
 from crown.notification.v1.events_pb2 import DeliveryEvent
 from crown.notification.v1.types_pb2 import Category, DeliveryState
 from crown.store import Database, Document, insert_new
-from crown.subjects import CHANNELS
+from crown.subjects import NAMES
 
 FINAL = frozenset(
     value
@@ -64,7 +64,7 @@ class Entry:
     @property
     def channel(self) -> str:
         """The channel's name."""
-        return CHANNELS[self.event.channel]
+        return NAMES[self.event.channel]
 
     @property
     def final(self) -> bool:
@@ -170,7 +170,7 @@ class Ledger:
 
 
 def _entry(event: DeliveryEvent, row: Document | None, contents: dict[str, bytes]) -> Entry | None:
-    delivery = row and row["deliveries"].get(CHANNELS.get(event.channel, ""))
+    delivery = row and row["deliveries"].get(NAMES.get(event.channel, ""))
     if row is None or not delivery:
         return None
     return Entry(
@@ -194,7 +194,7 @@ def _entry(event: DeliveryEvent, row: Document | None, contents: dict[str, bytes
 
 
 def _update(change: Change, moment: datetime) -> UpdateOne:
-    channel = CHANNELS[change.event.channel]
+    channel = NAMES[change.event.channel]
     at = f"deliveries.{channel}"
     fields: Document = {
         f"{at}.state": change.state,

@@ -29,6 +29,12 @@ class Attempt:
     destinations: tuple[Destination, ...]
     create_time: datetime
     expire_time: datetime | None
+    # The e-mail template; empty: the kind's.
+    template_id: str = ""
+    # What a device collapses it by; empty: by itself.
+    collapse_key: str = ""
+    # The person's language tag; empty: not known.
+    locale: str = ""
 
 
 class Provider(Protocol):

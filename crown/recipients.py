@@ -23,6 +23,12 @@ class Destination:
     address: str
     kind: DeviceKind.Type.ValueType = DeviceKind.TOKEN
     platform: Platform.Type.ValueType = Platform.PLATFORM_UNSPECIFIED
+    # The device's own language tag and zone; empty: the person's.
+    locale: str = ""
+    time_zone: str = ""
+    # The keys of a browser's subscription, base64url; empty on every other kind.
+    p256dh: str = ""
+    auth: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ majority before it counts.
 | preferences   | person                       | user id                      |
 | groups        | group or chat                | group id                     |
 | members       | person in a group            | group id / user id           |
+| suppressions  | address that gets nothing    | keyed hash                   |
 """
 
 from __future__ import annotations
@@ -68,6 +69,9 @@ _INDEXES: Mapping[str, list[IndexModel]] = {
             name="deleted",
             partialFilterExpression={"delete_time": {"$exists": True}},
         )
+    ],
+    "suppressions": [
+        IndexModel([("create_time", DESCENDING), ("_id", DESCENDING)], name="newest"),
     ],
     "members": [IndexModel([("group_id", ASCENDING), ("user_id", ASCENDING)], name="group")],
 }

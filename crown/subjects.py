@@ -8,8 +8,8 @@
 | SCHEDULE            | notifications that are due later        | fsynced                                  |
 | REALTIME            | what sockets get, for a few hours       | a cache; the inbox is the truth          |
 | REVOKED             | sessions that were ended, for a week    | fsynced                                  |
-| EVENT               | what became of deliveries, for days     | fsynced                                  |
-| DEAD                | what nobody will try again by itself    | fsynced, kept until an operator acts     |
+| EVENT               | outcomes and callbacks, for days        | fsynced                                  |
+| DEAD                | what nobody will try again by itself    | fsynced, until the store has it          |
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ CHANNELS: dict[Channel.Type.ValueType, str] = {
     Channel.SMS: "sms",
     Channel.IN_APP: "in_app",
 }
-# The channels that a service of their own delivers on.
+# Those, and the one that leads back to senders.
+NAMES: dict[Channel.Type.ValueType, str] = {**CHANNELS, Channel.WEBHOOK: "webhook"}
+# The channels to people that a service of their own delivers on.
 DELIVERED: tuple[Channel.Type.ValueType, ...] = (Channel.PUSH, Channel.EMAIL, Channel.SMS)
 
 RETRY = "RETRY"
@@ -92,6 +94,11 @@ def retry(channel: str, delivery_id: str) -> str:
 def event(channel: str) -> str:
     """Where outcomes are told."""
     return f"crown.event.outcome.{channel}"
+
+
+def callback(channel: str) -> str:
+    """Where it is told what providers said later."""
+    return f"crown.event.callback.{channel}"
 
 
 def dead(channel: str) -> str:
@@ -224,5 +231,10 @@ def retrier(channel: str, lane: str) -> Consumer:
 
 
 def recorder() -> Consumer:
-    """The recorder's consumer of outcomes."""
+    """The recorder's consumer of outcomes and callbacks."""
     return Consumer(EVENT, "record", EVENTS)
+
+
+def undertaker() -> Consumer:
+    """Who brings dead letters into the store."""
+    return Consumer(DEAD, "undertaker", "crown.dead.>")

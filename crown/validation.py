@@ -39,6 +39,12 @@ _WORDS = {
         "must be group: or chat: and an id of 1 to 128 letters, digits or ._~@|:+=-"
     ),
     r"^[a-z0-9]{1,64}$": "must be 1 to 64 lower-case letters or digits",
+    r"^[a-z0-9-]{1,64}$": "must be 1 to 64 lower-case letters, digits or -",
+    r"^[a-z][a-z0-9_-]{0,63}$": "must be lower-case letters, digits or _- and begin with a letter",
+    r"^[\x21-\x7e]{1,64}$": "must be 1 to 64 printable ASCII characters without spaces",
+    r"^[A-Za-z0-9:._-]{1,200}$": "must be 1 to 200 letters, digits or :._-",
+    r"^[A-Za-z0-9_-]{87}=?$": "must be an uncompressed P-256 point in base64url",
+    r"^[A-Za-z0-9_-]{22}(==)?$": "must be 16 bytes in base64url",
 }
 
 
@@ -89,7 +95,9 @@ def _enum_names(path: protovalidate.FieldPathPb, descriptor: Any) -> list[str]:
         descriptor = field.message_type or descriptor
     assert field is not None
     assert field.enum_type is not None
-    return [value.name for value in field.enum_type.values if value.number]
+    rules = field.GetOptions().Extensions[validate_pb2.field]
+    refused = {*rules.enum.not_in, *rules.repeated.items.enum.not_in}
+    return [value.name for value in field.enum_type.values if value.number and value.number not in refused]
 
 
 def _path(field: protovalidate.FieldPathPb) -> str:

@@ -25,6 +25,8 @@ SCOPES = (
     "presence.read",
     "sessions.revoke",
     "channels.send",
+    "templates.write",
+    "suppressions.write",
 )
 
 DEFAULT_TTL_S = 24 * 3600

@@ -14,6 +14,7 @@ from crown.bus import Bus
 from crown.notification.v1 import (
     contact_service_pb2,
     device_service_pb2,
+    email_callback_service_pb2,
     email_service_pb2,
     group_service_pb2,
     inbox_service_pb2,
@@ -21,8 +22,10 @@ from crown.notification.v1 import (
     preference_service_pb2,
     push_service_pb2,
     realtime_service_pb2,
+    sms_callback_service_pb2,
     sms_service_pb2,
     status_service_pb2,
+    template_service_pb2,
 )
 from crown.people import People
 from crown.recipients import Recipients
@@ -43,10 +46,13 @@ from services.ingest.sweep import Sweeper
 # What the gateway's reflection lists: every service of the suite, whoever serves it.
 _SUITE = (
     device_service_pb2.DESCRIPTOR,
+    email_callback_service_pb2.DESCRIPTOR,
     email_service_pb2.DESCRIPTOR,
     push_service_pb2.DESCRIPTOR,
     realtime_service_pb2.DESCRIPTOR,
+    sms_callback_service_pb2.DESCRIPTOR,
     sms_service_pb2.DESCRIPTOR,
+    template_service_pb2.DESCRIPTOR,
 )
 
 

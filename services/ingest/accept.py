@@ -92,6 +92,7 @@ def _event(
         request_hash=request_hash,
         recipient_count=count,
         content=content,
+        webhook_url=request.webhook_url,
     )
 
 
@@ -103,7 +104,12 @@ def _present() -> Timestamp:
 
 def _content(request: SendNotificationRequest) -> bytes:
     address = request.address.SerializeToString() if request.HasField("address") else b""
-    return NotificationContent(data=request.data.SerializeToString(), address=address).SerializeToString()
+    return NotificationContent(
+        data=request.data.SerializeToString(),
+        address=address,
+        template_id=request.template_id,
+        collapse_key=request.collapse_key,
+    ).SerializeToString()
 
 
 def _parts(event: IntakeEvent, request: SendNotificationRequest) -> list[bytes]:

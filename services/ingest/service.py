@@ -105,6 +105,12 @@ class IngestService:
         ]
         return pb.SendBulkNotificationsResponse(results=[_result(outcome) for outcome in outcomes])
 
+    async def ExplainNotification(
+        self, _request: pb.ExplainNotificationRequest, _context: Any
+    ) -> pb.ExplainNotificationResponse:
+        """Not there yet."""
+        raise NotFound("not there yet")
+
     async def GetNotification(
         self, request: pb.GetNotificationRequest, _context: Any
     ) -> pb.GetNotificationResponse:

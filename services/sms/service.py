@@ -7,8 +7,13 @@ from collections.abc import Mapping
 from crown import addresses
 from crown.direct import DirectSend
 from crown.door import Check, Context
-from crown.errors import Violation
-from crown.notification.v1.sms_service_pb2 import SendSmsRequest, SendSmsResponse
+from crown.errors import NotFound, Violation
+from crown.notification.v1.sms_service_pb2 import (
+    PreviewSmsRequest,
+    PreviewSmsResponse,
+    SendSmsRequest,
+    SendSmsResponse,
+)
 from crown.recipients import Destination
 from crown.rendering import Links
 
@@ -28,6 +33,10 @@ class SmsService:
         """Sends one text message now."""
         to = Destination("phone", str(addresses.phone(request.to, "to")))
         return SendSmsResponse(receipt=await self._direct.send(to, request.data, request.idempotency_key))
+
+    async def PreviewSms(self, _request: PreviewSmsRequest, _context: Context) -> PreviewSmsResponse:
+        """Not there yet."""
+        raise NotFound("not there yet")
 
     def _problems(self, request: SendSmsRequest) -> list[Violation]:
         to = addresses.phone(request.to, "to")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from crown.notification.v1 import types_pb2 as crown_dot_notification_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(crown/notification/v1/channel_send.proto\x12\x15\x63rown.notification.v1\x1a!crown/notification/v1/types.proto\"\x9b\x01\n\x0bSendReceipt\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x38\n\x05state\x18\x02 \x01(\x0e\x32).crown.notification.v1.DeliveryState.Type\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x1b\n\x13provider_message_id\x18\x05 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(crown/notification/v1/channel_send.proto\x12\x15\x63rown.notification.v1\x1a!crown/notification/v1/types.proto\"\xad\x01\n\x0bSendReceipt\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x38\n\x05state\x18\x02 \x01(\x0e\x32).crown.notification.v1.DeliveryState.Type\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x1b\n\x13provider_message_id\x18\x05 \x01(\t\x12\x10\n\x08segments\x18\x06 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'crown.notification.v1.chann
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SENDRECEIPT']._serialized_start=103
-  _globals['_SENDRECEIPT']._serialized_end=258
+  _globals['_SENDRECEIPT']._serialized_end=276
 # @@protoc_insertion_point(module_scope)

@@ -28,6 +28,7 @@ class SendReceipt(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     PROVIDER_FIELD_NUMBER: _builtins.int
     PROVIDER_MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.str
     """Id of the delivery; with an idempotency key a function of caller and key."""
     state: _types_pb2.DeliveryState.Type.ValueType
@@ -38,6 +39,8 @@ class SendReceipt(_message.Message):
     """The provider."""
     provider_message_id: _builtins.str
     """The provider's own id of the message."""
+    segments: _builtins.int
+    """How many messages the provider counts it as; of text messages only."""
     def __init__(
         self,
         *,
@@ -46,10 +49,11 @@ class SendReceipt(_message.Message):
         reason: _builtins.str = ...,
         provider: _builtins.str = ...,
         provider_message_id: _builtins.str = ...,
+        segments: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "provider", b"provider", "provider_message_id", b"provider_message_id", "reason", b"reason", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "provider", b"provider", "provider_message_id", b"provider_message_id", "reason", b"reason", "segments", b"segments", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -29,13 +29,17 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*crown/notification/v1/device_service.proto\x12\x15\x63rown.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"crown/notification/v1/access.proto\x1a!crown/notification/v1/types.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xff\x01\n\x06\x44\x65vice\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x34\n\x04kind\x18\x03 \x01(\x0e\x32&.crown.notification.v1.DeviceKind.Type\x12\x36\n\x08platform\x18\x04 \x01(\x0e\x32$.crown.notification.v1.Platform.Type\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x84\x02\n\x15RegisterDeviceRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12\'\n\x05token\x18\x02 \x01(\tB\x18\xbaH\x15r\x13\x18\x80 2\x0e^[\\x21-\\x7e]+$\x12>\n\x04kind\x18\x03 \x01(\x0e\x32&.crown.notification.v1.DeviceKind.TypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12@\n\x08platform\x18\x04 \x01(\x0e\x32$.crown.notification.v1.Platform.TypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\"G\n\x16RegisterDeviceResponse\x12-\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x1d.crown.notification.v1.Device\"V\n\x12ListDevicesRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\"E\n\x13ListDevicesResponse\x12.\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x1d.crown.notification.v1.Device\"\x83\x01\n\x13\x44\x65leteDeviceRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12*\n\tdevice_id\x18\x02 \x01(\tB\x17\xbaH\x14r\x12\x32\x10^[a-z0-9]{1,64}$\"\x16\n\x14\x44\x65leteDeviceResponse2\xb7\x04\n\rDeviceService\x12\xb8\x01\n\x0eRegisterDevice\x12,.crown.notification.v1.RegisterDeviceRequest\x1a-.crown.notification.v1.RegisterDeviceResponse\"I\x8a\xcf\x18\x1b\x12\x07user_id\x1a\x0e\x63ontacts.write \x01\x82\xd3\xe4\x93\x02$\"\x1f/api/v1/users/{user_id}/devices:\x01*\x12\xac\x01\n\x0bListDevices\x12).crown.notification.v1.ListDevicesRequest\x1a*.crown.notification.v1.ListDevicesResponse\"F\x8a\xcf\x18\x1b\x12\x07user_id\x1a\x0e\x63ontacts.write \x01\x82\xd3\xe4\x93\x02!\x12\x1f/api/v1/users/{user_id}/devices\x12\xbb\x01\n\x0c\x44\x65leteDevice\x12*.crown.notification.v1.DeleteDeviceRequest\x1a+.crown.notification.v1.DeleteDeviceResponse\"R\x8a\xcf\x18\x1b\x12\x07user_id\x1a\x0e\x63ontacts.write \x01\x82\xd3\xe4\x93\x02-*+/api/v1/users/{user_id}/devices/{device_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*crown/notification/v1/device_service.proto\x12\x15\x63rown.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"crown/notification/v1/access.proto\x1a!crown/notification/v1/types.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa2\x02\n\x06\x44\x65vice\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x34\n\x04kind\x18\x03 \x01(\x0e\x32&.crown.notification.v1.DeviceKind.Type\x12\x36\n\x08platform\x18\x04 \x01(\x0e\x32$.crown.notification.v1.Platform.Type\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06locale\x18\x07 \x01(\t\x12\x11\n\ttime_zone\x18\x08 \x01(\t\"j\n\x0bWebPushKeys\x12,\n\x06p256dh\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{87}=?$\x12-\n\x04\x61uth\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[A-Za-z0-9_-]{22}(==)?$\"\x93\x04\n\x15RegisterDeviceRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12\'\n\x05token\x18\x02 \x01(\tB\x18\xbaH\x15r\x13\x18\x80 2\x0e^[\\x21-\\x7e]+$\x12>\n\x04kind\x18\x03 \x01(\x0e\x32&.crown.notification.v1.DeviceKind.TypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12@\n\x08platform\x18\x04 \x01(\x0e\x32$.crown.notification.v1.Platform.TypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x41\n\x06locale\x18\x05 \x01(\tB1\xbaH.r)2\'^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\x12\x1a\n\ttime_zone\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x34\n\x08web_push\x18\x07 \x01(\x0b\x32\".crown.notification.v1.WebPushKeys:x\xbaHu\x1as\n\rweb_push.kind\x12:is required with the kind WEB_PUSH, and goes with no other\x1a&has(this.web_push) == (this.kind == 3)\"G\n\x16RegisterDeviceResponse\x12-\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x1d.crown.notification.v1.Device\"V\n\x12ListDevicesRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\"E\n\x13ListDevicesResponse\x12.\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x1d.crown.notification.v1.Device\"\x83\x01\n\x13\x44\x65leteDeviceRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12*\n\tdevice_id\x18\x02 \x01(\tB\x17\xbaH\x14r\x12\x32\x10^[a-z0-9]{1,64}$\"\x16\n\x14\x44\x65leteDeviceResponse2\xb7\x04\n\rDeviceService\x12\xb8\x01\n\x0eRegisterDevice\x12,.crown.notification.v1.RegisterDeviceRequest\x1a-.crown.notification.v1.RegisterDeviceResponse\"I\x8a\xcf\x18\x1b\x12\x07user_id\x1a\x0e\x63ontacts.write \x01\x82\xd3\xe4\x93\x02$\"\x1f/api/v1/users/{user_id}/devices:\x01*\x12\xac\x01\n\x0bListDevices\x12).crown.notification.v1.ListDevicesRequest\x1a*.crown.notification.v1.ListDevicesResponse\"F\x8a\xcf\x18\x1b\x12\x07user_id\x1a\x0e\x63ontacts.write \x01\x82\xd3\xe4\x93\x02!\x12\x1f/api/v1/users/{user_id}/devices\x12\xbb\x01\n\x0c\x44\x65leteDevice\x12*.crown.notification.v1.DeleteDeviceRequest\x1a+.crown.notification.v1.DeleteDeviceResponse\"R\x8a\xcf\x18\x1b\x12\x07user_id\x1a\x0e\x63ontacts.write \x01\x82\xd3\xe4\x93\x02-*+/api/v1/users/{user_id}/devices/{device_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'crown.notification.v1.device_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_WEBPUSHKEYS'].fields_by_name['p256dh']._loaded_options = None
+  _globals['_WEBPUSHKEYS'].fields_by_name['p256dh']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{87}=?$'
+  _globals['_WEBPUSHKEYS'].fields_by_name['auth']._loaded_options = None
+  _globals['_WEBPUSHKEYS'].fields_by_name['auth']._serialized_options = b'\272H\034r\0322\030^[A-Za-z0-9_-]{22}(==)?$'
   _globals['_REGISTERDEVICEREQUEST'].fields_by_name['user_id']._loaded_options = None
   _globals['_REGISTERDEVICEREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$'
   _globals['_REGISTERDEVICEREQUEST'].fields_by_name['token']._loaded_options = None
@@ -44,6 +48,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTERDEVICEREQUEST'].fields_by_name['kind']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_REGISTERDEVICEREQUEST'].fields_by_name['platform']._loaded_options = None
   _globals['_REGISTERDEVICEREQUEST'].fields_by_name['platform']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_REGISTERDEVICEREQUEST'].fields_by_name['locale']._loaded_options = None
+  _globals['_REGISTERDEVICEREQUEST'].fields_by_name['locale']._serialized_options = b'\272H.r)2\'^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\330\001\001'
+  _globals['_REGISTERDEVICEREQUEST'].fields_by_name['time_zone']._loaded_options = None
+  _globals['_REGISTERDEVICEREQUEST'].fields_by_name['time_zone']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_REGISTERDEVICEREQUEST']._loaded_options = None
+  _globals['_REGISTERDEVICEREQUEST']._serialized_options = b'\272Hu\032s\n\rweb_push.kind\022:is required with the kind WEB_PUSH, and goes with no other\032&has(this.web_push) == (this.kind == 3)'
   _globals['_LISTDEVICESREQUEST'].fields_by_name['user_id']._loaded_options = None
   _globals['_LISTDEVICESREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$'
   _globals['_DELETEDEVICEREQUEST'].fields_by_name['user_id']._loaded_options = None
@@ -57,19 +67,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEVICESERVICE'].methods_by_name['DeleteDevice']._loaded_options = None
   _globals['_DEVICESERVICE'].methods_by_name['DeleteDevice']._serialized_options = b'\212\317\030\033\022\007user_id\032\016contacts.write \001\202\323\344\223\002-*+/api/v1/users/{user_id}/devices/{device_id}'
   _globals['_DEVICE']._serialized_start=233
-  _globals['_DEVICE']._serialized_end=488
-  _globals['_REGISTERDEVICEREQUEST']._serialized_start=491
-  _globals['_REGISTERDEVICEREQUEST']._serialized_end=751
-  _globals['_REGISTERDEVICERESPONSE']._serialized_start=753
-  _globals['_REGISTERDEVICERESPONSE']._serialized_end=824
-  _globals['_LISTDEVICESREQUEST']._serialized_start=826
-  _globals['_LISTDEVICESREQUEST']._serialized_end=912
-  _globals['_LISTDEVICESRESPONSE']._serialized_start=914
-  _globals['_LISTDEVICESRESPONSE']._serialized_end=983
-  _globals['_DELETEDEVICEREQUEST']._serialized_start=986
-  _globals['_DELETEDEVICEREQUEST']._serialized_end=1117
-  _globals['_DELETEDEVICERESPONSE']._serialized_start=1119
-  _globals['_DELETEDEVICERESPONSE']._serialized_end=1141
-  _globals['_DEVICESERVICE']._serialized_start=1144
-  _globals['_DEVICESERVICE']._serialized_end=1711
+  _globals['_DEVICE']._serialized_end=523
+  _globals['_WEBPUSHKEYS']._serialized_start=525
+  _globals['_WEBPUSHKEYS']._serialized_end=631
+  _globals['_REGISTERDEVICEREQUEST']._serialized_start=634
+  _globals['_REGISTERDEVICEREQUEST']._serialized_end=1165
+  _globals['_REGISTERDEVICERESPONSE']._serialized_start=1167
+  _globals['_REGISTERDEVICERESPONSE']._serialized_end=1238
+  _globals['_LISTDEVICESREQUEST']._serialized_start=1240
+  _globals['_LISTDEVICESREQUEST']._serialized_end=1326
+  _globals['_LISTDEVICESRESPONSE']._serialized_start=1328
+  _globals['_LISTDEVICESRESPONSE']._serialized_end=1397
+  _globals['_DELETEDEVICEREQUEST']._serialized_start=1400
+  _globals['_DELETEDEVICEREQUEST']._serialized_end=1531
+  _globals['_DELETEDEVICERESPONSE']._serialized_start=1533
+  _globals['_DELETEDEVICERESPONSE']._serialized_end=1555
+  _globals['_DEVICESERVICE']._serialized_start=1558
+  _globals['_DEVICESERVICE']._serialized_end=2125
 # @@protoc_insertion_point(module_scope)

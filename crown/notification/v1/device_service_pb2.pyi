@@ -32,6 +32,8 @@ class Device(_message.Message):
     PLATFORM_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     LAST_SEEN_TIME_FIELD_NUMBER: _builtins.int
+    LOCALE_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     """A function of the token, so that the same installation keeps its id."""
     user_id: _builtins.str
@@ -40,6 +42,10 @@ class Device(_message.Message):
     """How it is addressed."""
     platform: _types_pb2.Platform.Type.ValueType
     """What it runs on."""
+    locale: _builtins.str
+    """Language tag, such as "pt-BR"; empty: the person's."""
+    time_zone: _builtins.str
+    """IANA time zone, such as "Europe/Berlin"; empty: the person's."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was first registered."""
@@ -57,18 +63,46 @@ class Device(_message.Message):
         platform: _types_pb2.Platform.Type.ValueType = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         last_seen_time: _timestamp_pb2.Timestamp | None = ...,
+        locale: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "last_seen_time", b"last_seen_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "device_id", b"device_id", "kind", b"kind", "last_seen_time", b"last_seen_time", "platform", b"platform", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "device_id", b"device_id", "kind", b"kind", "last_seen_time", b"last_seen_time", "locale", b"locale", "platform", b"platform", "time_zone", b"time_zone", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Device: _TypeAlias = Device  # noqa: Y015
 
 @_typing.final
+class WebPushKeys(_message.Message):
+    """WebPushKeys are the keys of a browser's subscription, as its toJSON() prints them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    P256DH_FIELD_NUMBER: _builtins.int
+    AUTH_FIELD_NUMBER: _builtins.int
+    p256dh: _builtins.str
+    """The browser's public key: an uncompressed P-256 point, base64url without padding."""
+    auth: _builtins.str
+    """The shared secret: 16 bytes, base64url without padding."""
+    def __init__(
+        self,
+        *,
+        p256dh: _builtins.str = ...,
+        auth: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auth", b"auth", "p256dh", b"p256dh"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebPushKeys: _TypeAlias = WebPushKeys  # noqa: Y015
+
+@_typing.final
 class RegisterDeviceRequest(_message.Message):
-    """RegisterDeviceRequest describes a device."""
+    """RegisterDeviceRequest describes a device in full: what is left out is forgotten."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -76,14 +110,27 @@ class RegisterDeviceRequest(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     PLATFORM_FIELD_NUMBER: _builtins.int
+    LOCALE_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    WEB_PUSH_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The person."""
     token: _builtins.str
-    """The token or installation id, 1 to 4,096 printable ASCII characters. Stored encrypted."""
+    """The token, the installation id, or the endpoint of a browser's subscription: 1 to 4,096 printable ASCII
+    characters. Stored encrypted.
+    """
     kind: _types_pb2.DeviceKind.Type.ValueType
     """How it is addressed; TOKEN where not given."""
     platform: _types_pb2.Platform.Type.ValueType
     """What it runs on."""
+    locale: _builtins.str
+    """Language tag, such as "pt-BR"; the person's where not given."""
+    time_zone: _builtins.str
+    """IANA time zone, such as "Europe/Berlin"; the person's where not given."""
+    @_builtins.property
+    def web_push(self) -> Global___WebPushKeys:
+        """The keys of a browser's subscription: with WEB_PUSH, and only with it. Stored encrypted."""
+
     def __init__(
         self,
         *,
@@ -91,10 +138,13 @@ class RegisterDeviceRequest(_message.Message):
         token: _builtins.str = ...,
         kind: _types_pb2.DeviceKind.Type.ValueType = ...,
         platform: _types_pb2.Platform.Type.ValueType = ...,
+        locale: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        web_push: Global___WebPushKeys | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["web_push", b"web_push"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "platform", b"platform", "token", b"token", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "locale", b"locale", "platform", b"platform", "time_zone", b"time_zone", "token", b"token", "user_id", b"user_id", "web_push", b"web_push"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

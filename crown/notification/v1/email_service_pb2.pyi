@@ -27,10 +27,16 @@ class SendEmailRequest(_message.Message):
     TO_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    TEMPLATE_ID_FIELD_NUMBER: _builtins.int
+    LOCALE_FIELD_NUMBER: _builtins.int
     to: _builtins.str
     """One address without a display name, such as "ann@example.org"."""
     idempotency_key: _builtins.str
     """1 to 255 printable ASCII characters: the same key means the same e-mail."""
+    template_id: _builtins.str
+    """The template, see TemplateService; the plain one where not given. Its variables are in data.extra."""
+    locale: _builtins.str
+    """Language tag, such as "pt-BR"; the template's default language where not given."""
     @_builtins.property
     def data(self) -> _notification_pb2.NotificationData:
         """Subject, text and link."""
@@ -41,10 +47,12 @@ class SendEmailRequest(_message.Message):
         to: _builtins.str = ...,
         data: _notification_pb2.NotificationData | None = ...,
         idempotency_key: _builtins.str = ...,
+        template_id: _builtins.str = ...,
+        locale: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "idempotency_key", b"idempotency_key", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "idempotency_key", b"idempotency_key", "locale", b"locale", "template_id", b"template_id", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

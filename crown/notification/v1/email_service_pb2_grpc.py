@@ -54,6 +54,7 @@ class EmailServiceServicer:
         - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
         - ABORTED, IN_PROGRESS: the same key is being sent right now.
         - FAILED_PRECONDITION, PROVIDER_REFUSED: the provider refused for good.
+        - FAILED_PRECONDITION, SUPPRESSED: nothing is sent to this address any more.
         - UNAVAILABLE, PROVIDER_UNAVAILABLE: the provider refused for now; nothing was sent.
         - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been sent.
         """

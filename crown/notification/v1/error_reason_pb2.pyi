@@ -96,6 +96,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The person has no address for this channel. FAILED_PRECONDITION, HTTP 400.
     Example: {"reason": "NO_ADDRESS"}
     """
+    ERROR_REASON_SUPPRESSED: _ErrorReason.ValueType  # 22
+    """Nothing is sent to this address any more. FAILED_PRECONDITION, HTTP 400.
+    Example: {"reason": "SUPPRESSED", "metadata": {"why": "COMPLAINT"}}
+    """
+    ERROR_REASON_SIGNATURE_INVALID: _ErrorReason.ValueType  # 23
+    """What claims to come from a provider is not signed by it, or too old. PERMISSION_DENIED, HTTP 403.
+    Example: {"reason": "SIGNATURE_INVALID"}
+    """
+    ERROR_REASON_CAP_REACHED: _ErrorReason.ValueType  # 24
+    """A cap on spending or on the number of messages is reached. RESOURCE_EXHAUSTED, HTTP 429.
+    Example: {"reason": "CAP_REACHED", "metadata": {"cap": "day"}}
+    """
+    ERROR_REASON_NOT_REPLAYABLE: _ErrorReason.ValueType  # 25
+    """The dead letter was discarded or settled, or what it says is gone. FAILED_PRECONDITION, HTTP 400.
+    Example: {"reason": "NOT_REPLAYABLE"}
+    """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 21
     """A fault of ours; the request id finds it in the logs. INTERNAL, HTTP 500.
     Example: {"reason": "INTERNAL"}
@@ -175,6 +191,22 @@ Example: {"reason": "NOT_READY", "metadata": {"not_ready": "email, sms"}}
 ERROR_REASON_NO_ADDRESS: ErrorReason.ValueType  # 20
 """The person has no address for this channel. FAILED_PRECONDITION, HTTP 400.
 Example: {"reason": "NO_ADDRESS"}
+"""
+ERROR_REASON_SUPPRESSED: ErrorReason.ValueType  # 22
+"""Nothing is sent to this address any more. FAILED_PRECONDITION, HTTP 400.
+Example: {"reason": "SUPPRESSED", "metadata": {"why": "COMPLAINT"}}
+"""
+ERROR_REASON_SIGNATURE_INVALID: ErrorReason.ValueType  # 23
+"""What claims to come from a provider is not signed by it, or too old. PERMISSION_DENIED, HTTP 403.
+Example: {"reason": "SIGNATURE_INVALID"}
+"""
+ERROR_REASON_CAP_REACHED: ErrorReason.ValueType  # 24
+"""A cap on spending or on the number of messages is reached. RESOURCE_EXHAUSTED, HTTP 429.
+Example: {"reason": "CAP_REACHED", "metadata": {"cap": "day"}}
+"""
+ERROR_REASON_NOT_REPLAYABLE: ErrorReason.ValueType  # 25
+"""The dead letter was discarded or settled, or what it says is gone. FAILED_PRECONDITION, HTTP 400.
+Example: {"reason": "NOT_REPLAYABLE"}
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 21
 """A fault of ours; the request id finds it in the logs. INTERNAL, HTTP 500.

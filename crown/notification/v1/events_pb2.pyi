@@ -66,6 +66,7 @@ class IntakeEvent(_message.Message):
     CONTENT_FIELD_NUMBER: _builtins.int
     REQUEST_HASH_FIELD_NUMBER: _builtins.int
     RECIPIENT_COUNT_FIELD_NUMBER: _builtins.int
+    WEBHOOK_URL_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
     """The notification."""
     kind: _builtins.str
@@ -80,6 +81,8 @@ class IntakeEvent(_message.Message):
     """SHA-256 of what the caller sent; tells a retry from a reused key. Empty without a key."""
     recipient_count: _builtins.int
     """How many recipients the notification has in all its parts."""
+    webhook_url: _builtins.str
+    """Where its sender wants to hear what becomes of it; empty: nowhere."""
     @_builtins.property
     def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The people of this part, up to 1,000."""
@@ -115,10 +118,11 @@ class IntakeEvent(_message.Message):
         content: Global___Sealed | None = ...,
         request_hash: _builtins.bytes = ...,
         recipient_count: _builtins.int = ...,
+        webhook_url: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channels", b"channels", "content", b"content", "create_time", b"create_time", "expire_time", b"expire_time", "kind", b"kind", "notification_id", b"notification_id", "priority", b"priority", "recipient_count", b"recipient_count", "request_hash", b"request_hash", "sender", b"sender", "user_ids", b"user_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channels", b"channels", "content", b"content", "create_time", b"create_time", "expire_time", b"expire_time", "kind", b"kind", "notification_id", b"notification_id", "priority", b"priority", "recipient_count", b"recipient_count", "request_hash", b"request_hash", "sender", b"sender", "user_ids", b"user_ids", "webhook_url", b"webhook_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -132,19 +136,27 @@ class NotificationContent(_message.Message):
 
     DATA_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    TEMPLATE_ID_FIELD_NUMBER: _builtins.int
+    COLLAPSE_KEY_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """A serialized NotificationData."""
     address: _builtins.bytes
     """A serialized Address that came with the notification; empty: none."""
+    template_id: _builtins.str
+    """The e-mail template; empty: the kind's."""
+    collapse_key: _builtins.str
+    """What a device collapses it by; empty: by itself."""
     def __init__(
         self,
         *,
         data: _builtins.bytes = ...,
         address: _builtins.bytes = ...,
+        template_id: _builtins.str = ...,
+        collapse_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "data", b"data"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "collapse_key", b"collapse_key", "data", b"data", "template_id", b"template_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -204,6 +216,8 @@ class OutcomeEvent(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     PROVIDER_MESSAGE_ID_FIELD_NUMBER: _builtins.int
     OCCUR_TIME_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    DUE_TIME_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.str
     """The delivery."""
     notification_id: _builtins.str
@@ -222,9 +236,15 @@ class OutcomeEvent(_message.Message):
     """The provider; may be empty."""
     provider_message_id: _builtins.str
     """The provider's own id of the message; may be empty."""
+    detail: _builtins.str
+    """The provider's own answer: its status and code, never content; may be empty."""
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """When."""
+
+    @_builtins.property
+    def due_time(self) -> _timestamp_pb2.Timestamp:
+        """When the next attempt is due; only while RETRYING."""
 
     def __init__(
         self,
@@ -239,14 +259,80 @@ class OutcomeEvent(_message.Message):
         provider: _builtins.str = ...,
         provider_message_id: _builtins.str = ...,
         occur_time: _timestamp_pb2.Timestamp | None = ...,
+        detail: _builtins.str = ...,
+        due_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["occur_time", b"occur_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time", "occur_time", b"occur_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "channel", b"channel", "delivery_id", b"delivery_id", "notification_id", b"notification_id", "occur_time", b"occur_time", "provider", b"provider", "provider_message_id", b"provider_message_id", "reason", b"reason", "state", b"state", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "channel", b"channel", "delivery_id", b"delivery_id", "detail", b"detail", "due_time", b"due_time", "notification_id", b"notification_id", "occur_time", b"occur_time", "provider", b"provider", "provider_message_id", b"provider_message_id", "reason", b"reason", "state", b"state", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OutcomeEvent: _TypeAlias = OutcomeEvent  # noqa: Y015
+
+@_typing.final
+class CallbackEvent(_message.Message):
+    """CallbackEvent tells what a provider said later about a message that it had taken. Written before the provider
+    hears that we have it; the recorder brings it into the ledger.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALLBACK_ID_FIELD_NUMBER: _builtins.int
+    DELIVERY_ID_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    PROVIDER_MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    OCCUR_TIME_FIELD_NUMBER: _builtins.int
+    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    callback_id: _builtins.str
+    """The same for every repetition of the callback."""
+    delivery_id: _builtins.str
+    """The delivery; empty where the provider knows only its own id of the message."""
+    notification_id: _builtins.str
+    """The notification; may be empty."""
+    channel: _types_pb2.Channel.Type.ValueType
+    """The channel."""
+    provider: _builtins.str
+    """The provider, as in the ledger."""
+    provider_message_id: _builtins.str
+    """The provider's own id of the message; may be empty."""
+    type: _types_pb2.CallbackType.Type.ValueType
+    """What it says."""
+    reason: _builtins.str
+    """Why, as the provider's code or word; never content, never an address."""
+    @_builtins.property
+    def occur_time(self) -> _timestamp_pb2.Timestamp:
+        """When it happened, by the provider's clock."""
+
+    @_builtins.property
+    def receive_time(self) -> _timestamp_pb2.Timestamp:
+        """When we heard of it."""
+
+    def __init__(
+        self,
+        *,
+        callback_id: _builtins.str = ...,
+        delivery_id: _builtins.str = ...,
+        notification_id: _builtins.str = ...,
+        channel: _types_pb2.Channel.Type.ValueType = ...,
+        provider: _builtins.str = ...,
+        provider_message_id: _builtins.str = ...,
+        type: _types_pb2.CallbackType.Type.ValueType = ...,
+        reason: _builtins.str = ...,
+        occur_time: _timestamp_pb2.Timestamp | None = ...,
+        receive_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["occur_time", b"occur_time", "receive_time", b"receive_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback_id", b"callback_id", "channel", b"channel", "delivery_id", b"delivery_id", "notification_id", b"notification_id", "occur_time", b"occur_time", "provider", b"provider", "provider_message_id", b"provider_message_id", "reason", b"reason", "receive_time", b"receive_time", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallbackEvent: _TypeAlias = CallbackEvent  # noqa: Y015
 
 @_typing.final
 class LiveEvent(_message.Message):
@@ -390,6 +476,8 @@ class DeadLetter(_message.Message):
     BODY_FIELD_NUMBER: _builtins.int
     STREAM_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    CLAIMS_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """Why, as a stable word: UNDECODABLE, PROVIDER_TERMINAL, RETRIES_EXHAUSTED, OUTCOME_UNKNOWN,
     POISON_KILLED_WORKER.
@@ -404,6 +492,10 @@ class DeadLetter(_message.Message):
     """The stream that it came from."""
     sequence: _builtins.int
     """Its sequence there."""
+    provider: _builtins.str
+    """The provider of the last attempt; may be empty."""
+    claims: _builtins.int
+    """The number of the last attempt; tells one giving up of a delivery from the next."""
     @_builtins.property
     def delivery(self) -> Global___DeliveryEvent:
         """The delivery; absent where the message could not be read."""
@@ -423,10 +515,12 @@ class DeadLetter(_message.Message):
         body: _builtins.bytes = ...,
         stream: _builtins.str = ...,
         sequence: _builtins.int = ...,
+        provider: _builtins.str = ...,
+        claims: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delivery", b"delivery"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "body", b"body", "create_time", b"create_time", "delivery", b"delivery", "error", b"error", "reason", b"reason", "sequence", b"sequence", "stream", b"stream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "body", b"body", "claims", b"claims", "create_time", b"create_time", "delivery", b"delivery", "error", b"error", "provider", b"provider", "reason", b"reason", "sequence", b"sequence", "stream", b"stream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from crown.notification.v1 import access_pb2 as crown_dot_notification_dot_v1_dot_access__pb2
 from crown.notification.v1 import notification_pb2 as crown_dot_notification_dot_v1_dot_notification__pb2
+from crown.notification.v1 import timeline_pb2 as crown_dot_notification_dot_v1_dot_timeline__pb2
 from crown.notification.v1 import types_pb2 as crown_dot_notification_dot_v1_dot_types__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*crown/notification/v1/ingest_service.proto\x12\x15\x63rown.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"crown/notification/v1/access.proto\x1a(crown/notification/v1/notification.proto\x1a!crown/notification/v1/types.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x86\x08\n\x17SendNotificationRequest\x12;\n\x04type\x18\x01 \x01(\x0e\x32#.crown.notification.v1.Channel.TypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12J\n\x08\x63hannels\x18\x02 \x03(\x0e\x32#.crown.notification.v1.Channel.TypeB\x13\xbaH\x10\x92\x01\r\x10\x05\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x43\n\x07user_id\x18\x03 \x01(\tB2\xbaH/r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\xd8\x01\x01\x12K\n\x08user_ids\x18\x04 \x03(\tB9\xbaH6\x92\x01\x33\x10\x90N\x18\x01\",r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12=\n\x04\x64\x61ta\x18\x05 \x01(\x0b\x32\'.crown.notification.v1.NotificationDataB\x06\xbaH\x03\xc8\x01\x01\x12.\n\x04kind\x18\x06 \x01(\tB \xbaH\x1dr\x18\x32\x16^[a-z][a-z0-9_]{0,63}$\xd8\x01\x01\x12@\n\x08\x63\x61tegory\x18\x07 \x01(\x0e\x32$.crown.notification.v1.Category.TypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12@\n\x08priority\x18\x08 \x01(\x0e\x32$.crown.notification.v1.Priority.TypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x38\n\nexpires_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\xbaH\x05\xb2\x01\x02@\x01\x12\x37\n\x0fidempotency_key\x18\n \x01(\tB\x1e\xbaH\x1br\x16\x32\x14^[\\x21-\\x7e]{1,255}$\xd8\x01\x01\x12/\n\x07\x61\x64\x64ress\x18\x0b \x01(\x0b\x32\x1e.crown.notification.v1.Address:\xb8\x02\xbaH\xb4\x02\x1ax\n\x11user_id.recipient\x12/exactly one of user_id and user_ids is required\x1a\x32(this.user_id != \'\') != (this.user_ids.size() > 0)\x1a`\n\x10\x63hannels.or_type\x12\x1fgive type or channels, not both\x1a+this.type == 0 || this.channels.size() == 0\x1aV\n\x12\x61\x64\x64ress.one_person\x12\x16goes with user_id only\x1a(!has(this.address) || this.user_id != \'\'\"s\n\x18SendNotificationResponse\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12>\n\x06status\x18\x02 \x01(\x0e\x32..crown.notification.v1.NotificationStatus.Type\"w\n\x1cSendBulkNotificationsRequest\x12W\n\rnotifications\x18\x01 \x03(\x0b\x32..crown.notification.v1.SendNotificationRequestB\x10\xbaH\r\x92\x01\n\x08\x01\x10\xe8\x07\"\x03\xd8\x01\x03\"S\n\x1dSendBulkNotificationsResponse\x12\x32\n\x07results\x18\x01 \x03(\x0b\x32!.crown.notification.v1.BulkResult\"\xb1\x01\n\nBulkResult\x12\x1c\n\x0fnotification_id\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x43\n\x06status\x18\x02 \x01(\x0e\x32..crown.notification.v1.NotificationStatus.TypeH\x01\x88\x01\x01\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusB\x12\n\x10_notification_idB\t\n\x07_status\";\n\x16GetNotificationRequest\x12!\n\x0fnotification_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"T\n\x17GetNotificationResponse\x12\x39\n\x0cnotification\x18\x01 \x01(\x0b\x32#.crown.notification.v1.Notification2\xc1\x04\n\rIngestService\x12\xad\x01\n\x10SendNotification\x12..crown.notification.v1.SendNotificationRequest\x1a/.crown.notification.v1.SendNotificationResponse\"8\x8a\xcf\x18\x14\x1a\x12notifications.send\x82\xd3\xe4\x93\x02\x1a\"\x15/api/v1/notifications:\x01*\x12\xc1\x01\n\x15SendBulkNotifications\x12\x33.crown.notification.v1.SendBulkNotificationsRequest\x1a\x34.crown.notification.v1.SendBulkNotificationsResponse\"=\x8a\xcf\x18\x14\x1a\x12notifications.send\x82\xd3\xe4\x93\x02\x1f\"\x1a/api/v1/notifications/bulk:\x01*\x12\xbb\x01\n\x0fGetNotification\x12-.crown.notification.v1.GetNotificationRequest\x1a..crown.notification.v1.GetNotificationResponse\"I\x8a\xcf\x18\x16\x1a\x12notifications.send \x01\x82\xd3\xe4\x93\x02)\x12\'/api/v1/notifications/{notification_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*crown/notification/v1/ingest_service.proto\x12\x15\x63rown.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"crown/notification/v1/access.proto\x1a(crown/notification/v1/notification.proto\x1a$crown/notification/v1/timeline.proto\x1a!crown/notification/v1/types.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x96\t\n\x17SendNotificationRequest\x12=\n\x04type\x18\x01 \x01(\x0e\x32#.crown.notification.v1.Channel.TypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x06\x12L\n\x08\x63hannels\x18\x02 \x03(\x0e\x32#.crown.notification.v1.Channel.TypeB\x15\xbaH\x12\x92\x01\x0f\x10\x05\x18\x01\"\t\x82\x01\x06\x10\x01 \x00 \x06\x12\x43\n\x07user_id\x18\x03 \x01(\tB2\xbaH/r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\xd8\x01\x01\x12K\n\x08user_ids\x18\x04 \x03(\tB9\xbaH6\x92\x01\x33\x10\x90N\x18\x01\",r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12=\n\x04\x64\x61ta\x18\x05 \x01(\x0b\x32\'.crown.notification.v1.NotificationDataB\x06\xbaH\x03\xc8\x01\x01\x12.\n\x04kind\x18\x06 \x01(\tB \xbaH\x1dr\x18\x32\x16^[a-z][a-z0-9_]{0,63}$\xd8\x01\x01\x12@\n\x08\x63\x61tegory\x18\x07 \x01(\x0e\x32$.crown.notification.v1.Category.TypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12@\n\x08priority\x18\x08 \x01(\x0e\x32$.crown.notification.v1.Priority.TypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x38\n\nexpires_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\xbaH\x05\xb2\x01\x02@\x01\x12\x37\n\x0fidempotency_key\x18\n \x01(\tB\x1e\xbaH\x1br\x16\x32\x14^[\\x21-\\x7e]{1,255}$\xd8\x01\x01\x12/\n\x07\x61\x64\x64ress\x18\x0b \x01(\x0b\x32\x1e.crown.notification.v1.Address\x12\x36\n\x0btemplate_id\x18\x0c \x01(\tB!\xbaH\x1er\x19\x32\x17^[a-z][a-z0-9_-]{0,63}$\xd8\x01\x01\x12\x33\n\x0c\x63ollapse_key\x18\r \x01(\tB\x1d\xbaH\x1ar\x15\x32\x13^[\\x21-\\x7e]{1,64}$\xd8\x01\x01\x12\x1d\n\x0bwebhook_url\x18\x0e \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10:\xb8\x02\xbaH\xb4\x02\x1ax\n\x11user_id.recipient\x12/exactly one of user_id and user_ids is required\x1a\x32(this.user_id != \'\') != (this.user_ids.size() > 0)\x1a`\n\x10\x63hannels.or_type\x12\x1fgive type or channels, not both\x1a+this.type == 0 || this.channels.size() == 0\x1aV\n\x12\x61\x64\x64ress.one_person\x12\x16goes with user_id only\x1a(!has(this.address) || this.user_id != \'\'\"s\n\x18SendNotificationResponse\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12>\n\x06status\x18\x02 \x01(\x0e\x32..crown.notification.v1.NotificationStatus.Type\"w\n\x1cSendBulkNotificationsRequest\x12W\n\rnotifications\x18\x01 \x03(\x0b\x32..crown.notification.v1.SendNotificationRequestB\x10\xbaH\r\x92\x01\n\x08\x01\x10\xe8\x07\"\x03\xd8\x01\x03\"S\n\x1dSendBulkNotificationsResponse\x12\x32\n\x07results\x18\x01 \x03(\x0b\x32!.crown.notification.v1.BulkResult\"\xb1\x01\n\nBulkResult\x12\x1c\n\x0fnotification_id\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x43\n\x06status\x18\x02 \x01(\x0e\x32..crown.notification.v1.NotificationStatus.TypeH\x01\x88\x01\x01\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusB\x12\n\x10_notification_idB\t\n\x07_status\";\n\x16GetNotificationRequest\x12!\n\x0fnotification_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"T\n\x17GetNotificationResponse\x12\x39\n\x0cnotification\x18\x01 \x01(\x0b\x32#.crown.notification.v1.Notification\"\xc8\x01\n\x1a\x45xplainNotificationRequest\x12!\n\x0fnotification_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x43\n\x07user_id\x18\x02 \x01(\tB2\xbaH/r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\xd8\x01\x01\x12\x1e\n\x05limit\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01H\x00\x88\x01\x01\x12\x18\n\x06\x63ursor\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x42\x08\n\x06_limit\"\x82\x01\n\x1b\x45xplainNotificationResponse\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x35\n\x07\x65ntries\x18\x02 \x03(\x0b\x32$.crown.notification.v1.TimelineEntry\x12\x13\n\x0bnext_cursor\x18\x03 \x01(\t2\x94\x06\n\rIngestService\x12\xad\x01\n\x10SendNotification\x12..crown.notification.v1.SendNotificationRequest\x1a/.crown.notification.v1.SendNotificationResponse\"8\x8a\xcf\x18\x14\x1a\x12notifications.send\x82\xd3\xe4\x93\x02\x1a\"\x15/api/v1/notifications:\x01*\x12\xc1\x01\n\x15SendBulkNotifications\x12\x33.crown.notification.v1.SendBulkNotificationsRequest\x1a\x34.crown.notification.v1.SendBulkNotificationsResponse\"=\x8a\xcf\x18\x14\x1a\x12notifications.send\x82\xd3\xe4\x93\x02\x1f\"\x1a/api/v1/notifications/bulk:\x01*\x12\xbb\x01\n\x0fGetNotification\x12-.crown.notification.v1.GetNotificationRequest\x1a..crown.notification.v1.GetNotificationResponse\"I\x8a\xcf\x18\x16\x1a\x12notifications.send \x01\x82\xd3\xe4\x93\x02)\x12\'/api/v1/notifications/{notification_id}\x12\xd0\x01\n\x13\x45xplainNotification\x12\x31.crown.notification.v1.ExplainNotificationRequest\x1a\x32.crown.notification.v1.ExplainNotificationResponse\"R\x8a\xcf\x18\x16\x1a\x12notifications.send \x01\x82\xd3\xe4\x93\x02\x32\x12\x30/api/v1/notifications/{notification_id}/timelineb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,9 +40,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'crown.notification.v1.inges
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SENDNOTIFICATIONREQUEST'].fields_by_name['type']._loaded_options = None
-  _globals['_SENDNOTIFICATIONREQUEST'].fields_by_name['type']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_SENDNOTIFICATIONREQUEST'].fields_by_name['type']._serialized_options = b'\272H\007\202\001\004\020\001 \006'
   _globals['_SENDNOTIFICATIONREQUEST'].fields_by_name['channels']._loaded_options = None
-  _globals['_SENDNOTIFICATIONREQUEST'].fields_by_name['channels']._serialized_options = b'\272H\020\222\001\r\020\005\030\001\"\007\202\001\004\020\001 \000'
+  _globals['_SENDNOTIFICATIONREQUEST'].fields_by_name['channels']._serialized_options = b'\272H\022\222\001\017\020\005\030\001\"\t\202\001\006\020\001 \000 \006'
   _globals['_SENDNOTIFICATIONREQUEST'].fields_by_name['user_id']._loaded_options = None
   _globals['_SENDNOTIFICATIONREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H/r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\330\001\001'
   _globals['_SENDNOTIFICATIONREQUEST'].fields_by_name['user_ids']._loaded_options = None
@@ -58,32 +59,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDNOTIFICATIONREQUEST'].fields_by_name['expires_at']._serialized_options = b'\272H\005\262\001\002@\001'
   _globals['_SENDNOTIFICATIONREQUEST'].fields_by_name['idempotency_key']._loaded_options = None
   _globals['_SENDNOTIFICATIONREQUEST'].fields_by_name['idempotency_key']._serialized_options = b'\272H\033r\0262\024^[\\x21-\\x7e]{1,255}$\330\001\001'
+  _globals['_SENDNOTIFICATIONREQUEST'].fields_by_name['template_id']._loaded_options = None
+  _globals['_SENDNOTIFICATIONREQUEST'].fields_by_name['template_id']._serialized_options = b'\272H\036r\0312\027^[a-z][a-z0-9_-]{0,63}$\330\001\001'
+  _globals['_SENDNOTIFICATIONREQUEST'].fields_by_name['collapse_key']._loaded_options = None
+  _globals['_SENDNOTIFICATIONREQUEST'].fields_by_name['collapse_key']._serialized_options = b'\272H\032r\0252\023^[\\x21-\\x7e]{1,64}$\330\001\001'
+  _globals['_SENDNOTIFICATIONREQUEST'].fields_by_name['webhook_url']._loaded_options = None
+  _globals['_SENDNOTIFICATIONREQUEST'].fields_by_name['webhook_url']._serialized_options = b'\272H\005r\003\030\200\020'
   _globals['_SENDNOTIFICATIONREQUEST']._loaded_options = None
   _globals['_SENDNOTIFICATIONREQUEST']._serialized_options = b'\272H\264\002\032x\n\021user_id.recipient\022/exactly one of user_id and user_ids is required\0322(this.user_id != \'\') != (this.user_ids.size() > 0)\032`\n\020channels.or_type\022\037give type or channels, not both\032+this.type == 0 || this.channels.size() == 0\032V\n\022address.one_person\022\026goes with user_id only\032(!has(this.address) || this.user_id != \'\''
   _globals['_SENDBULKNOTIFICATIONSREQUEST'].fields_by_name['notifications']._loaded_options = None
   _globals['_SENDBULKNOTIFICATIONSREQUEST'].fields_by_name['notifications']._serialized_options = b'\272H\r\222\001\n\010\001\020\350\007\"\003\330\001\003'
   _globals['_GETNOTIFICATIONREQUEST'].fields_by_name['notification_id']._loaded_options = None
   _globals['_GETNOTIFICATIONREQUEST'].fields_by_name['notification_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_EXPLAINNOTIFICATIONREQUEST'].fields_by_name['notification_id']._loaded_options = None
+  _globals['_EXPLAINNOTIFICATIONREQUEST'].fields_by_name['notification_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_EXPLAINNOTIFICATIONREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_EXPLAINNOTIFICATIONREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H/r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\330\001\001'
+  _globals['_EXPLAINNOTIFICATIONREQUEST'].fields_by_name['limit']._loaded_options = None
+  _globals['_EXPLAINNOTIFICATIONREQUEST'].fields_by_name['limit']._serialized_options = b'\272H\007\032\005\030\350\007(\001'
+  _globals['_EXPLAINNOTIFICATIONREQUEST'].fields_by_name['cursor']._loaded_options = None
+  _globals['_EXPLAINNOTIFICATIONREQUEST'].fields_by_name['cursor']._serialized_options = b'\272H\005r\003\030\200\004'
   _globals['_INGESTSERVICE'].methods_by_name['SendNotification']._loaded_options = None
   _globals['_INGESTSERVICE'].methods_by_name['SendNotification']._serialized_options = b'\212\317\030\024\032\022notifications.send\202\323\344\223\002\032\"\025/api/v1/notifications:\001*'
   _globals['_INGESTSERVICE'].methods_by_name['SendBulkNotifications']._loaded_options = None
   _globals['_INGESTSERVICE'].methods_by_name['SendBulkNotifications']._serialized_options = b'\212\317\030\024\032\022notifications.send\202\323\344\223\002\037\"\032/api/v1/notifications/bulk:\001*'
   _globals['_INGESTSERVICE'].methods_by_name['GetNotification']._loaded_options = None
   _globals['_INGESTSERVICE'].methods_by_name['GetNotification']._serialized_options = b'\212\317\030\026\032\022notifications.send \001\202\323\344\223\002)\022\'/api/v1/notifications/{notification_id}'
-  _globals['_SENDNOTIFICATIONREQUEST']._serialized_start=300
-  _globals['_SENDNOTIFICATIONREQUEST']._serialized_end=1330
-  _globals['_SENDNOTIFICATIONRESPONSE']._serialized_start=1332
-  _globals['_SENDNOTIFICATIONRESPONSE']._serialized_end=1447
-  _globals['_SENDBULKNOTIFICATIONSREQUEST']._serialized_start=1449
-  _globals['_SENDBULKNOTIFICATIONSREQUEST']._serialized_end=1568
-  _globals['_SENDBULKNOTIFICATIONSRESPONSE']._serialized_start=1570
-  _globals['_SENDBULKNOTIFICATIONSRESPONSE']._serialized_end=1653
-  _globals['_BULKRESULT']._serialized_start=1656
-  _globals['_BULKRESULT']._serialized_end=1833
-  _globals['_GETNOTIFICATIONREQUEST']._serialized_start=1835
-  _globals['_GETNOTIFICATIONREQUEST']._serialized_end=1894
-  _globals['_GETNOTIFICATIONRESPONSE']._serialized_start=1896
-  _globals['_GETNOTIFICATIONRESPONSE']._serialized_end=1980
-  _globals['_INGESTSERVICE']._serialized_start=1983
-  _globals['_INGESTSERVICE']._serialized_end=2560
+  _globals['_INGESTSERVICE'].methods_by_name['ExplainNotification']._loaded_options = None
+  _globals['_INGESTSERVICE'].methods_by_name['ExplainNotification']._serialized_options = b'\212\317\030\026\032\022notifications.send \001\202\323\344\223\0022\0220/api/v1/notifications/{notification_id}/timeline'
+  _globals['_SENDNOTIFICATIONREQUEST']._serialized_start=338
+  _globals['_SENDNOTIFICATIONREQUEST']._serialized_end=1512
+  _globals['_SENDNOTIFICATIONRESPONSE']._serialized_start=1514
+  _globals['_SENDNOTIFICATIONRESPONSE']._serialized_end=1629
+  _globals['_SENDBULKNOTIFICATIONSREQUEST']._serialized_start=1631
+  _globals['_SENDBULKNOTIFICATIONSREQUEST']._serialized_end=1750
+  _globals['_SENDBULKNOTIFICATIONSRESPONSE']._serialized_start=1752
+  _globals['_SENDBULKNOTIFICATIONSRESPONSE']._serialized_end=1835
+  _globals['_BULKRESULT']._serialized_start=1838
+  _globals['_BULKRESULT']._serialized_end=2015
+  _globals['_GETNOTIFICATIONREQUEST']._serialized_start=2017
+  _globals['_GETNOTIFICATIONREQUEST']._serialized_end=2076
+  _globals['_GETNOTIFICATIONRESPONSE']._serialized_start=2078
+  _globals['_GETNOTIFICATIONRESPONSE']._serialized_end=2162
+  _globals['_EXPLAINNOTIFICATIONREQUEST']._serialized_start=2165
+  _globals['_EXPLAINNOTIFICATIONREQUEST']._serialized_end=2365
+  _globals['_EXPLAINNOTIFICATIONRESPONSE']._serialized_start=2368
+  _globals['_EXPLAINNOTIFICATIONRESPONSE']._serialized_end=2498
+  _globals['_INGESTSERVICE']._serialized_start=2501
+  _globals['_INGESTSERVICE']._serialized_end=3289
 # @@protoc_insertion_point(module_scope)

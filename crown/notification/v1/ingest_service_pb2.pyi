@@ -5,6 +5,7 @@ Handing notifications in, and asking what became of them."""
 
 from collections import abc as _abc
 from crown.notification.v1 import notification_pb2 as _notification_pb2
+from crown.notification.v1 import timeline_pb2 as _timeline_pb2
 from crown.notification.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -39,6 +40,9 @@ class SendNotificationRequest(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    TEMPLATE_ID_FIELD_NUMBER: _builtins.int
+    COLLAPSE_KEY_FIELD_NUMBER: _builtins.int
+    WEBHOOK_URL_FIELD_NUMBER: _builtins.int
     type: _types_pb2.Channel.Type.ValueType
     """The channel: real_time, push, email, sms or in_app. Without it, and without channels, the kind's
     channels apply; without a kind, in_app and real_time.
@@ -58,6 +62,16 @@ class SendNotificationRequest(_message.Message):
     """1 to 255 printable ASCII characters, chosen by the caller: the same key means the same notification.
     Wins over the header Idempotency-Key.
     """
+    template_id: _builtins.str
+    """The e-mail template, see TemplateService; the one called like the kind where not given. Its variables are
+    in data.extra.
+    """
+    collapse_key: _builtins.str
+    """On a device, a later notification with the same key takes the place of an earlier one: 1 to 64 printable
+    ASCII characters. Each stands for itself where not given.
+    """
+    webhook_url: _builtins.str
+    """Where to tell what becomes of it: an https address on a host that the operators allow. Each call is signed."""
     @_builtins.property
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.Channel.Type.ValueType]:
         """Several channels instead of one."""
@@ -92,10 +106,13 @@ class SendNotificationRequest(_message.Message):
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         idempotency_key: _builtins.str = ...,
         address: _notification_pb2.Address | None = ...,
+        template_id: _builtins.str = ...,
+        collapse_key: _builtins.str = ...,
+        webhook_url: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "data", b"data", "expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "category", b"category", "channels", b"channels", "data", b"data", "expires_at", b"expires_at", "idempotency_key", b"idempotency_key", "kind", b"kind", "priority", b"priority", "type", b"type", "user_id", b"user_id", "user_ids", b"user_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "category", b"category", "channels", b"channels", "collapse_key", b"collapse_key", "data", b"data", "expires_at", b"expires_at", "idempotency_key", b"idempotency_key", "kind", b"kind", "priority", b"priority", "template_id", b"template_id", "type", b"type", "user_id", b"user_id", "user_ids", b"user_ids", "webhook_url", b"webhook_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -259,3 +276,71 @@ class GetNotificationResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetNotificationResponse: _TypeAlias = GetNotificationResponse  # noqa: Y015
+
+@_typing.final
+class ExplainNotificationRequest(_message.Message):
+    """ExplainNotificationRequest names a notification."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    notification_id: _builtins.str
+    """The id that accepting it answered."""
+    user_id: _builtins.str
+    """Only what concerns this person; everybody where not given."""
+    limit: _builtins.int
+    """Entries a page, 1 to 1,000; 200 where not given."""
+    cursor: _builtins.str
+    """The next_cursor of the answer before."""
+    def __init__(
+        self,
+        *,
+        notification_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        limit: _builtins.int | None = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "cursor", b"cursor", "limit", b"limit", "notification_id", b"notification_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+
+Global___ExplainNotificationRequest: _TypeAlias = ExplainNotificationRequest  # noqa: Y015
+
+@_typing.final
+class ExplainNotificationResponse(_message.Message):
+    """ExplainNotificationResponse is one page of the story."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_CURSOR_FIELD_NUMBER: _builtins.int
+    notification_id: _builtins.str
+    """The notification."""
+    next_cursor: _builtins.str
+    """Where to go on; empty: there are no more."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[_timeline_pb2.TimelineEntry]:
+        """The entries, the oldest first."""
+
+    def __init__(
+        self,
+        *,
+        notification_id: _builtins.str = ...,
+        entries: _abc.Iterable[_timeline_pb2.TimelineEntry] | None = ...,
+        next_cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_cursor", b"next_cursor", "notification_id", b"notification_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainNotificationResponse: _TypeAlias = ExplainNotificationResponse  # noqa: Y015

@@ -51,6 +51,11 @@ class IngestServiceStub:
                 request_serializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.GetNotificationRequest.SerializeToString,
                 response_deserializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.GetNotificationResponse.FromString,
                 _registered_method=True)
+        self.ExplainNotification = channel.unary_unary(
+                '/crown.notification.v1.IngestService/ExplainNotification',
+                request_serializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.ExplainNotificationRequest.SerializeToString,
+                response_deserializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.ExplainNotificationResponse.FromString,
+                _registered_method=True)
 
 
 class IngestServiceServicer:
@@ -96,6 +101,20 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainNotification(self, request, context):
+        """Tells the whole story of one notification in the order of time: how it was accepted, what was decided for
+        whom and why, each attempt with the provider's answer, what providers told later, and what people and
+        operators did.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: the cursor is not ours, or limit is out of bounds.
+        - NOT_FOUND: there is none with this id, or another service sent it.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IngestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -113,6 +132,11 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.GetNotification,
                     request_deserializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.GetNotificationRequest.FromString,
                     response_serializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.GetNotificationResponse.SerializeToString,
+            ),
+            'ExplainNotification': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainNotification,
+                    request_deserializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.ExplainNotificationRequest.FromString,
+                    response_serializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.ExplainNotificationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -198,6 +222,33 @@ class IngestService:
             '/crown.notification.v1.IngestService/GetNotification',
             crown_dot_notification_dot_v1_dot_ingest__service__pb2.GetNotificationRequest.SerializeToString,
             crown_dot_notification_dot_v1_dot_ingest__service__pb2.GetNotificationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainNotification(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crown.notification.v1.IngestService/ExplainNotification',
+            crown_dot_notification_dot_v1_dot_ingest__service__pb2.ExplainNotificationRequest.SerializeToString,
+            crown_dot_notification_dot_v1_dot_ingest__service__pb2.ExplainNotificationResponse.FromString,
             options,
             channel_credentials,
             insecure,

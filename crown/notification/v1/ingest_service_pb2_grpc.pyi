@@ -61,6 +61,16 @@ class IngestServiceStub:
     - NOT_FOUND: there is none with this id, or another service sent it.
     - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
     """
+    ExplainNotification: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.ExplainNotificationRequest, _ingest_service_pb2.ExplainNotificationResponse]
+    """Tells the whole story of one notification in the order of time: how it was accepted, what was decided for
+    whom and why, each attempt with the provider's answer, what providers told later, and what people and
+    operators did.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: the cursor is not ours, or limit is out of bounds.
+    - NOT_FOUND: there is none with this id, or another service sent it.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
+    """
 
 @_typing.type_check_only
 class IngestServiceAsyncStub(IngestServiceStub):
@@ -92,6 +102,16 @@ class IngestServiceAsyncStub(IngestServiceStub):
     """Answers one notification of the calling service with the state of each delivery; operators see any.
 
     Errors:
+    - NOT_FOUND: there is none with this id, or another service sent it.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
+    """
+    ExplainNotification: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ExplainNotificationRequest, _ingest_service_pb2.ExplainNotificationResponse]  # type: ignore[assignment]
+    """Tells the whole story of one notification in the order of time: how it was accepted, what was decided for
+    whom and why, each attempt with the provider's answer, what providers told later, and what people and
+    operators did.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: the cursor is not ours, or limit is out of bounds.
     - NOT_FOUND: there is none with this id, or another service sent it.
     - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
     """
@@ -141,6 +161,22 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         """Answers one notification of the calling service with the state of each delivery; operators see any.
 
         Errors:
+        - NOT_FOUND: there is none with this id, or another service sent it.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainNotification(
+        self,
+        request: _ingest_service_pb2.ExplainNotificationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_service_pb2.ExplainNotificationResponse, _abc.Awaitable[_ingest_service_pb2.ExplainNotificationResponse]]:
+        """Tells the whole story of one notification in the order of time: how it was accepted, what was decided for
+        whom and why, each attempt with the provider's answer, what providers told later, and what people and
+        operators did.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: the cursor is not ours, or limit is out of bounds.
         - NOT_FOUND: there is none with this id, or another service sent it.
         - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
         """

@@ -32,6 +32,7 @@ class NotificationData(_message.Message):
     ACTION_URL_FIELD_NUMBER: _builtins.int
     IMAGE_URL_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
+    ATTACHMENTS_FIELD_NUMBER: _builtins.int
     title: _builtins.str
     """One line, up to 200 characters: push title, e-mail subject."""
     message: _builtins.str
@@ -42,7 +43,13 @@ class NotificationData(_message.Message):
     """A picture: an https address on an allowed host."""
     @_builtins.property
     def extra(self) -> _struct_pb2.Struct:
-        """Anything else the app wants to find in the payload; at most 16 levels deep."""
+        """Anything else: what the app wants to find in the payload, and the variables of templates; at most 16 levels
+        deep.
+        """
+
+    @_builtins.property
+    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Value]:
+        """Not taken yet; whoever sends some is told so."""
 
     def __init__(
         self,
@@ -52,10 +59,11 @@ class NotificationData(_message.Message):
         action_url: _builtins.str = ...,
         image_url: _builtins.str = ...,
         extra: _struct_pb2.Struct | None = ...,
+        attachments: _abc.Iterable[_struct_pb2.Value] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_url", b"action_url", "extra", b"extra", "image_url", b"image_url", "message", b"message", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_url", b"action_url", "attachments", b"attachments", "extra", b"extra", "image_url", b"image_url", "message", b"message", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -111,6 +119,8 @@ class Delivery(_message.Message):
     PROVIDER_MESSAGE_ID_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     DUE_TIME_FIELD_NUMBER: _builtins.int
+    OPEN_TIME_FIELD_NUMBER: _builtins.int
+    CLICK_TIME_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.str
     """Stable id of the delivery; it also rides to the provider where the provider has a field for it."""
     user_id: _builtins.str
@@ -135,6 +145,14 @@ class Delivery(_message.Message):
     def due_time(self) -> _timestamp_pb2.Timestamp:
         """When the next attempt is due; only while RETRYING."""
 
+    @_builtins.property
+    def open_time(self) -> _timestamp_pb2.Timestamp:
+        """When the person first opened it, as far as the provider tells; absent: not that we know."""
+
+    @_builtins.property
+    def click_time(self) -> _timestamp_pb2.Timestamp:
+        """When the person first followed a link in it, as far as the provider tells; absent: not that we know."""
+
     def __init__(
         self,
         *,
@@ -148,10 +166,12 @@ class Delivery(_message.Message):
         provider_message_id: _builtins.str = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         due_time: _timestamp_pb2.Timestamp | None = ...,
+        open_time: _timestamp_pb2.Timestamp | None = ...,
+        click_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["click_time", b"click_time", "due_time", b"due_time", "open_time", b"open_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "channel", b"channel", "delivery_id", b"delivery_id", "due_time", b"due_time", "provider", b"provider", "provider_message_id", b"provider_message_id", "reason", b"reason", "state", b"state", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "channel", b"channel", "click_time", b"click_time", "delivery_id", b"delivery_id", "due_time", b"due_time", "open_time", b"open_time", "provider", b"provider", "provider_message_id", b"provider_message_id", "reason", b"reason", "state", b"state", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,7 +4,9 @@ isort:skip_file
 The push channel."""
 
 from crown.notification.v1 import channel_send_pb2 as _channel_send_pb2
+from crown.notification.v1 import device_service_pb2 as _device_service_pb2
 from crown.notification.v1 import notification_pb2 as _notification_pb2
+from crown.notification.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 import builtins as _builtins
@@ -27,13 +29,24 @@ class SendPushRequest(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    WEB_PUSH_FIELD_NUMBER: _builtins.int
+    COLLAPSE_KEY_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """Registration token of the device."""
+    """The token, the installation id, or the endpoint of a browser's subscription."""
     idempotency_key: _builtins.str
     """1 to 255 printable ASCII characters: the same key means the same message."""
+    kind: _types_pb2.DeviceKind.Type.ValueType
+    """What the token is; TOKEN where not given."""
+    collapse_key: _builtins.str
+    """A later message with the same key takes the place of this one on the device."""
     @_builtins.property
     def data(self) -> _notification_pb2.NotificationData:
         """Title, text, link and picture."""
+
+    @_builtins.property
+    def web_push(self) -> _device_service_pb2.WebPushKeys:
+        """The keys of a browser's subscription: with WEB_PUSH, and only with it."""
 
     def __init__(
         self,
@@ -41,10 +54,13 @@ class SendPushRequest(_message.Message):
         token: _builtins.str = ...,
         data: _notification_pb2.NotificationData | None = ...,
         idempotency_key: _builtins.str = ...,
+        kind: _types_pb2.DeviceKind.Type.ValueType = ...,
+        web_push: _device_service_pb2.WebPushKeys | None = ...,
+        collapse_key: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "web_push", b"web_push"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "idempotency_key", b"idempotency_key", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collapse_key", b"collapse_key", "data", b"data", "idempotency_key", b"idempotency_key", "kind", b"kind", "token", b"token", "web_push", b"web_push"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -40,7 +40,7 @@ class PushServiceStub:
     Errors:
     - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
     - ABORTED, IN_PROGRESS: the same key is being sent right now.
-    - FAILED_PRECONDITION, PROVIDER_REFUSED: the provider refused for good.
+    - FAILED_PRECONDITION, PROVIDER_REFUSED: the provider refused for good, or it is larger than 4 KB.
     - UNAVAILABLE, PROVIDER_UNAVAILABLE: the provider refused for now; nothing was sent.
     - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been sent.
     """
@@ -57,7 +57,7 @@ class PushServiceAsyncStub(PushServiceStub):
     Errors:
     - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
     - ABORTED, IN_PROGRESS: the same key is being sent right now.
-    - FAILED_PRECONDITION, PROVIDER_REFUSED: the provider refused for good.
+    - FAILED_PRECONDITION, PROVIDER_REFUSED: the provider refused for good, or it is larger than 4 KB.
     - UNAVAILABLE, PROVIDER_UNAVAILABLE: the provider refused for now; nothing was sent.
     - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been sent.
     """
@@ -77,7 +77,7 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
         - ABORTED, IN_PROGRESS: the same key is being sent right now.
-        - FAILED_PRECONDITION, PROVIDER_REFUSED: the provider refused for good.
+        - FAILED_PRECONDITION, PROVIDER_REFUSED: the provider refused for good, or it is larger than 4 KB.
         - UNAVAILABLE, PROVIDER_UNAVAILABLE: the provider refused for now; nothing was sent.
         - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been sent.
         """

@@ -29,7 +29,7 @@ from crown.notification.v1 import notification_pb2 as crown_dot_notification_dot
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'crown/notification/v1/sms_service.proto\x12\x15\x63rown.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"crown/notification/v1/access.proto\x1a(crown/notification/v1/channel_send.proto\x1a(crown/notification/v1/notification.proto\x1a\x1cgoogle/api/annotations.proto\"\xb1\x01\n\x0eSendSmsRequest\x12\'\n\x02to\x18\x01 \x01(\tB\x1b\xbaH\x18r\x16\x32\x14^\\+[1-9][0-9]{6,14}$\x12=\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\'.crown.notification.v1.NotificationDataB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x0fidempotency_key\x18\x03 \x01(\tB\x1e\xbaH\x1br\x16\x32\x14^[\\x21-\\x7e]{1,255}$\xd8\x01\x01\"F\n\x0fSendSmsResponse\x12\x33\n\x07receipt\x18\x01 \x01(\x0b\x32\".crown.notification.v1.SendReceipt2\x99\x01\n\nSmsService\x12\x8a\x01\n\x07SendSms\x12%.crown.notification.v1.SendSmsRequest\x1a&.crown.notification.v1.SendSmsResponse\"0\x8a\xcf\x18\x11\x1a\rchannels.send \x01\x82\xd3\xe4\x93\x02\x15\"\x10/api/v1/sms:send:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'crown/notification/v1/sms_service.proto\x12\x15\x63rown.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"crown/notification/v1/access.proto\x1a(crown/notification/v1/channel_send.proto\x1a(crown/notification/v1/notification.proto\x1a\x1cgoogle/api/annotations.proto\"\xb1\x01\n\x0eSendSmsRequest\x12\'\n\x02to\x18\x01 \x01(\tB\x1b\xbaH\x18r\x16\x32\x14^\\+[1-9][0-9]{6,14}$\x12=\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\'.crown.notification.v1.NotificationDataB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x0fidempotency_key\x18\x03 \x01(\tB\x1e\xbaH\x1br\x16\x32\x14^[\\x21-\\x7e]{1,255}$\xd8\x01\x01\"F\n\x0fSendSmsResponse\x12\x33\n\x07receipt\x18\x01 \x01(\x0b\x32\".crown.notification.v1.SendReceipt\"~\n\x11PreviewSmsRequest\x12*\n\x02to\x18\x01 \x01(\tB\x1e\xbaH\x1br\x16\x32\x14^\\+[1-9][0-9]{6,14}$\xd8\x01\x01\x12=\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\'.crown.notification.v1.NotificationDataB\x06\xbaH\x03\xc8\x01\x01\"\x87\x01\n\x12PreviewSmsResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x10\n\x08\x65ncoding\x18\x02 \x01(\t\x12\r\n\x05units\x18\x03 \x01(\x05\x12\x10\n\x08segments\x18\x04 \x01(\x05\x12\x0e\n\x06sender\x18\x05 \x01(\t\x12\x0f\n\x07\x63ountry\x18\x06 \x01(\t\x12\x0f\n\x07refusal\x18\x07 \x01(\t2\xb2\x02\n\nSmsService\x12\x8a\x01\n\x07SendSms\x12%.crown.notification.v1.SendSmsRequest\x1a&.crown.notification.v1.SendSmsResponse\"0\x8a\xcf\x18\x11\x1a\rchannels.send \x01\x82\xd3\xe4\x93\x02\x15\"\x10/api/v1/sms:send:\x01*\x12\x96\x01\n\nPreviewSms\x12(.crown.notification.v1.PreviewSmsRequest\x1a).crown.notification.v1.PreviewSmsResponse\"3\x8a\xcf\x18\x11\x1a\rchannels.send \x01\x82\xd3\xe4\x93\x02\x18\"\x13/api/v1/sms:preview:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,12 +42,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDSMSREQUEST'].fields_by_name['data']._serialized_options = b'\272H\003\310\001\001'
   _globals['_SENDSMSREQUEST'].fields_by_name['idempotency_key']._loaded_options = None
   _globals['_SENDSMSREQUEST'].fields_by_name['idempotency_key']._serialized_options = b'\272H\033r\0262\024^[\\x21-\\x7e]{1,255}$\330\001\001'
+  _globals['_PREVIEWSMSREQUEST'].fields_by_name['to']._loaded_options = None
+  _globals['_PREVIEWSMSREQUEST'].fields_by_name['to']._serialized_options = b'\272H\033r\0262\024^\\+[1-9][0-9]{6,14}$\330\001\001'
+  _globals['_PREVIEWSMSREQUEST'].fields_by_name['data']._loaded_options = None
+  _globals['_PREVIEWSMSREQUEST'].fields_by_name['data']._serialized_options = b'\272H\003\310\001\001'
   _globals['_SMSSERVICE'].methods_by_name['SendSms']._loaded_options = None
   _globals['_SMSSERVICE'].methods_by_name['SendSms']._serialized_options = b'\212\317\030\021\032\rchannels.send \001\202\323\344\223\002\025\"\020/api/v1/sms:send:\001*'
+  _globals['_SMSSERVICE'].methods_by_name['PreviewSms']._loaded_options = None
+  _globals['_SMSSERVICE'].methods_by_name['PreviewSms']._serialized_options = b'\212\317\030\021\032\rchannels.send \001\202\323\344\223\002\030\"\023/api/v1/sms:preview:\001*'
   _globals['_SENDSMSREQUEST']._serialized_start=246
   _globals['_SENDSMSREQUEST']._serialized_end=423
   _globals['_SENDSMSRESPONSE']._serialized_start=425
   _globals['_SENDSMSRESPONSE']._serialized_end=495
-  _globals['_SMSSERVICE']._serialized_start=498
-  _globals['_SMSSERVICE']._serialized_end=651
+  _globals['_PREVIEWSMSREQUEST']._serialized_start=497
+  _globals['_PREVIEWSMSREQUEST']._serialized_end=623
+  _globals['_PREVIEWSMSRESPONSE']._serialized_start=626
+  _globals['_PREVIEWSMSRESPONSE']._serialized_end=761
+  _globals['_SMSSERVICE']._serialized_start=764
+  _globals['_SMSSERVICE']._serialized_end=1070
 # @@protoc_insertion_point(module_scope)

@@ -73,3 +73,77 @@ class SendSmsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SendSmsResponse: _TypeAlias = SendSmsResponse  # noqa: Y015
+
+@_typing.final
+class PreviewSmsRequest(_message.Message):
+    """PreviewSmsRequest is one text message."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TO_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    to: _builtins.str
+    """Phone number in E.164 form; with one, the answer names sender and country."""
+    @_builtins.property
+    def data(self) -> _notification_pb2.NotificationData:
+        """Title and text, joined."""
+
+    def __init__(
+        self,
+        *,
+        to: _builtins.str = ...,
+        data: _notification_pb2.NotificationData | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewSmsRequest: _TypeAlias = PreviewSmsRequest  # noqa: Y015
+
+@_typing.final
+class PreviewSmsResponse(_message.Message):
+    """PreviewSmsResponse says what would be sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    ENCODING_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
+    SENDER_FIELD_NUMBER: _builtins.int
+    COUNTRY_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """The text."""
+    encoding: _builtins.str
+    """"GSM-7" or "UCS-2"."""
+    units: _builtins.int
+    """What the encoding counts: septets of GSM-7, code units of UCS-2."""
+    segments: _builtins.int
+    """How many messages it is sent, and paid, as."""
+    sender: _builtins.str
+    """Who it would come from; empty without a number."""
+    country: _builtins.str
+    """The number's country, such as "DE"; empty without a number."""
+    refusal: _builtins.str
+    """Why it would not be sent, such as "COUNTRY_NOT_ALLOWED"; empty: it would."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        encoding: _builtins.str = ...,
+        units: _builtins.int = ...,
+        segments: _builtins.int = ...,
+        sender: _builtins.str = ...,
+        country: _builtins.str = ...,
+        refusal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["country", b"country", "encoding", b"encoding", "refusal", b"refusal", "segments", b"segments", "sender", b"sender", "text", b"text", "units", b"units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewSmsResponse: _TypeAlias = PreviewSmsResponse  # noqa: Y015

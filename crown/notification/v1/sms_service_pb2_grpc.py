@@ -40,6 +40,11 @@ class SmsServiceStub:
                 request_serializer=crown_dot_notification_dot_v1_dot_sms__service__pb2.SendSmsRequest.SerializeToString,
                 response_deserializer=crown_dot_notification_dot_v1_dot_sms__service__pb2.SendSmsResponse.FromString,
                 _registered_method=True)
+        self.PreviewSms = channel.unary_unary(
+                '/crown.notification.v1.SmsService/PreviewSms',
+                request_serializer=crown_dot_notification_dot_v1_dot_sms__service__pb2.PreviewSmsRequest.SerializeToString,
+                response_deserializer=crown_dot_notification_dot_v1_dot_sms__service__pb2.PreviewSmsResponse.FromString,
+                _registered_method=True)
 
 
 class SmsServiceServicer:
@@ -54,8 +59,20 @@ class SmsServiceServicer:
         - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
         - ABORTED, IN_PROGRESS: the same key is being sent right now.
         - FAILED_PRECONDITION, PROVIDER_REFUSED: the provider refused for good.
+        - FAILED_PRECONDITION, SUPPRESSED: nothing is sent to this number any more, since its owner said STOP.
+        - RESOURCE_EXHAUSTED, CAP_REACHED: a cap on spending or on the number of texts is reached.
         - UNAVAILABLE, PROVIDER_UNAVAILABLE: the provider refused for now; nothing was sent.
         - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been sent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewSms(self, request, context):
+        """Answers what a text message would look like and count as, without sending it.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -68,6 +85,11 @@ def add_SmsServiceServicer_to_server(servicer, server):
                     servicer.SendSms,
                     request_deserializer=crown_dot_notification_dot_v1_dot_sms__service__pb2.SendSmsRequest.FromString,
                     response_serializer=crown_dot_notification_dot_v1_dot_sms__service__pb2.SendSmsResponse.SerializeToString,
+            ),
+            'PreviewSms': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewSms,
+                    request_deserializer=crown_dot_notification_dot_v1_dot_sms__service__pb2.PreviewSmsRequest.FromString,
+                    response_serializer=crown_dot_notification_dot_v1_dot_sms__service__pb2.PreviewSmsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -98,6 +120,33 @@ class SmsService:
             '/crown.notification.v1.SmsService/SendSms',
             crown_dot_notification_dot_v1_dot_sms__service__pb2.SendSmsRequest.SerializeToString,
             crown_dot_notification_dot_v1_dot_sms__service__pb2.SendSmsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewSms(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crown.notification.v1.SmsService/PreviewSms',
+            crown_dot_notification_dot_v1_dot_sms__service__pb2.PreviewSmsRequest.SerializeToString,
+            crown_dot_notification_dot_v1_dot_sms__service__pb2.PreviewSmsResponse.FromString,
             options,
             channel_credentials,
             insecure,

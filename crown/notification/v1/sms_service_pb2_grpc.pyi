@@ -41,8 +41,16 @@ class SmsServiceStub:
     - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
     - ABORTED, IN_PROGRESS: the same key is being sent right now.
     - FAILED_PRECONDITION, PROVIDER_REFUSED: the provider refused for good.
+    - FAILED_PRECONDITION, SUPPRESSED: nothing is sent to this number any more, since its owner said STOP.
+    - RESOURCE_EXHAUSTED, CAP_REACHED: a cap on spending or on the number of texts is reached.
     - UNAVAILABLE, PROVIDER_UNAVAILABLE: the provider refused for now; nothing was sent.
     - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been sent.
+    """
+    PreviewSms: _grpc.UnaryUnaryMultiCallable[_sms_service_pb2.PreviewSmsRequest, _sms_service_pb2.PreviewSmsResponse]
+    """Answers what a text message would look like and count as, without sending it.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
     """
 
 @_typing.type_check_only
@@ -58,8 +66,16 @@ class SmsServiceAsyncStub(SmsServiceStub):
     - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
     - ABORTED, IN_PROGRESS: the same key is being sent right now.
     - FAILED_PRECONDITION, PROVIDER_REFUSED: the provider refused for good.
+    - FAILED_PRECONDITION, SUPPRESSED: nothing is sent to this number any more, since its owner said STOP.
+    - RESOURCE_EXHAUSTED, CAP_REACHED: a cap on spending or on the number of texts is reached.
     - UNAVAILABLE, PROVIDER_UNAVAILABLE: the provider refused for now; nothing was sent.
     - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been sent.
+    """
+    PreviewSms: _aio.UnaryUnaryMultiCallable[_sms_service_pb2.PreviewSmsRequest, _sms_service_pb2.PreviewSmsResponse]  # type: ignore[assignment]
+    """Answers what a text message would look like and count as, without sending it.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
     """
 
 class SmsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -78,8 +94,22 @@ class SmsServiceServicer(metaclass=_abc_1.ABCMeta):
         - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
         - ABORTED, IN_PROGRESS: the same key is being sent right now.
         - FAILED_PRECONDITION, PROVIDER_REFUSED: the provider refused for good.
+        - FAILED_PRECONDITION, SUPPRESSED: nothing is sent to this number any more, since its owner said STOP.
+        - RESOURCE_EXHAUSTED, CAP_REACHED: a cap on spending or on the number of texts is reached.
         - UNAVAILABLE, PROVIDER_UNAVAILABLE: the provider refused for now; nothing was sent.
         - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been sent.
+        """
+
+    @_abc_1.abstractmethod
+    def PreviewSms(
+        self,
+        request: _sms_service_pb2.PreviewSmsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sms_service_pb2.PreviewSmsResponse, _abc.Awaitable[_sms_service_pb2.PreviewSmsResponse]]:
+        """Answers what a text message would look like and count as, without sending it.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
         """
 
 def add_SmsServiceServicer_to_server(servicer: SmsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

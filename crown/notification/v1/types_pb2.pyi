@@ -43,6 +43,8 @@ class Channel(_message.Message):
         """A text message."""
         IN_APP: Channel._Type.ValueType  # 5
         """An entry in the person's inbox."""
+        WEBHOOK: Channel._Type.ValueType  # 6
+        """A call to the service that sent it, about what became of it. No channel of a person: refused in requests."""
 
     class Type(_Type, metaclass=_TypeEnumTypeWrapper):
         """The channels."""
@@ -59,6 +61,8 @@ class Channel(_message.Message):
     """A text message."""
     IN_APP: Channel.Type.ValueType  # 5
     """An entry in the person's inbox."""
+    WEBHOOK: Channel.Type.ValueType  # 6
+    """A call to the service that sent it, about what became of it. No channel of a person: refused in requests."""
 
     def __init__(
         self,
@@ -194,9 +198,9 @@ class DeliveryState(_message.Message):
         DELIVERED: DeliveryState._Type.ValueType  # 4
         """It reached the person's inbox, socket or device."""
         BOUNCED: DeliveryState._Type.ValueType  # 5
-        """The provider accepted it and later returned it."""
+        """The provider accepted it and later returned it, or said that it cannot deliver it. The reason says why."""
         READ: DeliveryState._Type.ValueType  # 6
-        """The person read it."""
+        """The person opened it, as far as the provider can tell."""
         SUPPRESSED: DeliveryState._Type.ValueType  # 7
         """Held back by the person's preferences, or there is no address to send to. The reason says which."""
         EXPIRED: DeliveryState._Type.ValueType  # 8
@@ -211,8 +215,8 @@ class DeliveryState(_message.Message):
         """
 
     class Type(_Type, metaclass=_TypeEnumTypeWrapper):
-        """The states. All but PENDING and RETRYING are final; a provider's later word refines
-        DELIVERED_TO_PROVIDER and never goes back.
+        """The states. All but PENDING and RETRYING are final. A provider's later word moves a final state on, never
+        back: UNKNOWN or DELIVERED_TO_PROVIDER, then DELIVERED, then BOUNCED, then READ.
         """
 
     STATE_UNSPECIFIED: DeliveryState.Type.ValueType  # 0
@@ -226,9 +230,9 @@ class DeliveryState(_message.Message):
     DELIVERED: DeliveryState.Type.ValueType  # 4
     """It reached the person's inbox, socket or device."""
     BOUNCED: DeliveryState.Type.ValueType  # 5
-    """The provider accepted it and later returned it."""
+    """The provider accepted it and later returned it, or said that it cannot deliver it. The reason says why."""
     READ: DeliveryState.Type.ValueType  # 6
-    """The person read it."""
+    """The person opened it, as far as the provider can tell."""
     SUPPRESSED: DeliveryState.Type.ValueType  # 7
     """Held back by the person's preferences, or there is no address to send to. The reason says which."""
     EXPIRED: DeliveryState.Type.ValueType  # 8
@@ -315,6 +319,8 @@ class DeviceKind(_message.Message):
         """A registration token of Firebase Cloud Messaging."""
         FID: DeviceKind._Type.ValueType  # 2
         """A Firebase installation id."""
+        WEB_PUSH: DeviceKind._Type.ValueType  # 3
+        """A browser's own subscription (RFC 8030): the token is its endpoint, and it comes with keys."""
 
     class Type(_Type, metaclass=_TypeEnumTypeWrapper):
         """The kinds."""
@@ -325,6 +331,8 @@ class DeviceKind(_message.Message):
     """A registration token of Firebase Cloud Messaging."""
     FID: DeviceKind.Type.ValueType  # 2
     """A Firebase installation id."""
+    WEB_PUSH: DeviceKind.Type.ValueType  # 3
+    """A browser's own subscription (RFC 8030): the token is its endpoint, and it comes with keys."""
 
     def __init__(
         self,
@@ -420,3 +428,231 @@ class GroupKind(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GroupKind: _TypeAlias = GroupKind  # noqa: Y015
+
+@_typing.final
+class CallbackType(_message.Message):
+    """CallbackType says what a provider told later about a message that it had taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Type:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[CallbackType._Type.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        TYPE_UNSPECIFIED: CallbackType._Type.ValueType  # 0
+        """Not known."""
+        ACCEPTED: CallbackType._Type.ValueType  # 1
+        """On its way: queued, processed, sent to the carrier."""
+        DELIVERED: CallbackType._Type.ValueType  # 2
+        """It reached the person's mail server or phone."""
+        DEFERRED: CallbackType._Type.ValueType  # 3
+        """The other side asked the provider to wait; the provider tries again."""
+        BOUNCED: CallbackType._Type.ValueType  # 4
+        """The other side refused it for good."""
+        DROPPED: CallbackType._Type.ValueType  # 5
+        """The provider did not send it, by its own rules."""
+        OPENED: CallbackType._Type.ValueType  # 6
+        """The person opened it."""
+        CLICKED: CallbackType._Type.ValueType  # 7
+        """The person followed a link in it."""
+        COMPLAINED: CallbackType._Type.ValueType  # 8
+        """The person reported it as spam."""
+        UNSUBSCRIBED: CallbackType._Type.ValueType  # 9
+        """The person told the provider to send no more."""
+
+    class Type(_Type, metaclass=_TypeEnumTypeWrapper):
+        """The types."""
+
+    TYPE_UNSPECIFIED: CallbackType.Type.ValueType  # 0
+    """Not known."""
+    ACCEPTED: CallbackType.Type.ValueType  # 1
+    """On its way: queued, processed, sent to the carrier."""
+    DELIVERED: CallbackType.Type.ValueType  # 2
+    """It reached the person's mail server or phone."""
+    DEFERRED: CallbackType.Type.ValueType  # 3
+    """The other side asked the provider to wait; the provider tries again."""
+    BOUNCED: CallbackType.Type.ValueType  # 4
+    """The other side refused it for good."""
+    DROPPED: CallbackType.Type.ValueType  # 5
+    """The provider did not send it, by its own rules."""
+    OPENED: CallbackType.Type.ValueType  # 6
+    """The person opened it."""
+    CLICKED: CallbackType.Type.ValueType  # 7
+    """The person followed a link in it."""
+    COMPLAINED: CallbackType.Type.ValueType  # 8
+    """The person reported it as spam."""
+    UNSUBSCRIBED: CallbackType.Type.ValueType  # 9
+    """The person told the provider to send no more."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallbackType: _TypeAlias = CallbackType  # noqa: Y015
+
+@_typing.final
+class TimelineEvent(_message.Message):
+    """TimelineEvent says what an entry of a timeline tells."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Type:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TimelineEvent._Type.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        EVENT_UNSPECIFIED: TimelineEvent._Type.ValueType  # 0
+        """Not known."""
+        ACCEPTED: TimelineEvent._Type.ValueType  # 1
+        """It was accepted."""
+        KEY_REUSED: TimelineEvent._Type.ValueType  # 2
+        """Its idempotency key came again with another body, which was not taken."""
+        DECIDED: TimelineEvent._Type.ValueType  # 3
+        """It was decided what happens on one channel for one person."""
+        ATTEMPTED: TimelineEvent._Type.ValueType  # 4
+        """An attempt ended, or it was decided not to attempt; the state says what follows."""
+        CALLBACK: TimelineEvent._Type.ValueType  # 5
+        """The provider told what became of it."""
+        READ: TimelineEvent._Type.ValueType  # 6
+        """The person read it in the app."""
+        REPLAYED: TimelineEvent._Type.ValueType  # 7
+        """An operator had a dead letter delivered again."""
+        DISCARDED: TimelineEvent._Type.ValueType  # 8
+        """An operator discarded a dead letter."""
+
+    class Type(_Type, metaclass=_TypeEnumTypeWrapper):
+        """The events."""
+
+    EVENT_UNSPECIFIED: TimelineEvent.Type.ValueType  # 0
+    """Not known."""
+    ACCEPTED: TimelineEvent.Type.ValueType  # 1
+    """It was accepted."""
+    KEY_REUSED: TimelineEvent.Type.ValueType  # 2
+    """Its idempotency key came again with another body, which was not taken."""
+    DECIDED: TimelineEvent.Type.ValueType  # 3
+    """It was decided what happens on one channel for one person."""
+    ATTEMPTED: TimelineEvent.Type.ValueType  # 4
+    """An attempt ended, or it was decided not to attempt; the state says what follows."""
+    CALLBACK: TimelineEvent.Type.ValueType  # 5
+    """The provider told what became of it."""
+    READ: TimelineEvent.Type.ValueType  # 6
+    """The person read it in the app."""
+    REPLAYED: TimelineEvent.Type.ValueType  # 7
+    """An operator had a dead letter delivered again."""
+    DISCARDED: TimelineEvent.Type.ValueType  # 8
+    """An operator discarded a dead letter."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimelineEvent: _TypeAlias = TimelineEvent  # noqa: Y015
+
+@_typing.final
+class DeadLetterState(_message.Message):
+    """DeadLetterState says what was done about a dead letter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Type:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[DeadLetterState._Type.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: DeadLetterState._Type.ValueType  # 0
+        """Not known."""
+        OPEN: DeadLetterState._Type.ValueType  # 1
+        """Nobody has done anything yet."""
+        REPLAYED: DeadLetterState._Type.ValueType  # 2
+        """An operator had it delivered again."""
+        DISCARDED: DeadLetterState._Type.ValueType  # 3
+        """An operator discarded it."""
+        RECONCILED: DeadLetterState._Type.ValueType  # 4
+        """A provider's later word settled it."""
+
+    class Type(_Type, metaclass=_TypeEnumTypeWrapper):
+        """The states."""
+
+    STATE_UNSPECIFIED: DeadLetterState.Type.ValueType  # 0
+    """Not known."""
+    OPEN: DeadLetterState.Type.ValueType  # 1
+    """Nobody has done anything yet."""
+    REPLAYED: DeadLetterState.Type.ValueType  # 2
+    """An operator had it delivered again."""
+    DISCARDED: DeadLetterState.Type.ValueType  # 3
+    """An operator discarded it."""
+    RECONCILED: DeadLetterState.Type.ValueType  # 4
+    """A provider's later word settled it."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetterState: _TypeAlias = DeadLetterState  # noqa: Y015
+
+@_typing.final
+class SuppressionReason(_message.Message):
+    """SuppressionReason says why nothing is sent to an address any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Type:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SuppressionReason._Type.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        REASON_UNSPECIFIED: SuppressionReason._Type.ValueType  # 0
+        """Not given."""
+        BOUNCE: SuppressionReason._Type.ValueType  # 1
+        """It does not exist, or refuses everything."""
+        COMPLAINT: SuppressionReason._Type.ValueType  # 2
+        """The person reported a message as spam."""
+        UNSUBSCRIBE: SuppressionReason._Type.ValueType  # 3
+        """The person told the provider to send no more: STOP by text message, or a provider's own unsubscribe link."""
+        MANUAL: SuppressionReason._Type.ValueType  # 4
+        """An operator entered it."""
+
+    class Type(_Type, metaclass=_TypeEnumTypeWrapper):
+        """The reasons."""
+
+    REASON_UNSPECIFIED: SuppressionReason.Type.ValueType  # 0
+    """Not given."""
+    BOUNCE: SuppressionReason.Type.ValueType  # 1
+    """It does not exist, or refuses everything."""
+    COMPLAINT: SuppressionReason.Type.ValueType  # 2
+    """The person reported a message as spam."""
+    UNSUBSCRIBE: SuppressionReason.Type.ValueType  # 3
+    """The person told the provider to send no more: STOP by text message, or a provider's own unsubscribe link."""
+    MANUAL: SuppressionReason.Type.ValueType  # 4
+    """An operator entered it."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuppressionReason: _TypeAlias = SuppressionReason  # noqa: Y015

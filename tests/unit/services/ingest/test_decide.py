@@ -8,10 +8,11 @@ import pytest
 
 from crown.notification.v1.types_pb2 import Category, Channel, DeliveryState
 from crown.preferences import Choices
+from crown.subjects import CHANNELS
 from services.ingest.decide import Decision, decide
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-ALL = [value for value in Channel.Type.values() if value]
+ALL = list(CHANNELS)
 AT_ONCE = {Channel.IN_APP, Channel.REAL_TIME}
 
 
