@@ -1,6 +1,6 @@
 """Calls to providers over HTTP: one session, one time limit, no redirects, no cookies, no retries. A call that
 breaks off tells whether anything of it had been written, which is all that decides between "surely not sent"
-and "nobody knows"."""
+and "nobody knows". With an Egress it calls only what that allows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import aiohttp
 
+from crown.egress import AddressRefused, Egress, PublicResolver
 from crown.outcome import Retry, Unknown
 
 _CONNECT_TIMEOUT_S = 4.0
@@ -42,13 +43,16 @@ class CallBroken(Exception):
 
 
 class Http:
-    """A session with one provider. Make it inside the running loop."""
+    """A session with one provider, or with whoever `egress` allows. Make it inside the running loop."""
 
-    def __init__(self, connections: int = 128, timeout_s: float = 10.0) -> None:
+    def __init__(self, connections: int = 128, timeout_s: float = 10.0, egress: Egress | None = None) -> None:
+        self._egress = egress
         trace = aiohttp.TraceConfig()
         trace.on_request_headers_sent.append(_note_written)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=connections),
+            connector=aiohttp.TCPConnector(
+                limit=connections, resolver=PublicResolver(egress) if egress is not None else None
+            ),
             timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_TIMEOUT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             trace_configs=[trace],
@@ -75,6 +79,8 @@ class Http:
         body: bytes | None = None,
         query: Mapping[str, str] | None = None,
     ) -> Answer:
+        if self._egress is not None and self._egress.problem(url):
+            raise CallBroken("ADDRESS_REFUSED", written=False)
         progress = SimpleNamespace(written=False)
         try:
             async with self._session.request(
@@ -119,6 +125,8 @@ def _word(error: Exception) -> str:
             return "TIMEOUT"
         case aiohttp.ClientSSLError() | ssl.SSLError():
             return "TLS_FAILED"
+        case aiohttp.ClientConnectorDNSError() if isinstance(error.os_error, AddressRefused):
+            return "ADDRESS_REFUSED"
         case aiohttp.ClientConnectorDNSError():
             return "HOST_NOT_FOUND"
         case aiohttp.ClientConnectorError():
