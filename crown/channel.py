@@ -4,7 +4,7 @@ stop."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -12,10 +12,13 @@ from crown import rpc
 from crown.bus import Bus
 from crown.channel_settings import ChannelSettings
 from crown.delivery import Engine
+from crown.desk import PersonDesk
 from crown.direct import DirectSend
+from crown.ledger import Ledger
+from crown.notification.v1.types_pb2 import Channel
 from crown.people import People
-from crown.provider import Provider
 from crown.recipients import Recipients
+from crown.route import Route
 from crown.rpc import Server
 from crown.store import Store
 from crown.vault import Key, data_key
@@ -46,17 +49,25 @@ async def connected(settings: ChannelSettings, name: str) -> AsyncIterator[Conne
         await store.close()
 
 
+def engine(
+    settings: ChannelSettings, to: Connections, channel: Channel.Type.ValueType, route: Route
+) -> Engine:
+    """The engine of a channel that leads to people."""
+    desk = PersonDesk(channel, to.store.db, to.data_key)
+    return Engine(channel, route, desk, to.bus, to.store, Ledger(to.store.db), settings.in_flight)
+
+
 async def run(
     settings: ChannelSettings,
     to: Connections,
     server: Server,
     engine: Engine,
     direct: DirectSend,
-    providers: Sequence[Provider],
+    route: Route,
     stopping: asyncio.Event,
 ) -> None:
     """Serves and delivers until `stopping` is set, then lets both finish for the grace period and closes the
-    providers. Ends the process where the bus is lost for good."""
+    route. Ends the process where the bus is lost for good."""
     try:
         async with server.serving(engine.healthy), asyncio.TaskGroup() as tasks:
             tasks.create_task(engine.run(stopping, settings.grace_s), name="deliver")
@@ -65,5 +76,4 @@ async def run(
             await server.health.enter_graceful_shutdown()
     finally:
         await direct.drain()
-        for provider in providers:
-            await provider.close()
+        await route.close()

@@ -1,6 +1,6 @@
 """The delivery engine, the same for every channel. It brings each delivery on the bus to its end:
 
-    load → vet → open → resolve → claim → attempt → judge → record → settle
+    load → vet → prepare → claim → attempt → judge → record → settle
 
 The claim is written before the provider is called, the outcome before the message is settled. So a crash at
 any point leaves either nothing done, or a claim without an outcome, which is asked about at the provider and
@@ -13,32 +13,28 @@ import os
 import random
 import socket
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 from pymongo.errors import PyMongoError
 
-from crown import backoff, failpoint, logs, metrics, notices, preferences, subjects
+from crown import backoff, failpoint, logs, metrics, notices, subjects
 from crown.bus import Bus, BusError, Outgoing
 from crown.clock import now
+from crown.desk import Desk
 from crown.errors import CrownError
 from crown.gather import Gather
-from crown.judgement import final, judge, vet
+from crown.judgement import judge, vet
 from crown.lanes import Lanes
-from crown.ledger import Change, Claim, Entry, Ledger
-from crown.lookup import Lookup
-from crown.notification.v1.events_pb2 import DeliveryEvent, NotificationContent
-from crown.notification.v1.notification_pb2 import Address, NotificationData
+from crown.ledger import Change, Claim, Entry, Ledger, row_id
+from crown.notification.v1.events_pb2 import DeliveryEvent
 from crown.notification.v1.types_pb2 import Channel, DeliveryState
 from crown.outcome import Outcome, Unknown
 from crown.provider import Attempt, Provider
 from crown.pull import Message, Pull, ready
-from crown.recipients import Destination
+from crown.route import Route
 from crown.stopping import pause, wake_when
 from crown.store import Store
 from crown.unknown import asks_first
-from crown.vault import Key, VaultError
 
 log = logs.get(__name__)
 
@@ -49,37 +45,27 @@ _EXTEND_S = 10.0
 _STORE_PAUSE_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """A notification's content in the clear."""
-
-    data: NotificationData
-    address: Address
-    template_id: str
-    collapse_key: str
-
-
 class Engine:
-    """The worker of one channel. `run` it; `healthy` tells whether it can work. Attempt n goes to the n-th
-    of `providers`, around and around, so that a retry tries the next one."""
+    """The worker of one channel. `run` it; `healthy` tells whether it can work."""
 
     def __init__(
         self,
         channel: Channel.Type.ValueType,
-        providers: Sequence[Provider],
+        route: Route,
+        desk: Desk,
         bus: Bus,
         store: Store,
-        data_key: Key,
+        ledger: Ledger,
         in_flight: int = 128,
         chance: random.Random | None = None,
     ) -> None:
         self._channel = channel
         self._name = subjects.NAMES[channel]
-        self._providers = list(providers)
+        self._route = route
+        self._desk = desk
         self._bus = bus
         self._store = store
-        self._ledger = Ledger(store.db)
-        self._lookup = Lookup(store.db, data_key, channel)
+        self._ledger = ledger
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._chance = chance or random.Random()
         self._most = self._room = in_flight
@@ -208,48 +194,16 @@ class Engine:
             await self._finish(entry, change, message)
 
     async def _attempt(self, entry: Entry, message: Message) -> Change | None:
-        """Opens, resolves, claims and sends; None where another worker is at it and the message waits."""
-        letter = await self._open(entry)
-        if letter is None:
-            return final(entry, DeliveryState.SUPPRESSED, "ERASED")
-        # Read again here, at the last moment: an opt-out since the dispatch is obeyed.
-        choices = await self._lookup.choices(entry.event.user_id)
-        if not preferences.allows(choices, entry.category, entry.event.channel):
-            return final(entry, DeliveryState.SUPPRESSED, "PREFERENCE_OFF")
-        places = await self._resolve(entry, letter)
-        if not places:
-            if entry.done:
-                return final(entry, DeliveryState.DELIVERED_TO_PROVIDER, "")
-            return final(entry, DeliveryState.SUPPRESSED, "NO_ADDRESS")
-        return await self._claim_and_send(entry, _attempt(entry, letter, places), message)
-
-    async def _open(self, entry: Entry) -> Letter | None:
-        """The content; None where the person, or the notification, was erased."""
-        key = await self._lookup.key(entry.event.user_id)
-        if key is None or not entry.ciphertext:
-            return None
-        try:
-            raw = key.unwrap(entry.wrapped_key).open(entry.ciphertext)
-        except VaultError:
-            # Erased and known anew since: the new key opens nothing old.
-            return None
-        content = NotificationContent.FromString(raw)
-        return Letter(
-            NotificationData.FromString(content.data),
-            Address.FromString(content.address),
-            content.template_id,
-            content.collapse_key,
-        )
-
-    async def _resolve(self, entry: Entry, letter: Letter) -> list[Destination]:
-        found = given(letter.address, self._channel)
-        if not found:
-            found = await self._lookup.destinations(entry.event.user_id)
-        return [place for place in found if place.id not in entry.done]
+        """Prepares, claims and sends; None where another worker is at it and the message waits."""
+        attempt = await self._desk.prepare(entry)
+        if isinstance(attempt, Change):
+            return attempt
+        return await self._claim_and_send(entry, attempt, message)
 
     async def _claim_and_send(self, entry: Entry, attempt: Attempt, message: Message) -> Change | None:
-        claim = Claim(attempt.delivery_id, attempt.number, self._worker)
-        provider = self._providers[(attempt.number - 1) % len(self._providers)]
+        row = row_id(entry.event.notification_id, entry.event.user_id)
+        claim = Claim(attempt.delivery_id, attempt.number, self._worker, row)
+        provider = self._route.choose(attempt)
         if await self._ledger.claim(claim):
             failpoint.reach("delivery.after_claim")
             outcome: Outcome | None = await self._send(provider, attempt)
@@ -334,33 +288,3 @@ def _decode(message: Message) -> DeliveryEvent | None:
     except DecodeError:
         return None
     return event if event.delivery_id and event.notification_id and event.user_id else None
-
-
-def given(address: Address, channel: Channel.Type.ValueType) -> list[Destination]:
-    """The address that came with the notification, if it has one for this channel."""
-    match channel:
-        case Channel.EMAIL if address.email:
-            return [Destination("given", address.email)]
-        case Channel.SMS if address.phone:
-            return [Destination("given", address.phone)]
-        case Channel.PUSH:
-            return [Destination(f"given{n}", token) for n, token in enumerate(address.device_tokens)]
-    return []
-
-
-def _attempt(entry: Entry, letter: Letter, places: list[Destination]) -> Attempt:
-    event = entry.event
-    return Attempt(
-        event.delivery_id,
-        event.notification_id,
-        event.user_id,
-        entry.claims + 1,
-        entry.kind,
-        entry.category,
-        letter.data,
-        tuple(places),
-        entry.create_time,
-        entry.expire_time,
-        letter.template_id,
-        letter.collapse_key,
-    )

@@ -5,6 +5,8 @@ A row: {_id: "<notification>/<user>", notification_id, user_id, create_time, exp
 lane, channels, wrapped_key, deliveries: {<channel>: {id, state, reason, attempts, claims, unknowns, provider,
 provider_message_id, update_time, due_time, done}}, open: [<channel>, …], read_time, delete_time,
 unread: true}. `unread` stands where the app shows it, until it is read or deleted.
+
+A claim: {_id: "<delivery>:<number>", time, worker, row}, where `row` is the _id of the row.
 """
 
 from __future__ import annotations
@@ -90,11 +92,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to make attempt `number` of a delivery."""
+    """The right to make attempt `number` of a delivery. `row` is the delivery's row."""
 
     delivery_id: str
     number: int
     worker: str
+    row: str = ""
 
     @property
     def id(self) -> str:
@@ -103,10 +106,11 @@ class Claim:
 
 
 class Ledger:
-    """Rows, claims and notifications in the store. What many callers ask at once goes in one round trip."""
+    """Rows, claims and notifications in the store. What many callers ask at once goes in one round trip. The
+    rows stand in `collection`: `ledger` for what goes to people, `webhooks` for what goes back to senders."""
 
-    def __init__(self, db: Database) -> None:
-        self._ledger = db.ledger
+    def __init__(self, db: Database, collection: str = "ledger") -> None:
+        self._ledger = db[collection]
         self._claims = db.claims
         self._notifications = db.notifications
         self.load: Gather[DeliveryEvent, Entry | None] = Gather(self._load)
@@ -149,7 +153,7 @@ class Ledger:
     async def _claim(self, claims: list[Claim]) -> list[bool]:
         moment = now()
         # Two callers of this process may ask for the same claim in one round trip: one of them may win.
-        documents = {claim.id: {"_id": claim.id, "time": moment, "worker": claim.worker} for claim in claims}
+        documents = {claim.id: _document(claim, moment) for claim in claims}
         lost = await insert_new(self._claims, list(documents.values()))
         free = set(documents) - lost
         won = []
@@ -167,6 +171,10 @@ class Ledger:
         moment = now()
         await self._ledger.bulk_write([_update(change, moment) for change in changes], ordered=False)
         return [True] * len(changes)
+
+
+def _document(claim: Claim, moment: datetime) -> Document:
+    return {"_id": claim.id, "time": moment, "worker": claim.worker, "row": claim.row}
 
 
 def _entry(event: DeliveryEvent, row: Document | None, contents: dict[str, bytes]) -> Entry | None:

@@ -13,7 +13,8 @@ from crown.settings import Settings
 _HOST = re.compile(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]")
 
 
-def _origin(value: str) -> str:
+def origin(value: str) -> str:
+    """`value` as scheme, host and port, without a slash at the end. Raises ValueError."""
     try:
         parts = urlsplit(value)
         port = parts.port
@@ -28,7 +29,7 @@ def _origin(value: str) -> str:
 
 
 # The address of a server: scheme, host and port, without a slash at the end.
-Origin = Annotated[str, AfterValidator(_origin)]
+Origin = Annotated[str, AfterValidator(origin)]
 
 
 class LinkSettings(Settings):

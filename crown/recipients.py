@@ -81,6 +81,11 @@ class Recipients:
         clear = {row["_id"]: opened(keys.get(row["_id"]), row[field]) async for row in rows}
         return {user_id: [Destination(field, address)] for user_id, address in clear.items() if address}
 
+    async def locales(self, user_ids: Collection[str]) -> dict[str, str]:
+        """The language tag of each of these people, where it is known."""
+        rows = self._contacts.find({"_id": {"$in": list(user_ids)}}, {"locale": 1})
+        return {row["_id"]: row["locale"] async for row in rows if row.get("locale")}
+
     # -- contacts
 
     async def contact(self, user_id: str) -> Contact:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from crown import channel, rpc
-from crown.delivery import Engine
 from crown.direct import DirectSend
 from crown.http import Http
 from crown.notification.v1 import email_service_pb2
 from crown.notification.v1.types_pb2 import Channel
 from crown.provider import Provider
+from crown.route import Route
 from services.email.sendgrid import SendGrid
 from services.email.service import EmailService
 from services.email.settings import EmailSettings
@@ -31,12 +31,13 @@ async def main(settings: EmailSettings, stopping: asyncio.Event) -> None:
     """Serves and delivers until `stopping` is set."""
     async with channel.connected(settings, "email") as to:
         providers = [provider(name, settings) for name in settings.providers.split(",")]
-        engine = Engine(Channel.EMAIL, providers, to.bus, to.store, to.data_key, settings.in_flight)
+        route = Route(providers)
+        engine = channel.engine(settings, to, Channel.EMAIL, route)
         direct = DirectSend(to.store.db, Channel.EMAIL, providers[0])
         service = EmailService(direct, settings.links)
         server = rpc.Server(settings)
         server.add(email_service_pb2.DESCRIPTOR.services_by_name["EmailService"], service, service.checks())
-        await channel.run(settings, to, server, engine, direct, providers, stopping)
+        await channel.run(settings, to, server, engine, direct, route, stopping)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from crown import channel, rpc
-from crown.delivery import Engine
 from crown.direct import DirectSend
 from crown.http import Http
 from crown.notification.v1 import device_service_pb2, push_service_pb2
 from crown.notification.v1.types_pb2 import Channel
+from crown.route import Route
 from services.push.access_token import AccessToken
 from services.push.devices import DeviceService
 from services.push.fcm import Fcm, Forget
@@ -33,7 +33,8 @@ async def main(settings: PushSettings, stopping: asyncio.Event) -> None:
     """Serves and delivers until `stopping` is set."""
     async with channel.connected(settings, "push") as to:
         providers = [provider(settings, to.recipients.forget_devices)]
-        engine = Engine(Channel.PUSH, providers, to.bus, to.store, to.data_key, settings.in_flight)
+        route = Route(providers)
+        engine = channel.engine(settings, to, Channel.PUSH, route)
         direct = DirectSend(to.store.db, Channel.PUSH, providers[0])
         service = PushService(direct, settings.links)
         server = rpc.Server(settings)
@@ -41,7 +42,7 @@ async def main(settings: PushSettings, stopping: asyncio.Event) -> None:
         server.add(
             device_service_pb2.DESCRIPTOR.services_by_name["DeviceService"], DeviceService(to.recipients)
         )
-        await channel.run(settings, to, server, engine, direct, providers, stopping)
+        await channel.run(settings, to, server, engine, direct, route, stopping)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from crown import channel, rpc
-from crown.delivery import Engine
 from crown.direct import DirectSend
 from crown.http import Http
 from crown.notification.v1 import sms_service_pb2
 from crown.notification.v1.types_pb2 import Channel
+from crown.route import Route
 from services.sms.service import SmsService
 from services.sms.settings import SmsSettings
 from services.sms.twilio import Twilio
@@ -26,12 +26,13 @@ async def main(settings: SmsSettings, stopping: asyncio.Event) -> None:
     """Serves and delivers until `stopping` is set."""
     async with channel.connected(settings, "sms") as to:
         providers = [provider(settings)]
-        engine = Engine(Channel.SMS, providers, to.bus, to.store, to.data_key, settings.in_flight)
+        route = Route(providers)
+        engine = channel.engine(settings, to, Channel.SMS, route)
         direct = DirectSend(to.store.db, Channel.SMS, providers[0])
         service = SmsService(direct, settings.links)
         server = rpc.Server(settings)
         server.add(sms_service_pb2.DESCRIPTOR.services_by_name["SmsService"], service, service.checks())
-        await channel.run(settings, to, server, engine, direct, providers, stopping)
+        await channel.run(settings, to, server, engine, direct, route, stopping)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from crown.delivery import Engine
+from crown.desk import PersonDesk
+from crown.ledger import Ledger
 from crown.notification.v1.types_pb2 import Channel
 from crown.outcome import Delivered, Outcome
 from crown.provider import Attempt
+from crown.route import Route
 from tests.integration.local import Local
 
 # What a send ends with; an exception is raised, a function is asked.
@@ -60,6 +63,7 @@ async def delivering(
 ) -> AsyncIterator[Engine]:
     """An engine works while the block runs."""
     chance = random.Random(7)
-    engine = Engine(channel, providers, local.bus, local.store, local.data_key, in_flight, chance)
+    desk, ledger = PersonDesk(channel, local.db, local.data_key), Ledger(local.db)
+    engine = Engine(channel, Route(providers), desk, local.bus, local.store, ledger, in_flight, chance)
     async with local.working(engine.run):
         yield engine

@@ -17,13 +17,14 @@ from crown.bus import Outgoing
 from crown.clock import now
 from crown.ledger import Change, Claim, Ledger
 from crown.notification.v1.events_pb2 import DeliveryEvent, OutcomeEvent
-from crown.notification.v1.types_pb2 import Channel, DeliveryState
+from crown.notification.v1.types_pb2 import Channel, DeliveryState, SuppressionReason
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.people import People
 from crown.preferences import Preferences
 from crown.provider import Attempt
-from crown.recipients import Device, Recipients
+from crown.recipients import Contact, Device, Recipients
 from crown.store import Document
+from crown.suppressions import Suppressions
 from tests.integration.crown.scripted import Scripted, Step, delivering
 from tests.integration.local import Local
 from tests.integration.rig import until
@@ -270,6 +271,32 @@ async def test_without_an_address_it_ends_with_a_reason(office: Office) -> None:
     notification_id = await office.send("sms", address={"email": "a@b.org"})
     found = await office.ends(notification_id, "sms", "SUPPRESSED")
     assert (found["reason"], found["claims"]) == ("NO_ADDRESS", 0)
+
+
+async def test_a_suppressed_address_gets_nothing(office: Office) -> None:
+    suppressions = Suppressions(office.local.db, office.local.data_key)
+    await suppressions.add(Channel.SMS, "+14155550199", SuppressionReason.UNSUBSCRIBE, "twilio")
+    notification_id = await office.send("sms", address={"phone": "+14155550199"})
+    found = await office.ends(notification_id, "sms", "SUPPRESSED")
+    assert (found["reason"], found["claims"]) == ("ADDRESS_SUPPRESSED: UNSUBSCRIBE", 0)
+
+
+async def test_an_attempt_knows_the_language_of_the_person(office: Office) -> None:
+    person = office.local.somebody()
+    recipients = Recipients(office.local.db, People(office.local.db, office.local.data_key))
+    await recipients.replace_contact(person, Contact(phone=PHONE, locale="pt-BR"))
+    for address in (None, {"phone": PHONE}):
+        await office.ends(await office.send("sms", person=person, address=address), "sms", TO_PROVIDER)
+    assert [attempt.locale for attempt in office.sms.sent_to(person)] == ["pt-BR", "pt-BR"]
+
+
+async def test_a_claim_names_its_row(office: Office) -> None:
+    notification_id = await office.send("sms")
+    found = await office.ends(notification_id, "sms", TO_PROVIDER)
+    claim = await office.local.db.claims.find_one({"_id": f"{found['id']}:1"})
+    (row,) = await office.local.rows(notification_id)
+    assert claim is not None
+    assert claim["row"] == row["_id"]
 
 
 async def test_a_row_that_is_gone_ends_quietly(office: Office) -> None:

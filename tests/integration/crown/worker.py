@@ -12,9 +12,12 @@ from pathlib import Path
 from crown import rpc, vault
 from crown.bus import Bus
 from crown.delivery import Engine
+from crown.desk import PersonDesk
+from crown.ledger import Ledger
 from crown.notification.v1.types_pb2 import Channel
 from crown.outcome import Delivered, Outcome
 from crown.provider import Attempt
+from crown.route import Route
 from crown.settings import Settings
 from crown.store import Store
 
@@ -46,7 +49,8 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
     bus = await Bus.connect(settings, "worker")
     store = await Store.connect(settings, "worker")
     key = vault.data_key(settings.data_key.get_secret_value())
-    engine = Engine(channel, [Written(Path(sys.argv[2]))], bus, store, key)
+    route, desk = Route([Written(Path(sys.argv[2]))]), PersonDesk(channel, store.db, key)
+    engine = Engine(channel, route, desk, bus, store, Ledger(store.db))
     async with rpc.Server(settings).serving(engine.healthy):
         await engine.run(stopping)
     await bus.close()

@@ -1,0 +1,26 @@
+"""How a setting names the providers of a channel: `sendgrid:3,smtp:1`, each a name with or without a weight, in
+the order of preference. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+_WEIGHT_MOST = 1_000
+
+
+def parse(text: str, known: Collection[str]) -> Mapping[str, int]:
+    """Name to weight, in the order given; empty where `text` is. A provider without a weight stands in for the
+    others and has 0; where none has one, the first gets everything. Raises ValueError."""
+    found: dict[str, int] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, colon, weight = (piece.strip() for piece in part.partition(":"))
+        if name not in known:
+            raise ValueError(f"must list {' and '.join(known)} in the order of preference")
+        if name in found:
+            raise ValueError(f"lists {name} twice")
+        if colon and not (weight.isascii() and weight.isdecimal() and int(weight) <= _WEIGHT_MOST):
+            raise ValueError(f"has a weight for {name} that is no number from 0 to {_WEIGHT_MOST}")
+        found[name] = int(weight or 0)
+    if found and not any(found.values()):
+        found[next(iter(found))] = 1
+    return found
