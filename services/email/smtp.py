@@ -13,34 +13,52 @@
 | after the final dot            | 4xx             | Retry                                               |
 | after the final dot            | 5xx             | Discard: the content is refused                     |
 | after the final dot            | none, or no sense | Unknown: RFC 1047's duplicate                     |
+
+Where RCPT TO is refused with an enhanced code that says that the mailbox or its domain is not there, the address is
+suppressed. A server that offers PIPELINING gets MAIL FROM, RCPT TO and DATA in one go.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-import aiosmtplib
-from aiosmtplib import SMTP, SMTPException, SMTPResponseException
+from aiosmtplib import SMTPException, SMTPResponseException
+from pymongo.errors import PyMongoError
 
+from crown import logs
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.provider import Attempt
 from services.email.message import Letterhead, Mail, compose
 from services.email.mime import render
 from services.email.smtp_pool import SmtpPool
+from services.email.smtp_wire import Answer, Wire
+
+log = logs.get(__name__)
 
 _DOT = re.compile(rb"(?m)^\.")
+_ENHANCED = re.compile(r"5\.(\d{1,3}\.\d{1,3})\b")
+# No such mailbox, no such domain, moved without a word, a domain that takes no mail. Not: a mailbox that is full,
+# what a policy forbids, and what is wrong with the sender.
+_NO_MAILBOX = {"1.1", "1.2", "1.6", "1.10"}
+
+# Told of an address that does not exist.
+Gone = Callable[[str], Awaitable[object]]
 
 
 class Smtp:
-    """A mail server. `timeout_s` bounds a whole attempt."""
+    """A mail server. `timeout_s` bounds a whole attempt; `suppress` is told of each address that does not exist."""
 
     name = "smtp"
 
-    def __init__(self, pool: SmtpPool, letterhead: Letterhead, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, pool: SmtpPool, letterhead: Letterhead, timeout_s: float = 10.0, suppress: Gone | None = None
+    ) -> None:
         self._pool = pool
         self._letterhead = letterhead
+        self._suppress = suppress
         self._timeout_s = timeout_s
 
     async def send(self, attempt: Attempt) -> Outcome:
@@ -54,6 +72,10 @@ class Smtp:
         try:
             async with asyncio.timeout(self._timeout_s), self._pool.room():
                 await handover.run(self._pool)
+        except _Refused as error:
+            if _is_gone(handover.stage, error.answer):
+                await self._gone(mail.to)
+            return refused(handover.stage, error.answer.code)
         except SMTPResponseException as error:
             return refused(handover.stage, error.code)
         except (SMTPException, OSError, TimeoutError) as error:
@@ -69,81 +91,118 @@ class Smtp:
         """Closes the connections."""
         await self._pool.close()
 
+    async def _gone(self, address: str) -> None:
+        if self._suppress is None:
+            return
+        try:
+            await self._suppress(address)
+        except PyMongoError as error:
+            # The mail is refused in any case, and the next one will be, too, and tell us again.
+            log.warning("suppression_not_kept", error=type(error).__name__)
+
+
+class _Refused(Exception):
+    """The server said something else than what lets the mail go on."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.code)
+        self.answer = answer
+
 
 class _Handover:
     """One mail on its way over one connection, with how far it came."""
 
     def __init__(self, sender: str, mail: Mail, content: bytes) -> None:
-        self._sender = sender
-        self._to = mail.to
+        # What is sent until the server waits for the text, and what it has to answer.
+        self._commands = (
+            ("MAIL", f"MAIL FROM:<{sender}>\r\n".encode("ascii"), {250}),
+            ("RCPT", f"RCPT TO:<{mail.to}>\r\n".encode("ascii"), {250, 251}),
+            ("DATA", b"DATA\r\n", {354}),
+        )
         self._content = content
         self.stage = "WAIT"
 
     async def run(self, pool: SmtpPool) -> None:
-        """Raises SMTPException, OSError and TimeoutError; `stage` then says where."""
-        kept = pool.kept()
-        if kept is None or not await self._open(kept):
-            self.stage = "CONNECT"
-            kept = await pool.fresh()
-            await self._mail(kept)
+        """Raises _Refused, SMTPException, OSError and TimeoutError; `stage` then says where."""
+        wire = pool.kept()
+        if wire is not None and await self._over(pool, wire, kept=True):
+            return
+        self.stage = "CONNECT"
+        await self._over(pool, await pool.fresh(), kept=False)
+
+    async def _over(self, pool: SmtpPool, wire: Wire, kept: bool) -> bool:
+        """Sends the mail over `wire`; False where the server has closed that since the last one, which is no failure
+        of this mail."""
+        wire.mails += 1
         try:
-            await self._recipient_and_content(kept)
-        except SMTPResponseException:
-            await self._clear(pool, kept)
+            await self._converse(wire, pool.timeout_s)
+        except _Refused as refused:
+            if refused.answer.code == 421:
+                wire.close()
+                if kept and self.stage == "MAIL":
+                    return False
+            else:
+                await self._clear(pool, wire)
             raise
-        except BaseException:
+        except BaseException as error:
             # A broken conversation, a time-out or a cancelled task: nobody knows what comes next on it.
-            kept.close()
+            wire.abort()
+            if kept and self.stage == "MAIL" and isinstance(error, OSError):
+                return False
             raise
-        pool.keep(kept)
+        pool.keep(wire)
+        return True
 
-    async def _open(self, client: SMTP) -> bool:
-        """Begins the mail on a kept connection; False where the server has closed that meanwhile, which is
-        no failure of this mail."""
-        try:
-            await self._mail(client)
-        except SMTPResponseException as error:
-            if error.code != 421:
-                raise
-        except SMTPException:
-            pass
-        else:
-            return True
-        client.close()
-        return False
-
-    async def _mail(self, client: SMTP) -> None:
-        self.stage = "MAIL"
-        try:
-            await client.mail(self._sender)
-        except BaseException:
-            client.close()
-            raise
-
-    async def _recipient_and_content(self, client: SMTP) -> None:
-        self.stage = "RCPT"
-        await client.rcpt(self._to)
-        self.stage = "DATA"
-        # Not client.data(): that does not tell a connection lost before the text from one lost after it.
-        ready = await client.execute_command(b"DATA")
-        if ready.code != 354:
-            raise aiosmtplib.SMTPDataError(ready.code, ready.message)
-        if client.protocol is None:
-            raise aiosmtplib.SMTPServerDisconnected("lost")
+    async def _converse(self, wire: Wire, limit_s: float) -> None:
+        if wire.pipelining:
+            self.stage = self._commands[0][0]
+            wire.write(b"".join(command for _, command, _ in self._commands))
+        for number, (stage, command, wanted) in enumerate(self._commands, 1):
+            self.stage = stage
+            if not wire.pipelining:
+                wire.write(command)
+            answer = await wire.answer(limit_s)
+            if answer.code not in wanted:
+                if wire.pipelining:
+                    await _pass_over(wire, len(self._commands) - number, limit_s)
+                raise _Refused(answer)
         self.stage = "END"
-        client.protocol.write(_DOT.sub(b"..", self._content) + b".\r\n")
-        answer = await client.protocol.read_response(client.timeout)
+        wire.write(_DOT.sub(b"..", self._content) + b".\r\n")
+        answer = await wire.answer(limit_s)
         if answer.code != 250:
-            raise aiosmtplib.SMTPDataError(answer.code, answer.message)
+            raise _Refused(answer)
 
-    async def _clear(self, pool: SmtpPool, client: SMTP) -> None:
+    async def _clear(self, pool: SmtpPool, wire: Wire) -> None:
         """Keeps a connection whose server refused this mail."""
         try:
-            await client.rset()
-        except (SMTPException, OSError):
-            client.close()
+            wire.write(b"RSET\r\n")
+            cleared = (await wire.answer(pool.timeout_s)).code == 250
+        except (OSError, TimeoutError):
+            cleared = False
+        if cleared:
+            pool.keep(wire)
         else:
-            pool.keep(client)
+            wire.abort()
+
+
+async def _pass_over(wire: Wire, count: int, limit_s: float) -> None:
+    """Reads the answers to what was sent along with a command that was refused."""
+    for _ in range(count):
+        try:
+            if (await wire.answer(limit_s)).code == 354:
+                # It waits for a text that has no recipient. Hanging up is the one way to surely send none.
+                wire.abort()
+        except (OSError, TimeoutError):
+            # The refusal is what counts.
+            wire.abort()
+            return
+
+
+def _is_gone(stage: str, answer: Answer) -> bool:
+    """Whether the server says that there is no such mailbox, by an enhanced code (RFC 3463). The bare 550 says this
+    as well as that a policy forbids it (RFC 5321, 4.2.3), so that it proves nothing."""
+    found = _ENHANCED.match(answer.text) if stage == "RCPT" and answer.code // 100 == 5 else None
+    return found is not None and found[1] in _NO_MAILBOX
 
 
 def refused(stage: str, code: int) -> Outcome:

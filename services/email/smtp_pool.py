@@ -7,12 +7,16 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from aiosmtplib import SMTP, SMTPException
+from aiosmtplib import SMTP, SMTPHeloError
 
 from services.email.smtp_server import SmtpServer
+from services.email.smtp_wire import Wire
 
 # Servers close what idles, often after a minute; whoever closes first avoids the race.
 _IDLE_S = 20.0
+# Servers bound the mails of a connection, often at 100, and answer 421 to the next; and a new connection may reach
+# another machine behind the same name.
+MAILS_MOST = 100
 
 
 class SmtpPool:
@@ -21,10 +25,10 @@ class SmtpPool:
     def __init__(self, server: SmtpServer, name: str, connections: int = 16, timeout_s: float = 8.0) -> None:
         self._server = server
         self._name = name
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._free = asyncio.Semaphore(connections)
         # The one used last is taken first, so that those not needed grow old and go.
-        self._idle: list[tuple[float, SMTP]] = []
+        self._idle: list[tuple[float, Wire]] = []
 
     @asynccontextmanager
     async def room(self) -> AsyncIterator[None]:
@@ -32,16 +36,16 @@ class SmtpPool:
         async with self._free:
             yield
 
-    def kept(self) -> SMTP | None:
+    def kept(self) -> Wire | None:
         """A connection from an earlier mail; the server may have closed it unnoticed."""
         while self._idle:
-            since, client = self._idle.pop()
-            if client.is_connected and time.monotonic() - since < _IDLE_S:
-                return client
-            client.close()
+            since, wire = self._idle.pop()
+            if wire.idle and time.monotonic() - since < _IDLE_S:
+                return wire
+            wire.close()
         return None
 
-    async def fresh(self) -> SMTP:
+    async def fresh(self) -> Wire:
         """A new connection, with TLS and login as the server wants them. Raises SMTPException, OSError."""
         client = SMTP(
             hostname=self._server.host,
@@ -50,24 +54,41 @@ class SmtpPool:
             password=self._server.password or None,
             use_tls=self._server.tls,
             start_tls=True if self._server.demands_starttls else None,
-            timeout=self._timeout_s,
+            timeout=self.timeout_s,
             # Without one the DNS is asked for the name of this machine, in a thread, at every connection.
             local_hostname=self._name,
         )
         await client.connect()
-        return client
+        if client.is_ehlo_or_helo_needed:
+            await _greet(client)
+        return Wire(client)
 
-    def keep(self, client: SMTP) -> None:
+    def keep(self, wire: Wire) -> None:
         """Takes back a connection that is between two mails."""
-        if client.is_connected:
-            self._idle.append((time.monotonic(), client))
+        if wire.mails >= MAILS_MOST:
+            _leave(wire)
+        elif wire.idle:
+            self._idle.append((time.monotonic(), wire))
+        else:
+            wire.close()
 
     async def close(self) -> None:
         """Says goodbye on all that idle."""
         while self._idle:
-            _, client = self._idle.pop()
-            try:
-                async with asyncio.timeout(1.0):
-                    await client.quit()
-            except (SMTPException, OSError, TimeoutError):
-                client.close()
+            _leave(self._idle.pop()[1])
+        # A turn of the loop for what was written to go out.
+        await asyncio.sleep(0)
+
+
+async def _greet(client: SMTP) -> None:
+    try:
+        await client.ehlo()
+    except SMTPHeloError:
+        # A server from before 1995. It can do all that we need.
+        await client.helo()
+
+
+def _leave(wire: Wire) -> None:
+    if wire.idle:
+        wire.write(b"QUIT\r\n")
+    wire.close()

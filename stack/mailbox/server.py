@@ -46,7 +46,8 @@ async def start(settings: Settings) -> Mailbox:
     journal = Journal(settings.store)
     letters, scripts = Letters(journal), Scripts()
     password = settings.password.get_secret_value() if settings.password else ""
-    smtp = await listen(Porter(letters, scripts), settings.bind, settings.smtp_port, settings.user, password)
+    porter = Porter(letters, scripts, settings.pipelining)
+    smtp = await listen(porter, settings.bind, settings.smtp_port, settings.user, password)
     app = web.Application()
     app.add_routes(Desk(letters, scripts).routes())
     http = web.AppRunner(app, access_log=None, shutdown_timeout=1)

@@ -21,6 +21,8 @@ class Settings(BaseSettings):
     http_port: Port = 3008
     store: Path | None = None
     """Where the mail is kept, a line of JSON each; without it the mail dies with the process."""
+    pipelining: bool = True
+    """Whether several commands may be sent at once; of servers that people use, most allow it."""
     user: str = ""
     password: SecretStr | None = None
     password_file: Path | None = None

@@ -19,9 +19,17 @@ MAX_MAIL_BYTES = 32 * 1024 * 1024
 class Porter:
     """aiosmtpd's handler: takes every mail, unless a script says otherwise."""
 
-    def __init__(self, letters: Letters, scripts: Scripts) -> None:
+    def __init__(self, letters: Letters, scripts: Scripts, pipelining: bool = True) -> None:
         self._letters = letters
         self._scripts = scripts
+        self._pipelining = pipelining
+
+    async def handle_EHLO(
+        self, _server: SMTP, session: Session, _envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        # The last line ends the answer, and aiosmtpd has written it already.
+        return [*responses[:-1], *(["250-PIPELINING"] if self._pipelining else []), responses[-1]]
 
     async def handle_MAIL(
         self, server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]

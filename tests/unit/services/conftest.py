@@ -105,12 +105,18 @@ async def sandbox(service_account: dict[str, Any], free_port: int, tmp_path: Pat
 @pytest.fixture
 async def mailbox() -> AsyncIterator[Standin]:
     """An SMTP server that keeps what it gets."""
-    async with opened_mailbox() as standin:
+    async with _opened_mailbox() as standin:
         yield standin
 
 
+@pytest.fixture
+def opened_mailbox() -> Callable[..., Any]:
+    """Opens a mailbox with the settings that are given."""
+    return _opened_mailbox
+
+
 @asynccontextmanager
-async def opened_mailbox(**settings: Any) -> AsyncIterator[Standin]:
+async def _opened_mailbox(**settings: Any) -> AsyncIterator[Standin]:
     """A mailbox with these settings."""
     running = await mailbox_server.start(
         MailboxSettings.model_validate({"smtp_port": 0, "http_port": 0, **settings})
@@ -123,7 +129,7 @@ async def opened_mailbox(**settings: Any) -> AsyncIterator[Standin]:
 @pytest.fixture
 def mailbox_with_login() -> Callable[[str, str], Any]:
     """Opens a mailbox that wants user and password."""
-    return lambda user, password: opened_mailbox(user=user, password=password)
+    return lambda user, password: _opened_mailbox(user=user, password=password)
 
 
 @pytest.fixture

@@ -8,12 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pymongo.errors import AutoReconnect
 
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.provider import Attempt
 from crown.rendering import Links
+from services.email import smtp_pool
 from services.email.message import Letterhead
-from services.email.smtp import Smtp, broken, refused
+from services.email.smtp import Gone, Smtp, broken, refused
 from services.email.smtp_pool import SmtpPool
 from services.email.smtp_server import SmtpServer
 
@@ -21,9 +23,22 @@ Make = Callable[..., Attempt]
 ID = f"<{'d' * 32}@crown.example>"
 
 
-def provider(server: SmtpServer, links: Links, timeout_s: float = 5.0, connections: int = 2) -> Smtp:
+def provider(
+    server: SmtpServer,
+    links: Links,
+    timeout_s: float = 5.0,
+    connections: int = 2,
+    suppress: Gone | None = None,
+) -> Smtp:
     letterhead = Letterhead("Crown", "notifications@crown.example", links)
-    return Smtp(SmtpPool(server, letterhead.domain, connections), letterhead, timeout_s)
+    return Smtp(SmtpPool(server, letterhead.domain, connections), letterhead, timeout_s, suppress)
+
+
+@pytest.fixture(params=[True, False], ids=["pipelining", "one by one"])
+async def mailbox(request: pytest.FixtureRequest, opened_mailbox: Any) -> AsyncIterator[Any]:
+    """A server that takes several commands at once, and one that does not."""
+    async with opened_mailbox(pipelining=request.param) as found:
+        yield found
 
 
 @pytest.fixture
@@ -98,6 +113,70 @@ async def test_no_answer(mailbox: Any, links: Links, attempt: Make, command: str
     assert await client.send(attempt("ann@example.org")) == expected
     assert await client.send(attempt("ann@example.org")) == Delivered(ID)
     await client.close()
+
+
+@pytest.mark.parametrize(
+    ("order", "suppressed"),
+    [
+        pytest.param({"command": "RCPT", "reply": "550 5.1.1 no such user"}, True, id="no such mailbox"),
+        pytest.param({"command": "RCPT", "reply": "550 5.1.2 no such host"}, True, id="no such domain"),
+        pytest.param({"command": "RCPT", "reply": "551 5.1.6 has moved"}, True, id="moved"),
+        pytest.param({"command": "RCPT", "reply": "556 5.1.10 null MX"}, True, id="a domain without mail"),
+        pytest.param({"command": "RCPT", "reply": "550 no such user"}, False, id="550 without more"),
+        pytest.param({"command": "RCPT", "reply": "553 not here"}, False, id="553 without more"),
+        pytest.param({"command": "RCPT", "reply": "550 5.7.1 we do not like you"}, False, id="policy"),
+        pytest.param({"command": "RCPT", "reply": "554 5.7.26 unauthenticated"}, False, id="no SPF, no DKIM"),
+        pytest.param({"command": "RCPT", "reply": "552 5.2.2 mailbox full"}, False, id="full"),
+        pytest.param({"command": "RCPT", "reply": "550 5.2.1 disabled"}, False, id="disabled"),
+        pytest.param({"command": "RCPT", "reply": "550 5.1.8 your domain"}, False, id="the sender's domain"),
+        pytest.param({"command": "RCPT", "reply": "550 5.1.11 x"}, False, id="a longer number"),
+        pytest.param({"command": "RCPT", "reply": "450 4.1.1 not now"}, False, id="for now"),
+        pytest.param({"command": "MAIL", "reply": "550 5.1.1 you"}, False, id="at MAIL FROM"),
+        pytest.param({"command": "DATA", "reply": "550 5.1.1 late"}, False, id="after the text"),
+    ],
+)
+async def test_an_address_that_does_not_exist_is_suppressed(
+    mailbox: Any, links: Links, attempt: Make, order: dict[str, Any], suppressed: bool
+) -> None:
+    told: list[str] = []
+
+    async def suppress(address: str) -> None:
+        told.append(address)
+
+    client = provider(SmtpServer("127.0.0.1", mailbox.smtp_port), links, suppress=suppress)
+    await mailbox.script(**order, times=1)
+    assert not isinstance(await client.send(attempt("Ann@Example.org")), Delivered)
+    assert told == (["Ann@example.org"] if suppressed else [])
+    await client.close()
+
+
+async def test_a_suppression_that_cannot_be_kept_changes_nothing_else(
+    mailbox: Any, links: Links, attempt: Make
+) -> None:
+    async def suppress(_address: str) -> None:
+        raise AutoReconnect("away")
+
+    client = provider(SmtpServer("127.0.0.1", mailbox.smtp_port), links, suppress=suppress)
+    await mailbox.script(command="RCPT", reply="550 5.1.1 nobody", times=1)
+    assert await client.send(attempt("ann@example.org")) == Discard("ADDRESS_REFUSED", "RCPT_550")
+    await client.close()
+
+
+async def test_the_name_of_the_server_leads_nowhere(links: Links, attempt: Make) -> None:
+    client = provider(SmtpServer("mail.nowhere.invalid", 25), links)
+    assert await client.send(attempt("ann@example.org")) == Retry("CONNECT_FAILED")
+
+
+async def test_a_connection_ends_after_so_many_mails(
+    smtp: Smtp, mailbox: Any, attempt: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtp_pool, "MAILS_MOST", 2)
+    kept = []
+    for n in range(5):
+        await smtp.send(attempt("ann@example.org", delivery_id=f"{n}" * 32))
+        kept.append(len(smtp._pool._idle))
+    assert kept == [1, 0, 1, 0, 1]
+    assert len(await mailbox.mails()) == 5
 
 
 async def test_nobody_listens(free_port: int, links: Links, attempt: Make) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -41,30 +42,35 @@ class Porter:
         return "250 OK"
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 that signs itself, with its key."""
+def made(folder: Path, days: int = 1, address: str = "127.0.0.1") -> Path:
+    """A certificate for `address` that signs itself, with its key; good until so many days from now."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     now = datetime.now(UTC)
-    made = (
+    signed = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .not_valid_before(now - timedelta(days=9))
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
-    file = tmp_path_factory.mktemp("tls") / "server.pem"
+    file = folder / "server.pem"
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    file.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    file.write_bytes(private + signed.public_bytes(serialization.Encoding.PEM))
     return file
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that is good for the server."""
+    return made(tmp_path_factory.mktemp("tls"))
 
 
 @asynccontextmanager
@@ -113,6 +119,27 @@ async def test_a_certificate_that_nobody_vouches_for(
 ) -> None:
     porter = Porter()
     async with listening(porter, certificate, implicit) as port:
+        found = await outcome_of(SmtpServer("127.0.0.1", port, tls=implicit), links, attempt)
+    assert found == Retry("CONNECT_FAILED")
+    assert porter.encrypted == []
+
+
+@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "TLS from the start"])
+@pytest.mark.parametrize(
+    "given", [{"days": -1}, {"address": "127.0.0.2"}], ids=["expired", "of another server"]
+)
+async def test_a_certificate_that_is_not_good(
+    tmp_path: Path,
+    links: Links,
+    attempt: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, Any],
+    implicit: bool,
+) -> None:
+    file = made(tmp_path, **given)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    porter = Porter()
+    async with listening(porter, file, implicit) as port:
         found = await outcome_of(SmtpServer("127.0.0.1", port, tls=implicit), links, attempt)
     assert found == Retry("CONNECT_FAILED")
     assert porter.encrypted == []
