@@ -8,9 +8,10 @@ from crown import channel, rpc
 from crown.direct import DirectSend
 from crown.http import Http
 from crown.notification.v1 import email_service_pb2
-from crown.notification.v1.types_pb2 import Channel
+from crown.notification.v1.types_pb2 import Channel, SuppressionReason
 from crown.provider import Provider
 from crown.route import Route
+from crown.suppressions import Suppressions
 from services.email.sendgrid import SendGrid
 from services.email.service import EmailService
 from services.email.settings import EmailSettings
@@ -18,11 +19,16 @@ from services.email.smtp import Smtp
 from services.email.smtp_pool import SmtpPool
 
 
-def provider(name: str, settings: EmailSettings) -> Provider:
+def provider(name: str, settings: EmailSettings, suppressions: Suppressions) -> Provider:
     """The provider of this name."""
     letterhead = settings.letterhead
     if name == "smtp":
-        return Smtp(SmtpPool(settings.smtp_server, letterhead.domain), letterhead)
+        bounced = SuppressionReason.BOUNCE
+        return Smtp(
+            SmtpPool(settings.smtp_server, letterhead.domain),
+            letterhead,
+            suppress=lambda address: suppressions.add(Channel.EMAIL, address, bounced, "smtp"),
+        )
     key = settings.sendgrid_api_key.get_secret_value()
     return SendGrid(Http(settings.in_flight), settings.sendgrid_url, key, letterhead)
 
@@ -30,7 +36,8 @@ def provider(name: str, settings: EmailSettings) -> Provider:
 async def main(settings: EmailSettings, stopping: asyncio.Event) -> None:
     """Serves and delivers until `stopping` is set."""
     async with channel.connected(settings, "email") as to:
-        providers = [provider(name, settings) for name in settings.providers.split(",")]
+        suppressions = Suppressions(to.store.db, to.data_key)
+        providers = [provider(name, settings, suppressions) for name in settings.providers.split(",")]
         route = Route(providers)
         engine = channel.engine(settings, to, Channel.EMAIL, route)
         direct = DirectSend(to.store.db, Channel.EMAIL, providers[0])
