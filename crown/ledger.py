@@ -20,7 +20,7 @@ from pymongo import UpdateOne
 from crown.clock import now
 from crown.gather import Gather
 from crown.notification.v1.events_pb2 import DeliveryEvent
-from crown.notification.v1.types_pb2 import Category, DeliveryState
+from crown.notification.v1.types_pb2 import Category, DeliveryState, Priority
 from crown.store import Database, Document, insert_new
 from crown.subjects import NAMES
 
@@ -30,6 +30,8 @@ FINAL = frozenset(
     if value not in {DeliveryState.STATE_UNSPECIFIED, DeliveryState.PENDING, DeliveryState.RETRYING}
 )
 _NOT_FINAL = [DeliveryState.PENDING, DeliveryState.RETRYING]
+# The states that stand in the dead letters.
+DEAD = frozenset({DeliveryState.FAILED, DeliveryState.UNKNOWN})
 
 
 def row_id(notification_id: str, user_id: str) -> str:
@@ -171,6 +173,37 @@ class Ledger:
         moment = now()
         await self._ledger.bulk_write([_update(change, moment) for change in changes], ordered=False)
         return [True] * len(changes)
+
+    # -- dead letters
+
+    async def reopen(
+        self,
+        row: str,
+        channel: str,
+        claims: int | None = None,
+        lane: Priority.Type.ValueType | None = None,
+    ) -> bool:
+        """Makes a delivery that was given up pending again, with all its attempts anew; of several callers one
+        hears True, and publishes it. `claims` says after which attempt it was given up, `lane` moves the row to
+        another lane. False where the delivery is open or settled."""
+        at = f"deliveries.{channel}"
+        where: Document = {"_id": row, f"{at}.state": {"$in": list(DEAD)}}
+        if claims is not None:
+            # In a list, since a delivery that was never claimed has no such field.
+            where[f"{at}.claims"] = {"$in": [claims, None] if claims == 0 else [claims]}
+        fields: Document = {
+            f"{at}.state": DeliveryState.PENDING,
+            f"{at}.reason": "",
+            # The claims stay: each attempt ever made has a number of its own.
+            f"{at}.attempts": 0,
+            f"{at}.unknowns": 0,
+            f"{at}.update_time": now(),
+            f"{at}.due_time": None,
+        }
+        if lane is not None:
+            fields["lane"] = lane
+        changed = await self._ledger.update_one(where, {"$set": fields, "$addToSet": {"open": channel}})
+        return bool(changed.modified_count)
 
 
 def _document(claim: Claim, moment: datetime) -> Document:

@@ -52,6 +52,8 @@ def dead(channel: str, change: Change, message: Message) -> Outgoing:
         delivery=change.event,
         attempts=change.attempts,
         error=change.reason,
+        provider=change.provider,
+        claims=change.claims,
     )
     return _letter(channel, letter, message, f"{change.event.delivery_id}:{change.claims}")
 

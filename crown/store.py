@@ -15,6 +15,9 @@ majority before it counts.
 | groups        | group or chat                | group id                     |
 | members       | person in a group            | group id / user id           |
 | suppressions  | address that gets nothing    | keyed hash                   |
+| dead_letters  | delivery that was given up   | delivery id : number         |
+|               | or message nobody could read | stream : sequence            |
+| replays       | replay of many dead letters  | replay id                    |
 """
 
 from __future__ import annotations
@@ -73,6 +76,31 @@ _INDEXES: Mapping[str, list[IndexModel]] = {
     "suppressions": [
         IndexModel([("create_time", DESCENDING), ("_id", DESCENDING)], name="newest"),
     ],
+    "dead_letters": [
+        IndexModel(
+            [("state", ASCENDING), ("create_time", DESCENDING), ("_id", DESCENDING)],
+            name="newest",
+        ),
+        IndexModel(
+            [
+                ("state", ASCENDING),
+                ("channel", ASCENDING),
+                ("reason", ASCENDING),
+                ("create_time", DESCENDING),
+                ("_id", DESCENDING),
+            ],
+            name="kind_of_failure",
+        ),
+        IndexModel([("user_id", ASCENDING), ("create_time", DESCENDING)], name="person"),
+        IndexModel([("notification_id", ASCENDING)], name="notification"),
+        IndexModel([("delivery_id", ASCENDING)], name="delivery"),
+        IndexModel(
+            [("replay_id", ASCENDING), ("state", ASCENDING)],
+            name="replay",
+            partialFilterExpression={"replay_id": {"$exists": True}},
+        ),
+    ],
+    "replays": [IndexModel([("state", ASCENDING), ("create_time", ASCENDING)], name="state")],
     "members": [IndexModel([("group_id", ASCENDING), ("user_id", ASCENDING)], name="group")],
 }
 

@@ -106,6 +106,18 @@ def dead(channel: str) -> str:
     return f"crown.dead.{channel}"
 
 
+def source(stream: str, channel: str) -> str:
+    """Where what came from `stream` is published again: to the intake it was accepted in, or to the work of
+    `channel`. Empty where the stream is neither."""
+    for lane in LANES.values():
+        if stream == intake_stream(lane):
+            return intake(lane)
+        if stream == delivery_stream(lane) and channel in NAMES.values():
+            return delivery(channel, lane)
+    # Which lane a retry came by, its stream does not say.
+    return delivery(channel, LANES[Priority.BULK]) if stream == RETRY and channel in NAMES.values() else ""
+
+
 def user_topic(user_id: str) -> str:
     """The topic of one person; groups and chats have `group:<id>` and `chat:<id>`."""
     return f"user:{user_id}"

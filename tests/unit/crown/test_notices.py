@@ -74,10 +74,12 @@ def test_what_became_of_it() -> None:
     ],
 )
 def test_a_dead_letter_says_why(reason: str, word: str) -> None:
-    found = notices.dead("sms", change(reason=reason, attempts=12, claims=13), MESSAGE)
+    given = change(reason=reason, attempts=12, claims=13, provider="twilio")
+    found = notices.dead("sms", given, MESSAGE)
     letter = DeadLetter.FromString(found.data)
     assert found.subject == "crown.dead.sms"
     assert (letter.reason, letter.error, letter.attempts) == (word, reason, 12)
+    assert (letter.claims, letter.provider) == (13, "twilio")
     assert (letter.delivery, letter.body) == (EVENT, b"")
     assert (letter.stream, letter.sequence) == ("DELIVERY_bulk", 7)
 

@@ -95,11 +95,30 @@ def test_deduplication_does_not_hang_on_the_retention() -> None:
     assert not any("retention" in found for found in subjects.streams(1))
 
 
+@pytest.mark.parametrize(
+    ("stream", "channel", "subject"),
+    [
+        ("INTAKE_critical", "dispatch", "crown.intake.critical"),
+        ("INTAKE_bulk", "sms", "crown.intake.bulk"),
+        ("DELIVERY_normal", "sms", "crown.delivery.sms.normal"),
+        ("RETRY", "push", "crown.delivery.push.bulk"),
+        ("RETRY", "dispatch", ""),
+        ("DELIVERY_normal", "dispatch", ""),
+        ("EVENT", "sms", ""),
+        ("DEAD", "dispatch", ""),
+        ("", "sms", ""),
+    ],
+)
+def test_where_what_came_from_a_stream_is_published_again(stream: str, channel: str, subject: str) -> None:
+    assert subjects.source(stream, channel) == subject
+
+
 CONSUMERS = [
     *(subjects.dispatcher(lane) for lane in subjects.LANES.values()),
     *(subjects.worker("push", lane) for lane in subjects.LANES.values()),
     *(subjects.retrier("push", lane) for lane in subjects.LANES.values()),
     subjects.recorder(),
+    subjects.undertaker(),
 ]
 
 
