@@ -7,11 +7,13 @@ import asyncio
 from crown import channel, rpc
 from crown.direct import DirectSend
 from crown.http import Http
-from crown.notification.v1 import email_service_pb2
+from crown.notification.v1 import email_callback_service_pb2, email_service_pb2
 from crown.notification.v1.types_pb2 import Channel, SuppressionReason
+from crown.preferences import Preferences
 from crown.provider import Provider
 from crown.route import Route
 from crown.suppressions import Suppressions
+from services.email.callbacks import EmailCallbackService
 from services.email.sendgrid import SendGrid
 from services.email.service import EmailService
 from services.email.settings import EmailSettings
@@ -30,7 +32,9 @@ def provider(name: str, settings: EmailSettings, suppressions: Suppressions) -> 
             suppress=lambda address: suppressions.add(Channel.EMAIL, address, bounced, "smtp"),
         )
     key = settings.sendgrid_api_key.get_secret_value()
-    return SendGrid(Http(settings.in_flight), settings.sendgrid_url, key, letterhead)
+    return SendGrid(
+        Http(settings.in_flight), settings.sendgrid_url, key, letterhead, tracking=settings.sendgrid_tracking
+    )
 
 
 async def main(settings: EmailSettings, stopping: asyncio.Event) -> None:
@@ -44,6 +48,15 @@ async def main(settings: EmailSettings, stopping: asyncio.Event) -> None:
         service = EmailService(direct, settings.links)
         server = rpc.Server(settings)
         server.add(email_service_pb2.DESCRIPTOR.services_by_name["EmailService"], service, service.checks())
+        callbacks = EmailCallbackService(
+            to.bus,
+            suppressions,
+            Preferences(to.store.db),
+            settings.sendgrid_signature,
+            settings.unsubscribe_links,
+            settings.letterhead.name,
+        )
+        server.add(email_callback_service_pb2.DESCRIPTOR.services_by_name["EmailCallbackService"], callbacks)
         await channel.run(settings, to, server, engine, direct, route, stopping)
 
 
