@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from crown import channel, rpc
 from crown.direct import DirectSend
@@ -17,20 +18,15 @@ from services.email.callbacks import EmailCallbackService
 from services.email.sendgrid import SendGrid
 from services.email.service import EmailService
 from services.email.settings import EmailSettings
-from services.email.smtp import Smtp
+from services.email.smtp import Gone, Smtp
 from services.email.smtp_pool import SmtpPool
 
 
-def provider(name: str, settings: EmailSettings, suppressions: Suppressions) -> Provider:
-    """The provider of this name."""
+def provider(name: str, settings: EmailSettings, suppress: Gone | None = None) -> Provider:
+    """The provider of this name. `suppress` is told of addresses that do not exist."""
     letterhead = settings.letterhead
     if name == "smtp":
-        bounced = SuppressionReason.BOUNCE
-        return Smtp(
-            SmtpPool(settings.smtp_server, letterhead.domain),
-            letterhead,
-            suppress=lambda address: suppressions.add(Channel.EMAIL, address, bounced, "smtp"),
-        )
+        return Smtp(SmtpPool(settings.smtp_server, letterhead.domain), letterhead, suppress=suppress)
     key = settings.sendgrid_api_key.get_secret_value()
     return SendGrid(
         Http(settings.in_flight), settings.sendgrid_url, key, letterhead, tracking=settings.sendgrid_tracking
@@ -41,7 +37,8 @@ async def main(settings: EmailSettings, stopping: asyncio.Event) -> None:
     """Serves and delivers until `stopping` is set."""
     async with channel.connected(settings, "email") as to:
         suppressions = Suppressions(to.store.db, to.data_key)
-        providers = [provider(name, settings, suppressions) for name in settings.providers.split(",")]
+        suppress = partial(suppressions.add, Channel.EMAIL, reason=SuppressionReason.BOUNCE, source="smtp")
+        providers = [provider(name, settings, suppress) for name in settings.providers.split(",")]
         route = Route(providers)
         engine = channel.engine(settings, to, Channel.EMAIL, route)
         direct = DirectSend(to.store.db, Channel.EMAIL, providers[0])
