@@ -127,4 +127,5 @@ def _attempt(entry: Entry, letter: Letter, places: list[Destination], locale: st
         letter.template_id,
         letter.collapse_key,
         locale,
+        event.priority,
     )

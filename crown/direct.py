@@ -39,13 +39,15 @@ class DirectSend:
         self._clock = clock
         self._sending: set[asyncio.Task[SendReceipt]] = set()
 
-    async def send(self, to: Destination, data: NotificationData, key: str) -> SendReceipt:
+    async def send(
+        self, to: Destination, data: NotificationData, key: str, collapse_key: str = ""
+    ) -> SendReceipt:
         """Sends `data` to `to` for the caller; with a key that was used before, answers what became of it
         then. Raises Refused, ProviderUnavailable, InProgress and OutcomeUnknown."""
         delivery_id = ids.direct(caller().subject, self._channel, key) if key else uuid4().hex
         if not await self._claim(delivery_id):
             return await self._earlier(delivery_id)
-        attempt = _attempt(delivery_id, to, data, self._clock())
+        attempt = _attempt(delivery_id, to, data, self._clock(), collapse_key)
         # In a task of its own: a caller who leaves must not cut off a call that the provider has heard.
         task = asyncio.create_task(self._attempt(attempt), name=f"direct {self._channel}")
         self._sending.add(task)
@@ -101,7 +103,9 @@ class DirectSend:
             log.warning("claim_not_released", delivery_id=delivery_id, error=type(error).__name__)
 
 
-def _attempt(delivery_id: str, to: Destination, data: NotificationData, time: datetime) -> Attempt:
+def _attempt(
+    delivery_id: str, to: Destination, data: NotificationData, time: datetime, collapse_key: str
+) -> Attempt:
     return Attempt(
         delivery_id=delivery_id,
         # There is no notification; its place is taken so that ledgers and collapse ids tell sends apart.
@@ -114,6 +118,7 @@ def _attempt(delivery_id: str, to: Destination, data: NotificationData, time: da
         destinations=(to,),
         create_time=time,
         expire_time=None,
+        collapse_key=collapse_key,
     )
 
 

@@ -1,10 +1,11 @@
-"""Which addresses may be called where the address came from outside: a browser's push endpoint, a sender's webhook.
-Give an Egress to `Http`, and it calls nothing else; ask `problem` when the address comes in.
+"""Which addresses may be called where the address came from outside: a browser's push endpoint, a sender's
+webhook. Give an Egress to `Http`, and it calls nothing else; ask `problem` when the address comes in.
 
-An entry of the list is a host, `*.host` for all below it, or either with a port. Without a port it means https on
-443 and a public address. With a port the operator vouches for what is there: the address may be private, and on
-loopback it may be http. Names are judged by what they resolve to at the moment of connecting, and the connection
-goes to what was judged; so a name that changes its mind in between gains nothing. Redirects are never followed."""
+An entry of the list is a host, `*.host` for all below it, or either with a port. Without a port it means https
+on 443 and a public address. With a port the operator vouches for what is there: the address may be private, and
+on loopback it may be http. Names are judged by what they resolve to at the moment of connecting, and the
+connection goes to what was judged; so a name that changes its mind in between gains nothing. Redirects are never
+followed."""
 
 from __future__ import annotations
 
@@ -77,8 +78,8 @@ class Egress:
 
 
 class PublicResolver(AbstractResolver):
-    """Resolves names and refuses those that lead, even with one of their addresses, to where nobody from outside
-    may send us. `inner` does the resolving."""
+    """Resolves names and refuses those that lead, even with one of their addresses, to where nobody from
+    outside may send us. `inner` does the resolving."""
 
     def __init__(self, egress: Egress, inner: AbstractResolver | None = None) -> None:
         self._egress = egress

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from crown.notification.v1.notification_pb2 import NotificationData
-from crown.notification.v1.types_pb2 import Category
+from crown.notification.v1.types_pb2 import Category, Priority
 from crown.outcome import Outcome
 from crown.recipients import Destination
 
@@ -35,6 +35,8 @@ class Attempt:
     collapse_key: str = ""
     # The person's language tag; empty: not known.
     locale: str = ""
+    # The lane that it travels on.
+    priority: Priority.Type.ValueType = Priority.PRIORITY_UNSPECIFIED
 
 
 class Provider(Protocol):

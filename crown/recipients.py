@@ -11,6 +11,7 @@ from crown.clock import now
 from crown.notification.v1.types_pb2 import Channel, DeviceKind, Platform
 from crown.people import People, opened
 from crown.store import Database, Document
+from crown.vault import Key
 
 DEVICES_MOST = 20
 
@@ -44,7 +45,7 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A person's device; the token in the clear."""
+    """A person's device; token and keys in the clear."""
 
     id: str
     user_id: str
@@ -53,6 +54,26 @@ class Device:
     platform: Platform.Type.ValueType
     create_time: datetime
     last_seen_time: datetime
+    # Its own language tag and zone; empty: the person's.
+    locale: str = ""
+    time_zone: str = ""
+    # The keys of a browser's subscription, base64url; empty on every other kind.
+    p256dh: str = ""
+    auth: str = ""
+
+    @property
+    def destination(self) -> Destination:
+        """Where it is reached."""
+        return Destination(
+            self.id,
+            self.token,
+            self.kind,
+            self.platform,
+            self.locale,
+            self.time_zone,
+            self.p256dh,
+            self.auth,
+        )
 
 
 class Recipients:
@@ -71,10 +92,9 @@ class Recipients:
         if channel == Channel.PUSH:
             found: dict[str, list[Destination]] = {}
             async for row in self._devices.find({"user_id": {"$in": list(user_ids)}}):
-                device = _device(row, opened(keys.get(row["user_id"]), row["token"]))
+                device = _device(row, keys.get(row["user_id"]))
                 if device.token:
-                    destination = Destination(device.id, device.token, device.kind, device.platform)
-                    found.setdefault(device.user_id, []).append(destination)
+                    found.setdefault(device.user_id, []).append(device.destination)
             return found
         field = "email" if channel == Channel.EMAIL else "phone"
         rows = self._contacts.find({"_id": {"$in": list(user_ids)}, field: {"$exists": True}}, {field: 1})
@@ -118,30 +138,23 @@ class Recipients:
         """The person's devices, the last seen first."""
         key = (await self._people.keys([user_id])).get(user_id)
         rows = self._devices.find({"user_id": user_id}).sort("last_seen_time", -1).limit(DEVICES_MOST)
-        return [_device(row, opened(key, row["token"])) async for row in rows]
+        return [_device(row, key) async for row in rows]
 
     async def put_device(self, device: Device) -> Device:
-        """Stores `device` over what was known of it, whoever it belonged to. A person's oldest devices go
-        where there are more than 20."""
+        """Makes `device` all that is known of it, whoever it belonged to; only the time of its first
+        registration stays. A person's oldest devices go where there are more than 20."""
         key = (await self._people.keys_or_new([device.user_id]))[device.user_id]
+        first = {"create_time": {"$ifNull": ["$create_time", device.create_time]}}
         row = await self._devices.find_one_and_update(
             {"_id": device.id},
-            {
-                "$set": {
-                    "user_id": device.user_id,
-                    "token": key.seal(device.token.encode()),
-                    "kind": device.kind,
-                    "platform": device.platform,
-                    "last_seen_time": device.last_seen_time,
-                },
-                "$setOnInsert": {"create_time": device.create_time},
-            },
+            # Literally: a zone or a token that begins with a dollar sign is no field.
+            [{"$replaceWith": {"$mergeObjects": [{"$literal": _row(device, key)}, first]}}],
             upsert=True,
             return_document=True,
         )
         assert row is not None  # an upsert that answers the new document
         await self._drop_oldest(device.user_id)
-        return _device(row, device.token)
+        return _device(row, key)
 
     async def _drop_oldest(self, user_id: str) -> None:
         rows = self._devices.find({"user_id": user_id}, {"_id": 1}).sort("last_seen_time", -1)
@@ -158,13 +171,34 @@ class Recipients:
         await self._devices.delete_many({"_id": {"$in": list(device_ids)}})
 
 
-def _device(row: Document, token: str) -> Device:
+def _row(device: Device, key: Key) -> Document:
+    """What is stored of `device`, but for the time of its first registration."""
+    row: Document = {
+        "_id": device.id,
+        "user_id": device.user_id,
+        "token": key.seal(device.token.encode()),
+        "kind": device.kind,
+        "platform": device.platform,
+        "last_seen_time": device.last_seen_time,
+    }
+    texts = {"locale": device.locale, "time_zone": device.time_zone}
+    secrets = {"p256dh": device.p256dh, "auth": device.auth}
+    row |= {name: text for name, text in texts.items() if text}
+    row |= {name: key.seal(secret.encode()) for name, secret in secrets.items() if secret}
+    return row
+
+
+def _device(row: Document, key: Key | None) -> Device:
     return Device(
         row["_id"],
         row["user_id"],
-        token,
+        opened(key, row["token"]),
         row["kind"],
         row["platform"],
         row["create_time"],
         row["last_seen_time"],
+        row.get("locale", ""),
+        row.get("time_zone", ""),
+        opened(key, row.get("p256dh")),
+        opened(key, row.get("auth")),
     )

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import Any
-from zoneinfo import available_timezones
 
-from crown import addresses
+from crown import addresses, zones
 from crown.clock import timestamp
 from crown.errors import Violation
 from crown.notification.v1 import contact_service_pb2 as pb
@@ -62,11 +60,6 @@ def _normal(check: Callable[[str, str], str | Violation], value: str) -> str:
     return found
 
 
-@cache
-def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
-
-
 def _problems(request: pb.UpdateContactRequest) -> list[Violation]:
     contact = request.contact
     found: list[Violation] = []
@@ -77,8 +70,6 @@ def _problems(request: pb.UpdateContactRequest) -> list[Violation]:
         problem = check(value, field) if value else ""
         if isinstance(problem, Violation):
             found.append(problem)
-    if contact.time_zone and contact.time_zone not in _zones():
-        found.append(
-            Violation("contact.time_zone", "must be an IANA time zone, such as Europe/Berlin", "zone")
-        )
+    if zone := zones.problem(contact.time_zone, "contact.time_zone"):
+        found.append(zone)
     return found

@@ -16,109 +16,71 @@ messages and checks them; they are sent here, since the SDK retries out of sight
 | another 5xx                       | Unknown                                                                |
 | none, nothing written             | Retry                                                                  |
 | none, something written           | Unknown                                                                |
-
-Of several devices: one that is Unknown makes the attempt Unknown, else one to retry makes it Retry or Snooze;
-`done` then names the others. Else it is Delivered where any took it, and Discard where none did.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
-from pymongo.errors import PyMongoError
 
-from crown import ids, logs, retry_after
+from crown import retry_after
 from crown.clock import Clock, now
 from crown.http import Answer, CallBroken, Http
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
-from crown.provider import Attempt
 from crown.recipients import Destination
-from crown.rendering import Links
 from services.push.access_token import AccessToken, TokenUnavailable
-from services.push.message import Payload, addressed, compose
-from services.push.together import Gone, together
-
-log = logs.get(__name__)
+from services.push.fcm_message import payload
+from services.push.message import Message
+from services.push.together import Gone
 
 _TOKEN_TIMEOUT_S = 3.0
 # What Google asks to wait where a 429 names no time: https://firebase.google.com/docs/cloud-messaging/scale-fcm
 _QUOTA_PAUSE_S = 60.0
 _ERROR_TYPE = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 
-# Removes devices, by their ids, that are gone.
-Forget = Callable[[Collection[str]], Awaitable[None]]
-
 
 class Fcm:
     """FCM for the project of one service account. Give `http` a time limit of 7 s, which with the wait for a
     token makes 10."""
 
-    name = "fcm"
-
-    def __init__(
-        self,
-        http: Http,
-        url: str,
-        project_id: str,
-        token: AccessToken,
-        links: Links,
-        forget: Forget,
-        clock: Clock = now,
-    ) -> None:
+    def __init__(self, http: Http, url: str, project_id: str, token: AccessToken, clock: Clock = now) -> None:
         self._http = http
         self._url = f"{url}/v1/projects/{project_id}/messages:send"
         self._token = token
-        self._links = links
-        self._forget = forget
         self._clock = clock
 
-    async def send(self, attempt: Attempt) -> Outcome:
-        """Sends to every destination, and forgets the devices that are gone."""
-        payload = compose(attempt, self._links, self._clock())
-        if isinstance(payload, Discard):
-            return payload
+    async def send(self, message: Message, places: Sequence[Destination]) -> list[Outcome | Gone]:
+        """Sends to each of `places`; one result for each, in order."""
+        found = payload(message)
+        if isinstance(found, Discard):
+            return [found] * len(places)
         try:
             async with asyncio.timeout(_TOKEN_TIMEOUT_S):
                 token = await self._token.current()
         except (TokenUnavailable, TimeoutError):
-            return Retry("ACCESS_TOKEN_UNAVAILABLE")
-        places = attempt.destinations
-        results = await asyncio.gather(*(self._send(payload, place, token) for place in places))
-        await self._drop([p for p, r in zip(places, results, strict=True) if isinstance(r, Gone)])
-        return together({p.id: r for p, r in zip(places, results, strict=True)})
-
-    async def find(self, attempt: Attempt, since: datetime) -> Outcome | None:
-        """None: FCM does not tell what it took. A repetition collapses on the device."""
-        del attempt, since
-        return None
+            return [Retry("ACCESS_TOKEN_UNAVAILABLE")] * len(places)
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        sends = [self._send(found.addressed(place), headers, token) for place in places]
+        # Most people have one device, and a task costs as much as a tenth of a call.
+        return [await sends[0]] if len(sends) == 1 else await asyncio.gather(*sends)
 
     async def close(self) -> None:
         """Closes the connections."""
         await self._token.close()
         await self._http.close()
 
-    async def _send(self, payload: Payload, to: Destination, token: str) -> Outcome | Gone:
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    async def _send(self, body: bytes, headers: Mapping[str, str], token: str) -> Outcome | Gone:
         try:
-            answer = await self._http.post(self._url, headers, addressed(payload, to))
+            answer = await self._http.post(self._url, headers, body)
         except CallBroken as broken:
             return broken.outcome
         found = outcome(answer, self._clock())
         if answer.status == 401 and found == Retry("UNAUTHENTICATED"):
             self._token.reject(token)
         return found
-
-    async def _drop(self, places: list[Destination]) -> None:
-        if not places:
-            return
-        try:
-            await self._forget([ids.device(place.address) for place in places])
-        except PyMongoError as error:
-            # They will be found gone again by the next message.
-            log.warning("devices_not_forgotten", count=len(places), error=type(error).__name__)
 
 
 class _Detail(msgspec.Struct, rename={"type": "@type", "code": "errorCode"}):

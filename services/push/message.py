@@ -1,117 +1,143 @@
-"""What one push message says, built and checked with Firebase's own classes. A message that comes twice shows
-once: Android replaces what has the same tag, iOS what has the same collapse id."""
+"""What one push says, whoever carries it. A message that comes twice shows once: Android and browsers replace what
+has the same tag, iOS what has the same collapse id."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
-from firebase_admin import messaging
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct, Value
 
-from crown.notification.v1.types_pb2 import Category, DeviceKind
-from crown.outcome import Discard
+from crown.notification.v1.types_pb2 import Category, Priority
 from crown.provider import Attempt
-from crown.recipients import Destination
 from crown.rendering import Links
 
-PAYLOAD_MOST_BYTES = 4_096
-# FCM keeps a message for a device that is off no longer than this.
-_TTL_MOST = timedelta(weeks=4)
-_encode: Callable[[messaging.Message], dict[str, Any]] = messaging._MessagingService.encode_message
-
-# A message as FCM takes it, without its target.
-Payload = dict[str, Any]
-
-
-def compose(attempt: Attempt, links: Links, moment: datetime) -> Payload | Discard:
-    """The message of `attempt` without its target; Discard where it is larger than 4 kB."""
-    message = messaging.Message(
-        data=_data(attempt, links),
-        notification=messaging.Notification(
-            attempt.data.title or None,
-            attempt.data.message or None,
-            links.image(attempt.data.image_url) or None,
-        ),
-        android=_android(attempt, moment),
-        apns=_apns(attempt),
-        webpush=_webpush(attempt, links, moment),
-    )
-    # The encoder wants a target; whose, does not matter here.
-    message.token = "-"  # noqa: S105 -- nor is it a password
-    payload = _encode(message)
-    del payload["token"]
-    size = _bytes(payload)
-    return Discard("PAYLOAD_TOO_LARGE", f"{size} bytes") if size > PAYLOAD_MOST_BYTES else payload
+# No provider keeps a message longer for a device that is off.
+TTL_MOST = timedelta(weeks=4)
+# The names that FCM keeps for itself; whatever begins with the last two as well.
+_RESERVED = ("from", "message_type")
+_RESERVED_BEGINNINGS = ("google.", "gcm.")
+_TAKEN = "extra."
+# Larger whole numbers are not whole any more in JavaScript.
+_WHOLE_MOST = 2**53
 
 
-def addressed(payload: Payload, to: Destination) -> bytes:
-    """The body of the call that sends `payload` to one device."""
-    target = "fid" if to.kind == DeviceKind.FID else "token"
-    return msgspec.json.encode({"message": {**payload, target: to.address}})
+class Urgency(StrEnum):
+    """Whether a device is woken up for it. The values are those of RFC 8030."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
 
 
-def collapse_id(notification_id: str) -> str:
-    """32 characters that are the same for every attempt at a notification; APNs allows 64."""
-    return blake2b(notification_id.encode(), digest_size=16).hexdigest()
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A push in the clear, links absolute."""
+
+    title: str
+    text: str
+    image: str
+    link: str
+    # What the app finds in it, apart from `extra`: ids, kind, the link as it was sent, the badge.
+    data: dict[str, str]
+    extra: dict[str, Any]
+    # 32 characters that are the same for every attempt at a notification, and for all with one collapse key.
+    collapse_id: str
+    # Whether the sender gave a collapse key.
+    collapses: bool
+    ttl: timedelta | None
+    expire_time: datetime | None
+    urgency: Urgency
+    # How many notifications the person has not read; None: not known.
+    badge: int | None
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """`data` and `extra` as names and texts, which is all that FCM carries. Objects become names with dots, lists
+        are JSON; a name that is taken gets `extra.` in front."""
+        found = dict(self.data)
+        for name, value in _flat(self.extra, ""):
+            found.setdefault(_free(name, self.data), value)
+        return found
 
 
-def _data(attempt: Attempt, links: Links) -> dict[str, str]:
-    """What the app finds in the message; FCM carries texts only."""
-    data = attempt.data
+def compose(attempt: Attempt, links: Links, moment: datetime, badge: int | None = None) -> Message:
+    """What `attempt` says."""
+    data, expire_time = attempt.data, attempt.expire_time
+    link = links.action(data.action_url)
     found = {
         "notification_id": attempt.notification_id,
         "delivery_id": attempt.delivery_id,
         "kind": attempt.kind,
         # As it was sent, so that the app may open a path within itself.
-        "action_url": data.action_url if links.action(data.action_url) else "",
-        "extra": msgspec.json.encode(MessageToDict(data.extra)).decode() if data.HasField("extra") else "",
+        "action_url": data.action_url if link else "",
+        "badge": "" if badge is None else str(badge),
     }
-    return {name: value for name, value in found.items() if value}
-
-
-def _android(attempt: Attempt, moment: datetime) -> messaging.AndroidConfig:
-    return messaging.AndroidConfig(
-        # NORMAL waits until the device wakes up by itself.
-        priority="normal" if attempt.category == Category.MARKETING else "high",
-        ttl=_ttl(attempt, moment),
-        notification=messaging.AndroidNotification(tag=collapse_id(attempt.notification_id)),
+    return Message(
+        title=data.title,
+        text=data.message,
+        image=links.image(data.image_url),
+        link=link,
+        data={name: value for name, value in found.items() if value},
+        extra=_plain(data.extra) if data.HasField("extra") else {},
+        collapse_id=collapse_id(attempt.collapse_key or attempt.notification_id),
+        collapses=bool(attempt.collapse_key),
+        ttl=None if expire_time is None else min(max(expire_time - moment, timedelta()), TTL_MOST),
+        expire_time=expire_time,
+        urgency=_urgency(attempt),
+        badge=badge,
     )
 
 
-def _apns(attempt: Attempt) -> messaging.APNSConfig:
-    headers = {"apns-collapse-id": collapse_id(attempt.notification_id)}
-    if attempt.expire_time is not None:
-        headers["apns-expiration"] = str(int(attempt.expire_time.timestamp()))
-    return messaging.APNSConfig(headers=headers)
+def collapse_id(text: str) -> str:
+    """What a collapse key or a notification's id becomes: 32 characters that tell nothing of it. A browser's push
+    service allows no more, APNs 64."""
+    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _webpush(attempt: Attempt, links: Links, moment: datetime) -> messaging.WebpushConfig:
-    link = links.action(attempt.data.action_url)
-    ttl = _ttl(attempt, moment)
-    return messaging.WebpushConfig(
-        headers={"TTL": str(int(ttl.total_seconds()))} if ttl is not None else None,
-        notification=messaging.WebpushNotification(tag=collapse_id(attempt.notification_id)),
-        # FCM takes https only; a public address without it is one of a developer's machine.
-        fcm_options=messaging.WebpushFCMOptions(link) if link.startswith("https://") else None,
-    )
+def _urgency(attempt: Attempt) -> Urgency:
+    if attempt.category == Category.SECURITY or attempt.priority == Priority.CRITICAL:
+        return Urgency.HIGH
+    return Urgency.LOW if attempt.category == Category.MARKETING else Urgency.NORMAL
 
 
-def _ttl(attempt: Attempt, moment: datetime) -> timedelta | None:
-    if attempt.expire_time is None:
-        return None
-    return min(max(attempt.expire_time - moment, timedelta()), _TTL_MOST)
+def _free(name: str, taken: dict[str, str]) -> str:
+    reserved = name in _RESERVED or name.startswith(_RESERVED_BEGINNINGS)
+    return f"{_TAKEN}{name}" if reserved or name in taken or not name else name
 
 
-def _bytes(payload: Payload) -> int:
-    """Size of what a device gets, as compact JSON. Each platform gets its own part; the largest counts."""
-    both = (payload.get("data"), payload.get("notification"))
-    parts = (
-        payload.get("android", {}).get("notification"),
-        payload.get("apns", {}).get("payload"),
-        payload.get("webpush", {}).get("notification"),
-    )
-    return max(len(msgspec.json.encode((*both, part))) for part in parts)
+def _flat(value: dict[str, Any], above: str) -> Iterator[tuple[str, str]]:
+    for name, inner in value.items():
+        match inner:
+            case dict():
+                yield from _flat(inner, f"{above}{name}.")
+            case str():
+                yield f"{above}{name}", inner
+            case _:
+                yield f"{above}{name}", msgspec.json.encode(inner).decode()
+
+
+def _plain(struct: Struct) -> dict[str, Any]:
+    return {name: _value(value) for name, value in struct.fields.items()}
+
+
+def _value(value: Value) -> Any:
+    match value.WhichOneof("kind"):
+        case "struct_value":
+            return _plain(value.struct_value)
+        case "list_value":
+            return [_value(one) for one in value.list_value.values]
+        case "number_value":
+            number = value.number_value
+            return int(number) if number.is_integer() and abs(number) < _WHOLE_MOST else number
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+        case _:
+            return None

@@ -1,4 +1,8 @@
-"""One push goes to all devices of a person; this makes one outcome of theirs. Pure."""
+"""One push goes to all devices of a person, whichever provider each is reached by; this makes one outcome of theirs.
+Pure.
+
+One that is Unknown makes the attempt Unknown, else one to retry makes it Retry or Snooze; `done` then names the
+others. Else it is Delivered where any took it, and Discard where none did."""
 
 from __future__ import annotations
 

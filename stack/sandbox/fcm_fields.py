@@ -27,8 +27,8 @@ Proxy = Annotated[str, Meta(pattern=_any_of("PROXY_UNSPECIFIED", "ALLOW", "DENY"
 Urgency = Annotated[str, Meta(pattern=_any_of("PRIORITY_(UNSPECIFIED|MIN|LOW|DEFAULT|HIGH|MAX)"))]
 
 
-class Fields(Struct, forbid_unknown_fields=True):
-    """A JSON object with no other fields than these."""
+class Fields(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A JSON object with no other fields than these. Written again, it is as long as it came."""
 
 
 class Options(Fields):

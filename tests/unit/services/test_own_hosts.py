@@ -14,7 +14,7 @@ from crown.http import Answer, Http
 from crown.provider import Attempt
 from services.email.__main__ import provider as email_provider
 from services.email.settings import EmailSettings
-from services.push.__main__ import provider as push_provider
+from services.push.__main__ import providers as push_providers
 from services.push.access_token import AccessToken
 from services.push.settings import PushSettings
 from services.sms.__main__ import provider as sms_provider
@@ -64,12 +64,15 @@ async def test_fcm(
     async def token(_self: AccessToken) -> str:
         return "ya29.token"
 
+    async def badge(_user_id: str) -> int:
+        return 0
+
     async def forget(_ids: Collection[str]) -> None:
         pass
 
     monkeypatch.setattr(AccessToken, "current", token)
     monkeypatch.setenv("PUSH_SERVICE_KEY", json.dumps(service_account))
-    client = push_provider(PushSettings.load(), forget)
+    (client,) = push_providers(PushSettings.load(), badge, forget)
     await client.send(attempt("token-1"))
     await client.close()
     assert called == ["POST https://fcm.googleapis.com/v1/projects/crown-sandbox/messages:send"]

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from google.protobuf.struct_pb2 import Struct
 from pymongo.errors import AutoReconnect
 
 from crown import ids
@@ -19,6 +20,7 @@ from crown.recipients import Destination
 from crown.rendering import Links
 from services.push.access_token import AccessToken
 from services.push.fcm import Fcm
+from services.push.push import Push
 
 Make = Callable[..., Attempt]
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
@@ -43,20 +45,24 @@ def register() -> Register:
     return Register()
 
 
-def provider(sandbox: Any, links: Links, register: Register, url: str = "") -> Fcm:
+async def none(_user_id: str) -> int:
+    return 0
+
+
+def provider(sandbox: Any, links: Links, register: Register, url: str = "") -> Push:
     http, token = Http(timeout_s=0.5), AccessToken(sandbox.account)
-    project = sandbox.account["project_id"]
-    return Fcm(http, url or sandbox.url, project, token, links, register.forget, clock=lambda: NOW)
+    fcm = Fcm(http, url or sandbox.url, sandbox.account["project_id"], token, clock=lambda: NOW)
+    return Push("fcm", fcm, None, links, none, register.forget, clock=lambda: NOW)
 
 
 @pytest.fixture
-async def fcm(sandbox: Any, links: Links, register: Register) -> AsyncIterator[Fcm]:
+async def fcm(sandbox: Any, links: Links, register: Register) -> AsyncIterator[Push]:
     client = provider(sandbox, links, register)
     yield client
     await client.close()
 
 
-async def test_a_message_arrives(fcm: Fcm, sandbox: Any, attempt: Make) -> None:
+async def test_a_message_arrives(fcm: Push, sandbox: Any, attempt: Make) -> None:
     found = await fcm.send(attempt("token-1"))
     (effect,) = await sandbox.effects()
     assert isinstance(found, Delivered)
@@ -65,7 +71,7 @@ async def test_a_message_arrives(fcm: Fcm, sandbox: Any, attempt: Make) -> None:
     assert (effect["notification_id"], effect["delivery_id"]) == ("n-1", "d" * 32)
 
 
-async def test_all_devices_get_it(fcm: Fcm, sandbox: Any, attempt: Make) -> None:
+async def test_all_devices_get_it(fcm: Push, sandbox: Any, attempt: Make) -> None:
     places = [Destination("a", "token-a"), Destination("b", "fid-b", DeviceKind.FID)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # the SDK warns of tokens
@@ -77,24 +83,24 @@ async def test_all_devices_get_it(fcm: Fcm, sandbox: Any, attempt: Make) -> None
     ("token", "code"), [("unregistered-1", "UNREGISTERED"), ("mismatch-1", "SENDER_ID_MISMATCH")]
 )
 async def test_a_device_that_is_gone_is_forgotten(
-    fcm: Fcm, register: Register, attempt: Make, token: str, code: str
+    fcm: Push, register: Register, attempt: Make, token: str, code: str
 ) -> None:
     assert await fcm.send(attempt(token)) == Discard("UNREGISTERED", code)
     assert register.forgotten == [ids.device(token)]
 
 
-async def test_the_others_get_it(fcm: Fcm, register: Register, sandbox: Any, attempt: Make) -> None:
+async def test_the_others_get_it(fcm: Push, register: Register, sandbox: Any, attempt: Make) -> None:
     assert isinstance(await fcm.send(attempt("unregistered-1", "token-2")), Delivered)
     assert register.forgotten == [ids.device("unregistered-1")]
     assert [effect["recipient"] for effect in await sandbox.effects()] == ["token-2"]
 
 
-async def test_forgetting_can_wait(fcm: Fcm, register: Register, attempt: Make) -> None:
+async def test_forgetting_can_wait(fcm: Push, register: Register, attempt: Make) -> None:
     register.away = True
     assert isinstance(await fcm.send(attempt("unregistered-1", "token-2")), Delivered)
 
 
-async def test_only_what_is_left_is_to_do(fcm: Fcm, sandbox: Any, attempt: Make) -> None:
+async def test_only_what_is_left_is_to_do(fcm: Push, sandbox: Any, attempt: Make) -> None:
     await sandbox.script(provider="fcm", match={"recipient": "token-b"}, answer={"status": 503}, times=1)
     assert await fcm.send(attempt("token-a", "token-b")) == Retry("UNAVAILABLE", None, ("at0",))
     await sandbox.script(provider="fcm", match={"recipient": "token-b"}, answer={"hang": True}, times=1)
@@ -151,7 +157,7 @@ def body(status: str, code: str = "") -> dict[str, Any]:
     ],
 )
 async def test_what_fcm_does(
-    fcm: Fcm, sandbox: Any, register: Register, attempt: Make, answer: dict[str, Any], expected: Outcome
+    fcm: Push, sandbox: Any, register: Register, attempt: Make, answer: dict[str, Any], expected: Outcome
 ) -> None:
     await sandbox.script(provider="fcm", answer=answer, times=1)
     assert await fcm.send(attempt("token-1")) == expected
@@ -161,14 +167,15 @@ async def test_what_fcm_does(
     assert isinstance(await fcm.send(attempt("token-1")), Delivered)
 
 
-async def test_a_token_that_fcm_refuses_is_replaced(fcm: Fcm, sandbox: Any, attempt: Make) -> None:
+async def test_a_token_that_fcm_refuses_is_replaced(fcm: Push, sandbox: Any, attempt: Make) -> None:
     await fcm.send(attempt("token-1"))
-    fcm._token._token = "ya29.forged"
+    assert isinstance(fcm._fcm, Fcm)
+    fcm._fcm._token._token = "ya29.forged"
     assert await fcm.send(attempt("token-1")) == Retry("UNAUTHENTICATED")
     assert isinstance(await fcm.send(attempt("token-1")), Delivered)
 
 
-async def test_no_access_token(fcm: Fcm, sandbox: Any, attempt: Make) -> None:
+async def test_no_access_token(fcm: Push, sandbox: Any, attempt: Make) -> None:
     await sandbox.script(provider="oauth", answer={"status": 401}, times=1)
     assert await fcm.send(attempt("token-1")) == Retry("ACCESS_TOKEN_UNAVAILABLE")
     assert await sandbox.effects() == []
@@ -182,12 +189,20 @@ async def test_nobody_listens(
     await client.close()
 
 
-async def test_too_large(fcm: Fcm, sandbox: Any, attempt: Make) -> None:
-    found = await fcm.send(attempt("token-1", message="x" * 5_000))
+async def test_too_large(fcm: Push, sandbox: Any, attempt: Make) -> None:
+    extra = Struct()
+    extra.update({"x": "x" * 4_000})
+    found = await fcm.send(attempt("token-1", extra=extra))
     assert isinstance(found, Discard)
     assert found.reason == "PAYLOAD_TOO_LARGE"
     assert await sandbox.effects() == []
 
 
-async def test_nobody_can_tell_what_fcm_took(fcm: Fcm, attempt: Make) -> None:
+async def test_as_much_as_fits_is_taken(fcm: Push, sandbox: Any, attempt: Make) -> None:
+    assert isinstance(await fcm.send(attempt("token-1", message="ü" * 8_000)), Delivered)
+    (effect,) = await sandbox.effects()
+    assert effect["text"].endswith("ü…")
+
+
+async def test_nobody_can_tell_what_fcm_took(fcm: Push, attempt: Make) -> None:
     assert await fcm.find(attempt("token-1"), NOW) is None

@@ -1,8 +1,7 @@
-"""What a push message says, on each platform."""
+"""What a push says, whoever carries it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,105 +9,134 @@ from typing import Any
 import pytest
 from google.protobuf.struct_pb2 import Struct
 
-from crown.notification.v1.types_pb2 import Category, DeviceKind
-from crown.outcome import Discard
+from crown.notification.v1.types_pb2 import Category, Priority
 from crown.provider import Attempt
-from crown.recipients import Destination
 from crown.rendering import Links
-from services.push.message import addressed, collapse_id, compose
+from services.push.message import Urgency, collapse_id, compose
 
 Make = Callable[..., Attempt]
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 
 
-def composed(attempt: Attempt, links: Links) -> dict[str, Any]:
-    payload = compose(attempt, links, NOW)
-    assert isinstance(payload, dict)
-    return payload
+def struct(given: dict[str, Any]) -> Struct:
+    found = Struct()
+    found.update(given)
+    return found
 
 
 def test_a_message(attempt: Make, links: Links) -> None:
-    extra = Struct()
-    extra.update({"thread": {"id": 7}})
-    payload = composed(attempt("t", image_url="https://crown.example/a.png", extra=extra), links)
-    tag = collapse_id("n-1")
-    assert payload == {
-        "data": {
-            "notification_id": "n-1",
-            "delivery_id": "d" * 32,
-            "kind": "message",
-            "action_url": "/m/1",
-            "extra": '{"thread":{"id":7.0}}',
-        },
-        "notification": {
-            "title": "New message",
-            "body": "You have a new message from John",
-            "image": "https://crown.example/a.png",
-        },
-        "android": {"priority": "high", "notification": {"tag": tag}},
-        "apns": {"headers": {"apns-collapse-id": tag}},
-        "webpush": {"notification": {"tag": tag}, "fcm_options": {"link": "https://crown.example/m/1"}},
+    found = compose(attempt("t", image_url="https://crown.example/a.png"), links, NOW, badge=3)
+    assert found.data == {
+        "notification_id": "n-1",
+        "delivery_id": "d" * 32,
+        "kind": "message",
+        "action_url": "/m/1",
+        "badge": "3",
     }
-
-
-def test_the_collapse_id_is_that_of_the_notification() -> None:
-    assert collapse_id("n-1") == collapse_id("n-1") != collapse_id("n-2")
-    assert len(collapse_id("x" * 4_000).encode()) <= 64
+    assert found.title == "New message"
+    assert (found.link, found.image) == ("https://crown.example/m/1", "https://crown.example/a.png")
 
 
 def test_what_is_empty_is_left_out(attempt: Make, links: Links) -> None:
-    payload = composed(attempt("t", title="", action_url="", kind=""), links)
-    assert payload["data"] == {"notification_id": "n-1", "delivery_id": "d" * 32}
-    assert payload["notification"] == {"body": "You have a new message from John"}
-    assert "fcm_options" not in payload["webpush"]
+    found = compose(attempt("t", title="", action_url="", kind=""), links, NOW)
+    assert found.texts == {"notification_id": "n-1", "delivery_id": "d" * 32}
+    assert found.badge is None
+    assert compose(attempt("t"), links, NOW, badge=0).data["badge"] == "0"
 
 
 @pytest.mark.parametrize(
     "url", ["javascript:alert(1)", "//evil.example", "https://evil.example/", "/\\evil.example"]
 )
 def test_an_unsafe_link_goes_nowhere(attempt: Make, links: Links, url: str) -> None:
-    payload = composed(attempt("t", action_url=url, image_url=url), links)
-    assert url not in json.dumps(payload)
+    found = compose(attempt("t", action_url=url, image_url=url), links, NOW)
+    assert url not in str(found)
 
 
-def test_a_link_to_a_machine_without_tls_is_left_to_the_app(attempt: Make) -> None:
-    payload = composed(attempt("t"), Links("http://127.0.0.1:3000", ("127.0.0.1",)))
-    assert payload["data"]["action_url"] == "/m/1"
-    assert "fcm_options" not in payload["webpush"]
-
-
-def test_marketing_wakes_nobody(attempt: Make, links: Links) -> None:
-    assert composed(attempt("t", category=Category.MARKETING), links)["android"]["priority"] == "normal"
-
-
-@pytest.mark.parametrize(
-    ("left", "seconds"),
-    [(timedelta(minutes=5), 300), (timedelta(seconds=-1), 0), (timedelta(days=90), 28 * 86_400)],
-)
-def test_it_is_not_kept_past_its_time(attempt: Make, links: Links, left: timedelta, seconds: int) -> None:
-    payload = composed(attempt("t", expire_time=NOW + left), links)
-    assert payload["android"]["ttl"] == f"{seconds}s"
-    assert payload["webpush"]["headers"] == {"TTL": str(seconds)}
-    assert payload["apns"]["headers"]["apns-expiration"] == str(int((NOW + left).timestamp()))
-
-
-def test_a_message_of_4_kb_goes_and_one_more_byte_does_not(attempt: Make, links: Links) -> None:
-    def sized(count: int) -> object:
-        return compose(attempt("t", message="x" * count), links, NOW)
-
-    room = next(n for n in range(4_096, 0, -1) if isinstance(sized(n), dict))
-    assert isinstance(sized(room), dict)
-    assert sized(room + 1) == Discard("PAYLOAD_TOO_LARGE", "4097 bytes")
-    assert isinstance(compose(attempt("t", message="ü" * room), links, NOW), Discard)
+def test_extra_becomes_texts(attempt: Make, links: Links) -> None:
+    extra = struct(
+        {
+            "thread": {"id": 7, "by": {"name": "Ann"}, "empty": {}},
+            "share": 0.5,
+            "tags": ["a", 1, None],
+            "open": True,
+            "none": None,
+            "large": 1e300,
+        }
+    )
+    found = compose(attempt("t", extra=extra), links, NOW)
+    texts = {name: text for name, text in found.texts.items() if name not in found.data}
+    assert texts == {
+        "thread.id": "7",
+        "thread.by.name": "Ann",
+        "share": "0.5",
+        "tags": '["a",1,null]',
+        "open": "true",
+        "none": "null",
+        "large": "1e300",
+    }
+    assert found.extra["thread"] == {"id": 7, "by": {"name": "Ann"}, "empty": {}}
 
 
 @pytest.mark.parametrize(
-    ("kind", "field"),
-    [(DeviceKind.TOKEN, "token"), (DeviceKind.FID, "fid"), (DeviceKind.KIND_UNSPECIFIED, "token")],
+    "name", ["from", "message_type", "google.sent_time", "gcm.notification.x", "gcm.", "kind", "badge", ""]
 )
-def test_the_kind_of_a_device_names_the_target(
-    attempt: Make, links: Links, kind: DeviceKind.Type.ValueType, field: str
-) -> None:
-    body = json.loads(addressed(composed(attempt("t"), links), Destination("d1", "abc", kind)))
-    assert body["message"][field] == "abc"
-    assert {"token", "fid"} & set(body["message"]) == {field}
+def test_a_name_that_is_taken_moves_aside(attempt: Make, links: Links, name: str) -> None:
+    found = compose(attempt("t", extra=struct({name: "hers"})), links, NOW, badge=1)
+    assert found.texts[f"extra.{name}"] == "hers"
+    assert found.texts.get(name) == found.data.get(name) != "hers"
+
+
+def test_a_nested_name_is_not_taken(attempt: Make, links: Links) -> None:
+    found = compose(attempt("t", extra=struct({"a": {"from": "x"}, "google": {"y": "z"}})), links, NOW)
+    assert found.texts["a.from"] == "x"
+    # Flat, it would be a name of Google's.
+    assert found.texts["extra.google.y"] == "z"
+
+
+def test_the_collapse_id_is_that_of_the_notification(attempt: Make, links: Links) -> None:
+    first, again = (compose(attempt("t", number=n), links, NOW) for n in (1, 2))
+    assert first.collapse_id == again.collapse_id
+    assert compose(attempt("t", notification_id="n-2"), links, NOW).collapse_id != first.collapse_id
+    assert not first.collapses
+
+
+def test_or_the_one_that_was_given(attempt: Make, links: Links) -> None:
+    one, other = (
+        compose(attempt("t", notification_id=id, collapse_key="score"), links, NOW) for id in ("n-1", "n-2")
+    )
+    assert one.collapse_id == other.collapse_id == collapse_id("score")
+    assert one.collapses
+
+
+@pytest.mark.parametrize("text", ["", "x", "ü" * 300, "x" * 4_000])
+def test_a_collapse_id_fits_everywhere(text: str) -> None:
+    found = collapse_id(text)
+    assert len(found) == 32
+    assert set(found) <= set("0123456789abcdef")
+
+
+@pytest.mark.parametrize(
+    ("given", "urgency"),
+    [
+        ({"category": Category.SOCIAL}, Urgency.NORMAL),
+        ({"category": Category.SECURITY}, Urgency.HIGH),
+        ({"category": Category.SYSTEM, "priority": Priority.CRITICAL}, Urgency.HIGH),
+        ({"category": Category.SOCIAL, "priority": Priority.BULK}, Urgency.NORMAL),
+        ({"category": Category.MARKETING}, Urgency.LOW),
+        ({"category": Category.MARKETING, "priority": Priority.CRITICAL}, Urgency.HIGH),
+    ],
+)
+def test_urgency(attempt: Make, links: Links, given: dict[str, Any], urgency: Urgency) -> None:
+    assert compose(attempt("t", **given), links, NOW).urgency == urgency
+
+
+@pytest.mark.parametrize(
+    ("left", "ttl"),
+    [
+        (timedelta(minutes=5), timedelta(minutes=5)),
+        (timedelta(seconds=-1), timedelta()),
+        (timedelta(days=90), timedelta(weeks=4)),
+    ],
+)
+def test_it_is_not_kept_past_its_time(attempt: Make, links: Links, left: timedelta, ttl: timedelta) -> None:
+    assert compose(attempt("t", expire_time=NOW + left), links, NOW).ttl == ttl
