@@ -31,8 +31,8 @@ from crown.clock import Clock, now
 from crown.http import Answer, CallBroken, Http
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.provider import Attempt
-from crown.rendering import Links
-from services.sms.text import compose
+from services.sms.numbers import Numbers
+from services.sms.text import Texts
 from services.sms.twilio_wire import TwilioWire
 
 # By the codes of https://www.twilio.com/docs/api/errors. Twilio adds and splits them now and then: one that is
@@ -57,7 +57,7 @@ _FIND_TIMEOUT_S = 10.0
 
 
 class Twilio:
-    """One account at Twilio. `sender` is a number, a short code, a name, or the SID of a messaging service."""
+    """One account at Twilio. Senders are numbers, short codes, names, or SIDs of messaging services."""
 
     name = "twilio"
 
@@ -66,8 +66,8 @@ class Twilio:
         http: Http,
         url: str,
         account: tuple[str, str],
-        sender: str,
-        links: Links,
+        numbers: Numbers,
+        texts: Texts,
         status_url: str = "",
         clock: Clock = now,
     ) -> None:
@@ -76,15 +76,15 @@ class Twilio:
         self._client = Client(*account, http_client=TwilioWire(http), environment={"TWILIO_REGION": ""})
         self._origin = url
         self._url = f"{url}/2010-04-01/Accounts/{account[0]}/Messages.json"
-        self._sender = {"MessagingServiceSid" if sender.startswith("MG") else "From": sender}
-        self._links = links
+        self._numbers = numbers
+        self._texts = texts
         self._status_url = status_url
         self._clock = clock
 
     async def send(self, attempt: Attempt) -> Outcome:
         """Hands the text over."""
-        to, body = attempt.destinations[0].address, compose(attempt.data, self._links)
-        form = {"To": to, "Body": body, **self._sender, **self._callback(attempt)}
+        to, body = attempt.destinations[0].address, self._texts.compose(attempt.data)
+        form = {"To": to, "Body": body, **self._from(to), **self._callback(attempt)}
         try:
             response = await self._client.request_async("POST", self._url, data=form)
         except CallBroken as broken:
@@ -98,7 +98,7 @@ class Twilio:
         counts as this one: the person has read it."""
         if self._clock() - since < _SETTLED:
             return None
-        body, seen = compose(attempt.data, self._links), 0
+        body, seen = self._texts.compose(attempt.data), 0
         try:
             async with asyncio.timeout(_FIND_TIMEOUT_S):
                 async for texts in self._pages(attempt.destinations[0].address):
@@ -131,6 +131,10 @@ class Twilio:
     async def close(self) -> None:
         """Closes the connections."""
         await self._http.close()
+
+    def _from(self, to: str) -> dict[str, str]:
+        sender = self._numbers.sender(self._numbers.country(to))
+        return {"MessagingServiceSid" if sender.startswith("MG") else "From": sender}
 
     def _callback(self, attempt: Attempt) -> dict[str, str]:
         if not self._status_url:

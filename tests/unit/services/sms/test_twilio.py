@@ -13,12 +13,15 @@ from crown.http import Answer, Http
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.provider import Attempt
 from crown.rendering import Links
+from services.sms.numbers import Numbers
+from services.sms.text import Texts
 from services.sms.twilio import Twilio, outcome
 
 Make = Callable[..., Attempt]
 ACCOUNT = (f"AC{'0' * 32}", "twilio-token")
 SENDER = "+15005550006"
 ANN = "+14155550123"
+NUMBERS = Numbers((), {"DE": "Crown"}, SENDER)
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 
 
@@ -44,7 +47,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def twilio(sandbox: Any, links: Links, clock: Clock) -> AsyncIterator[Twilio]:
-    client = Twilio(Http(timeout_s=0.5), sandbox.url, ACCOUNT, SENDER, links, "http://cb.example/s", clock)
+    client = Twilio(Http(timeout_s=0.5), sandbox.url, ACCOUNT, NUMBERS, Texts(links), "http://cb.example/s", clock)
     yield client
     await client.close()
 
@@ -66,7 +69,7 @@ async def test_a_text_arrives(twilio: Twilio, sandbox: Any, attempt: Make) -> No
 async def test_ids_ride_in_the_status_address(
     sandbox: Any, links: Links, attempt: Make, status_url: str, ids: tuple[str, str]
 ) -> None:
-    client = Twilio(Http(), sandbox.url, ACCOUNT, SENDER, links, status_url)
+    client = Twilio(Http(), sandbox.url, ACCOUNT, NUMBERS, Texts(links), status_url)
     assert isinstance(await client.send(attempt(ANN)), Delivered)
     (effect,) = await sandbox.effects()
     assert (effect["notification_id"], effect["delivery_id"]) == ids
@@ -74,7 +77,7 @@ async def test_ids_ride_in_the_status_address(
 
 
 async def test_a_messaging_service_sends(sandbox: Any, links: Links, attempt: Make) -> None:
-    client = Twilio(Http(), sandbox.url, ACCOUNT, "MG" + "0" * 32, links)
+    client = Twilio(Http(), sandbox.url, ACCOUNT, Numbers((), {}, "MG" + "0" * 32), Texts(links))
     assert isinstance(await client.send(attempt(ANN)), Delivered)
     assert (await sandbox.effects())[0]["sender"].startswith("MG")
     await client.close()
@@ -108,7 +111,7 @@ async def test_stop(twilio: Twilio, sandbox: Any, attempt: Make) -> None:
 async def test_a_wrong_sender_is_not_the_texts_fault(
     sandbox: Any, links: Links, attempt: Make, sender: str, expected: Outcome
 ) -> None:
-    client = Twilio(Http(), sandbox.url, ACCOUNT, sender, links)
+    client = Twilio(Http(), sandbox.url, ACCOUNT, Numbers((), {}, sender), Texts(links))
     assert await client.send(attempt(ANN)) == expected
     await client.close()
 
@@ -117,7 +120,7 @@ async def test_a_wrong_sender_is_not_the_texts_fault(
     "account", [(ACCOUNT[0], "wrong"), ("AC" + "1" * 32, "twilio-token")], ids=["wrong token", "wrong SID"]
 )
 async def test_a_wrong_account(sandbox: Any, links: Links, attempt: Make, account: tuple[str, str]) -> None:
-    client = Twilio(Http(), sandbox.url, account, SENDER, links)
+    client = Twilio(Http(), sandbox.url, account, NUMBERS, Texts(links))
     assert await client.send(attempt(ANN)) == Retry("20003")
     await client.close()
 
@@ -175,7 +178,7 @@ async def test_what_twilio_does(
 
 
 async def test_nobody_listens(free_port: int, links: Links, attempt: Make) -> None:
-    client = Twilio(Http(), f"http://127.0.0.1:{free_port}", ACCOUNT, SENDER, links)
+    client = Twilio(Http(), f"http://127.0.0.1:{free_port}", ACCOUNT, NUMBERS, Texts(links))
     assert await client.send(attempt(ANN)) == Retry("CONNECT_FAILED")
     await client.close()
 

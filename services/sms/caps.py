@@ -1,0 +1,171 @@
+"""Caps on what is spent, counted in segments. Each text is reserved before the provider is called, in all caps at once,
+by one call of Redis, and nothing is given back: a text that then fails has counted. The same attempt, asked for again,
+counts once.
+
+| cap     | counts                                     | reached                                              |
+| ------- | ------------------------------------------ | ---------------------------------------------------- |
+| number  | one number, an hour                        | the text is refused                                  |
+| prefix  | numbers that differ in four digits, an hour | the text is refused: so does who is paid by the text |
+| country | one country, an hour                       | it waits for the next hour                           |
+| day     | everything, a day of UTC                   | it waits for the next day                            |
+
+They fail closed. While Redis is away each process goes on with a twentieth of each cap, and then lets texts wait. What
+it has counted itself holds even where Redis has forgotten it. Keys hold hashes and no numbers."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from redis.asyncio import Redis
+
+from crown.breaker import Away, Breaker
+from crown.clock import Clock, now
+from crown.vault import Key
+
+CAPS = ("number", "prefix", "country", "day")
+# Redis is away, and what goes without it is spent.
+UNCOUNTED = "uncounted"
+# Processes that may go on without Redis at once, before a cap could be passed by more than itself.
+_SHARES = 20
+_AWAY_WAIT = timedelta(seconds=60)
+_HOUR = timedelta(hours=1)
+_DAY = timedelta(days=1)
+_LIMIT_S = 0.5
+_PREFIX_WITHOUT = 4
+
+# KEYS: the attempt's, then one for each cap. ARGV: segments, ms for which the attempt is known; then for each cap what
+# it allows and the ms that its window is kept. Answers the number of the first cap that is reached, or 0.
+_RESERVE = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+for n = 2, #KEYS do
+  local spent = tonumber(redis.call('GET', KEYS[n]) or 0)
+  if spent + ARGV[1] > tonumber(ARGV[2 * n - 1]) then return n - 1 end
+end
+for n = 2, #KEYS do
+  redis.call('INCRBY', KEYS[n], ARGV[1])
+  redis.call('PEXPIRE', KEYS[n], ARGV[2 * n])
+end
+redis.call('SET', KEYS[1], 1, 'PX', ARGV[2])
+return 0
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Most segments of each cap."""
+
+    number: int
+    prefix: int
+    country: int
+    day: int
+
+    def __iter__(self) -> Iterator[int]:
+        return iter((self.number, self.prefix, self.country, self.day))
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """The cap that a text would pass; `until` is when there is room again, None where the text is refused."""
+
+    cap: str
+    until: datetime | None
+
+
+class Caps:
+    """The caps of the suite, over all its processes."""
+
+    def __init__(self, redis: Redis, limits: Limits, data_key: Key, clock: Clock = now) -> None:
+        self._limits = tuple(limits)
+        self._key = hmac.digest(data_key.raw, b"sms caps", "sha256")
+        self._clock = clock
+        self._breaker = Breaker(_LIMIT_S)
+        self._script = redis.register_script(_RESERVE)
+        self._counted = _Tally()
+        self._uncounted = _Tally()
+
+    async def reserve(self, attempt: str, number: str, country: str, segments: int) -> Reached | None:
+        """Takes `segments` out of every cap for the attempt that `attempt` names; the cap that has not so many
+        left, None where all have, or the attempt has them already. Waits half a second at most."""
+        moment = self._clock()
+        ends = (_next(moment, _HOUR),) * 3 + (_next(moment, _DAY),)
+        names = self._names(number, country, ends)
+        asked = f"crown:sms:attempt:{attempt}"
+        if (cap := self._counted.reached(names, self._limits, asked, segments)) is None:
+            try:
+                cap = await self._breaker.call(lambda: self._ask(asked, names, ends, moment, segments))
+            except Away:
+                shares = [limit // _SHARES for limit in self._limits]
+                if self._uncounted.reached(names, shares, asked, segments) is not None:
+                    return Reached(UNCOUNTED, moment + _AWAY_WAIT)
+                self._uncounted.add(names, asked, segments)
+        if cap is None:
+            self._counted.add(names, asked, segments)
+            return None
+        return Reached(CAPS[cap], ends[cap] if CAPS[cap] in {"country", "day"} else None)
+
+    async def _ask(
+        self, asked: str, names: Sequence[str], ends: Sequence[datetime], moment: datetime, segments: int
+    ) -> int | None:
+        arguments: list[int] = [segments, int(_DAY.total_seconds() * 1_000)]
+        for limit, end in zip(self._limits, ends, strict=True):
+            # Longer than its window: clocks of processes differ.
+            arguments += [limit, int((end - moment + _HOUR).total_seconds() * 1_000)]
+        found = int(await self._script(keys=[asked, *names], args=arguments))
+        return found - 1 if found else None
+
+    def _names(self, number: str, country: str, ends: Sequence[datetime]) -> list[str]:
+        """The key of each cap in its window."""
+        counted = (self._hash(number), self._hash(number[:-_PREFIX_WITHOUT]), country or "none", "all")
+        return [
+            f"crown:sms:cap:{cap}:{each}:{end:%Y%m%d%H}"
+            for cap, each, end in zip(CAPS, counted, ends, strict=True)
+        ]
+
+    def _hash(self, value: str) -> str:
+        return hmac.digest(self._key, value.encode(), "sha256").hex()[:24]
+
+
+class _Tally:
+    """What this process has counted in the windows that are open."""
+
+    def __init__(self) -> None:
+        self._spent: dict[str, int] = {}
+        self._attempts: set[str] = set()
+        self._windows: set[str] = set()
+
+    def reached(self, names: Sequence[str], limits: Sequence[int], attempt: str, segments: int) -> int | None:
+        """The first of `names` that has not `segments` left; None for an attempt that has them."""
+        if attempt in self._attempts:
+            return None
+        for place, (name, limit) in enumerate(zip(names, limits, strict=True)):
+            if self._spent.get(name, 0) + segments > limit:
+                return place
+        return None
+
+    def add(self, names: Sequence[str], attempt: str, segments: int) -> None:
+        """Counts an attempt, once."""
+        self._forget(names)
+        if attempt in self._attempts:
+            return
+        self._attempts.add(attempt)
+        for name in names:
+            self._spent[name] = self._spent.get(name, 0) + segments
+
+    def _forget(self, names: Sequence[str]) -> None:
+        """Drops what is of other windows than `names`."""
+        windows = {name.rpartition(":")[2] for name in names}
+        if windows != self._windows:
+            self._windows = windows
+            self._attempts.clear()
+            self._spent = {
+                name: count for name, count in self._spent.items() if name.rpartition(":")[2] in windows
+            }
+
+
+def _next(moment: datetime, window: timedelta) -> datetime:
+    """When the window of UTC that `moment` is in ends."""
+    start = moment.replace(minute=0, second=0, microsecond=0)
+    return start + window if window == _HOUR else start.replace(hour=0) + window

@@ -1,0 +1,48 @@
+"""The desk of the SMS channel: what every channel to people asks, and then the gate."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from datetime import timedelta
+
+from crown.desk import Desk
+from crown.judgement import as_is, final
+from crown.ledger import Change, Entry
+from crown.notification.v1.types_pb2 import DeliveryState
+from crown.provider import Attempt
+from services.sms.caps import Reached
+from services.sms.gate import Gate
+
+# Seconds over which those that waited for the same window are spread.
+_SPREAD_S = 120.0
+
+
+class SmsDesk:
+    """Asks `inner` first, so that nothing is spent on who does not want it."""
+
+    def __init__(self, inner: Desk, gate: Gate, chance: random.Random | None = None) -> None:
+        self._inner = inner
+        self._gate = gate
+        self._chance = chance or random.Random()
+
+    async def prepare(self, entry: Entry) -> Attempt | Change:
+        """As Desk says."""
+        attempt = await self._inner.prepare(entry)
+        if isinstance(attempt, Change):
+            return attempt
+        number = attempt.destinations[0].address
+        if why := self._gate.refusal(number, attempt.data):
+            return final(entry, DeliveryState.FAILED, why)
+        reached = await self._gate.reserve(f"{attempt.delivery_id}:{attempt.number}", number, attempt.data)
+        return attempt if reached is None else self._stopped(entry, reached)
+
+    def _stopped(self, entry: Entry, reached: Reached) -> Change:
+        """No attempt is counted: no provider was asked."""
+        reason = f"CAP_REACHED: {reached.cap}"
+        if reached.until is None:
+            return final(entry, DeliveryState.FAILED, reason)
+        due = reached.until + timedelta(seconds=self._chance.uniform(0, _SPREAD_S))
+        if entry.expire_time is not None and due >= entry.expire_time:
+            return final(entry, DeliveryState.EXPIRED, f"EXPIRED: {reason}")
+        return replace(as_is(entry), state=DeliveryState.RETRYING, reason=reason, due_time=due)

@@ -1,0 +1,100 @@
+"""The HTTP session that the AWS SDK calls, and a client that knows what it is told and nothing of the AWS_* variables
+and files around it. Imported only where SNS is configured: the SDK takes a while to load."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from aiobotocore.awsrequest import AioAWSResponse
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.awsrequest import AWSPreparedRequest
+from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConstantProvider
+
+from crown.http import Answer, Http
+
+# What SNS answers begins so; anything else comes from somebody between us and it.
+_SPEAKS = re.compile(rb"\s*(<\?xml[^>]*>)?\s*<(PublishResponse|ErrorResponse)\b")
+
+
+class Garbled(Exception):
+    """The answer is none of SNS."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(str(answer.status))
+        self.answer = answer
+
+
+class SnsWire:
+    """Sends what the SDK has built and signed through `http`, once. What the SDK would have made of its own pool,
+    proxies and time limits is left aside."""
+
+    def __init__(self, http: Http, **_of_the_sdk: Any) -> None:
+        self._http = http
+
+    async def send(self, request: AWSPreparedRequest) -> AioAWSResponse:
+        """As the SDK calls it. Raises CallBroken and Garbled."""
+        headers = {name: _text(value) for name, value in request.headers.items()}
+        answer = await self._http.post(request.url, headers, _bytes(request.body))
+        if not _SPEAKS.match(answer.body):
+            raise Garbled(answer)
+        return AioAWSResponse(request.url, answer.status, answer.headers, _Body(answer.body))
+
+    async def __aenter__(self) -> SnsWire:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        """`http` is closed by who made it."""
+
+    async def close(self) -> None:
+        """As above."""
+
+
+class _Body:
+    """A body that has come whole already."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def read(self) -> bytes:
+        return self._content
+
+
+def client(http: Http, key: tuple[str, str], region: str, url: str) -> Any:
+    """A context manager that opens a client of SNS at `url`."""
+    session = get_session()
+    store = session.get_component("config_store")
+    for name, (_, _, default, _) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items():
+        store.set_config_provider(name, ConstantProvider(default))
+    for name in ("config_file", "credentials_file"):
+        store.set_config_provider(name, ConstantProvider(os.devnull))
+    return session.create_client(
+        "sns",
+        region_name=region,
+        endpoint_url=url,
+        aws_access_key_id=key[0],
+        aws_secret_access_key=key[1],
+        config=AioConfig(
+            http_session_cls=partial(SnsWire, http),
+            retries={"mode": "standard", "total_max_attempts": 1},
+            parameter_validation=False,
+        ),
+    )
+
+
+def headers(metadata: Mapping[str, Any]) -> Mapping[str, str]:
+    """The headers of an answer, their names in small letters."""
+    found: Mapping[str, str] = metadata.get("HTTPHeaders", {})
+    return found
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _bytes(value: str | bytes | None) -> bytes:
+    return value.encode() if isinstance(value, str) else value or b""
