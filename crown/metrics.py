@@ -18,7 +18,9 @@ ATTEMPT = Histogram("crown_attempt_seconds", "Time a provider took", ["channel",
 IN_FLIGHT = Gauge("crown_deliveries_in_flight", "Deliveries being worked on", ["channel"])
 DEAD = Counter("crown_dead_letters_total", "Dead letters written", ["channel", "reason"])
 SWEPT = Counter("crown_swept_total", "Deliveries that the sweeper published again", ["channel"])
-SEGMENTS = Counter("crown_sms_segments_total", "Segments of texts, as reserved before each attempt", ["country"])
+SEGMENTS = Counter(
+    "crown_sms_segments_total", "Segments of texts, as reserved before each attempt", ["country"]
+)
 TEXTS_REFUSED = Counter("crown_sms_refused_total", "Texts that our own rules kept back", ["reason"])
 SOCKETS = Gauge("crown_sockets", "Open sockets")
 FRAMES = Counter("crown_frames_total", "Frames sent to sockets")

@@ -8,11 +8,18 @@ from stack import elsewhere
 from stack.secrets import Secrets
 from stack.settings import LOOPBACK, Settings
 
+_SMS_CAPS = (
+    "CROWN_SMS_DAY_MOST", "CROWN_SMS_NUMBER_HOUR_MOST", "CROWN_SMS_PREFIX_HOUR_MOST", "CROWN_SMS_COUNTRY_HOUR_MOST",
+)  # fmt: skip
+# Nothing costs at the sandbox, and who measures it sends a lot.
+_SANDBOX_CAP = "100000000"
 _PLAIN = {
     "email": ("CROWN_EMAIL_PROVIDERS", "CROWN_EMAIL_FROM", "CROWN_SENDGRID_URL"),
     "push": ("CROWN_FCM_URL",),
-    "sms": ("CROWN_SMS_FROM", "CROWN_SMS_STATUS_URL", "CROWN_TWILIO_URL"),
-}
+    "sms": (
+        "CROWN_SMS_FROM", "CROWN_SMS_STATUS_URL", "CROWN_TWILIO_URL", "CROWN_SMS_COUNTRIES", *_SMS_CAPS,
+    ),
+}  # fmt: skip
 
 # These belong to one channel each and are not handed on to the others.
 VARIABLES = frozenset(
@@ -84,6 +91,8 @@ def _sms(settings: Settings, secrets: Secrets) -> dict[str, str]:
         "CROWN_TWILIO_URL": _sandbox(settings),
         "CROWN_SMS_FROM": "+15005550006",
         "CROWN_SMS_STATUS_URL": f"http://{LOOPBACK}:{settings.ports.gateway}/webhooks/twilio/status",
+        "CROWN_SMS_COUNTRIES": "US,CA,GB,DE,FR,ES,IT,NL,AT,CH",
+        **dict.fromkeys(_SMS_CAPS, _SANDBOX_CAP),
     }
 
 

@@ -3,36 +3,59 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
-from crown import channel, rpc
+from crown import channel, presence, rpc
+from crown.channel import Connections
+from crown.delivery import Engine
+from crown.desk import PersonDesk
 from crown.direct import DirectSend
 from crown.http import Http
+from crown.ledger import Ledger
 from crown.notification.v1 import sms_service_pb2
 from crown.notification.v1.types_pb2 import Channel
+from crown.provider import Provider
 from crown.route import Route
+from crown.suppressions import Suppressions
+from services.sms.caps import Caps
+from services.sms.desk import SmsDesk
+from services.sms.gate import Gate
 from services.sms.service import SmsService
 from services.sms.settings import SmsSettings
 from services.sms.twilio import Twilio
 
 
-def provider(settings: SmsSettings) -> Twilio:
-    """Twilio for the account of the settings."""
-    http = Http(settings.in_flight)
-    links, status_url = settings.links, settings.status_url
-    return Twilio(http, settings.twilio_url, settings.account, settings.sender, links, status_url)
+def provider(name: str, settings: SmsSettings) -> Provider:
+    """The provider of this name."""
+    http, numbers, texts = Http(settings.in_flight), settings.numbers, settings.texts
+    if name == "twilio":
+        return Twilio(http, settings.twilio_url, settings.account, numbers, texts, settings.status_address)
+    # Late: the SDK takes most of a second to load.
+    from services.sms.sns import Sns
+
+    endpoint, region, most = settings.sns_endpoint, settings.sns_region, settings.sns_price_most
+    return Sns(http, endpoint, settings.sns_account, region, numbers, texts, most)
+
+
+def engine(settings: SmsSettings, to: Connections, route: Route, gate: Gate) -> Engine:
+    """The engine, with the gate before each attempt."""
+    desk = SmsDesk(PersonDesk(Channel.SMS, to.store.db, to.data_key), gate, random.Random())
+    return Engine(Channel.SMS, route, desk, to.bus, to.store, Ledger(to.store.db), settings.in_flight)
 
 
 async def main(settings: SmsSettings, stopping: asyncio.Event) -> None:
     """Serves and delivers until `stopping` is set."""
+    redis = presence.connect(settings.redis_host.get_secret_value())
     async with channel.connected(settings, "sms") as to:
-        providers = [provider(settings)]
+        gate = Gate(settings.texts, settings.numbers, Caps(redis, settings.limits, to.data_key))
+        providers = [provider(name, settings) for name in settings.providers.split(",")]
         route = Route(providers)
-        engine = channel.engine(settings, to, Channel.SMS, route)
         direct = DirectSend(to.store.db, Channel.SMS, providers[0])
-        service = SmsService(direct, settings.links)
+        service = SmsService(direct, gate, Suppressions(to.store.db, to.data_key))
         server = rpc.Server(settings)
         server.add(sms_service_pb2.DESCRIPTOR.services_by_name["SmsService"], service, service.checks())
-        await channel.run(settings, to, server, engine, direct, route, stopping)
+        await channel.run(settings, to, server, engine(settings, to, route, gate), direct, route, stopping)
+    await redis.aclose()
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
-"""Caps on what is spent, counted in segments. Each text is reserved before the provider is called, in all caps at once,
-by one call of Redis, and nothing is given back: a text that then fails has counted. The same attempt, asked for again,
-counts once.
+"""Caps on what is spent, counted in segments. Each text is reserved before the provider is called, in all caps at
+once, by one call of Redis, and nothing is given back: a text that then fails has counted. The same attempt, asked
+for again, counts once.
 
-| cap     | counts                                     | reached                                              |
-| ------- | ------------------------------------------ | ---------------------------------------------------- |
-| number  | one number, an hour                        | the text is refused                                  |
-| prefix  | numbers that differ in four digits, an hour | the text is refused: so does who is paid by the text |
-| country | one country, an hour                       | it waits for the next hour                           |
-| day     | everything, a day of UTC                   | it waits for the next day                            |
+| cap     | counts                                          | reached                    |
+| ------- | ----------------------------------------------- | -------------------------- |
+| number  | one number, an hour                             | the text is refused        |
+| prefix  | numbers that differ in the last four, an hour   | the text is refused        |
+| country | one country, an hour                            | it waits for the next hour |
+| day     | everything, a day of UTC                        | it waits for the next day  |
 
-They fail closed. While Redis is away each process goes on with a twentieth of each cap, and then lets texts wait. What
-it has counted itself holds even where Redis has forgotten it. Keys hold hashes and no numbers."""
+Who is paid by the text has it sent to numbers in a row: what the first two catch is not to be sent later either.
+All fail closed. While Redis is away each process goes on with a twentieth of each cap, and then lets texts wait.
+What it has counted itself holds even where Redis has forgotten it. Keys hold hashes and no numbers."""
 
 from __future__ import annotations
 
@@ -36,8 +37,8 @@ _DAY = timedelta(days=1)
 _LIMIT_S = 0.5
 _PREFIX_WITHOUT = 4
 
-# KEYS: the attempt's, then one for each cap. ARGV: segments, ms for which the attempt is known; then for each cap what
-# it allows and the ms that its window is kept. Answers the number of the first cap that is reached, or 0.
+# KEYS: the attempt's, then one for each cap. ARGV: segments, ms for which the attempt is known; then for each cap
+# what it allows and the ms that its window is kept. Answers the number of the first cap that is reached, or 0.
 _RESERVE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 for n = 2, #KEYS do

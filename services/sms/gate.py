@@ -1,5 +1,5 @@
-"""What has to be right before a text is handed to any provider: there is something to say, the number may be texted, and
-no cap is reached. Asked for what comes over the bus and for direct sends alike."""
+"""What has to be right before a text is handed to any provider: there is something to say, the number may be
+texted, and no cap is reached. Asked for what comes over the bus and for direct sends alike."""
 
 from __future__ import annotations
 

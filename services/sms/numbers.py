@@ -62,8 +62,9 @@ class Numbers:
 
 def _country(number: PhoneNumber) -> str:
     found = phonenumbers.region_code_for_number(number)
-    if found is None and number.country_code != _NORTH_AMERICA:
+    code = number.country_code or 0
+    if found is None and code != _NORTH_AMERICA:
         # In no range that is known: of those that share the code, the main country. In North America it is not
         # guessed, since some who share that code are dear.
-        found = phonenumbers.region_code_for_country_code(number.country_code)
+        found = phonenumbers.region_code_for_country_code(code)
     return found if found and found.isalpha() and found != _NOWHERE else ""

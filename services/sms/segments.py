@@ -1,13 +1,13 @@
-"""How many messages a text is sent, and paid, as: GSM 03.38 where every character is in its default alphabet or the
-extension table, else UCS-2. Pure.
+"""How many messages a text is sent, and paid, as: GSM 03.38 where every character is in its default alphabet or
+the extension table, else UCS-2. Pure.
 
 | encoding | alone | joined, each | a character counts                     |
 | -------- | ----- | ------------ | -------------------------------------- |
 | GSM-7    | 160   | 153          | 1, of the extension table 2            |
 | UCS-2    | 70    | 67           | 1, outside the basic plane 2           |
 
-Joined ones are shorter by the header that says how they belong together. A character that counts 2 is never split:
-where only one unit is left, it begins the next message."""
+Joined ones are shorter by the header that says how they belong together. A character that counts 2 is never
+split: where only one unit is left, it begins the next message."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class SmsSettings(ChannelSettings):
 
     # "SID:token" of the account at Twilio, and the token that it had before: both sign callbacks during a change.
     api_key: SecretStr = Field(SecretStr(""), validation_alias="SMS_API_KEY")
-    old_token: SecretStr = Field(SecretStr(""), validation_alias="SMS_API_KEY_OLD")
+    old_api_key: SecretStr = Field(SecretStr(""), validation_alias="SMS_API_KEY_OLD")
     twilio_url: Origin = Field("https://api.twilio.com", validation_alias="CROWN_TWILIO_URL")
     # Where Twilio tells what became of a text; left out: at the gateway, if its address is known.
     status_url: str = Field("", validation_alias="CROWN_SMS_STATUS_URL")
@@ -67,7 +67,9 @@ class SmsSettings(ChannelSettings):
     day_most: int = Field(10_000, validation_alias="CROWN_SMS_DAY_MOST", ge=0, le=1_000_000_000)
     number_hour_most: int = Field(20, validation_alias="CROWN_SMS_NUMBER_HOUR_MOST", ge=0, le=1_000_000_000)
     prefix_hour_most: int = Field(200, validation_alias="CROWN_SMS_PREFIX_HOUR_MOST", ge=0, le=1_000_000_000)
-    country_hour_most: int = Field(2_000, validation_alias="CROWN_SMS_COUNTRY_HOUR_MOST", ge=0, le=1_000_000_000)
+    country_hour_most: int = Field(
+        2_000, validation_alias="CROWN_SMS_COUNTRY_HOUR_MOST", ge=0, le=1_000_000_000
+    )
     # What a person hears who texts HELP; left out: nothing.
     help: str = Field("", validation_alias="CROWN_SMS_HELP", max_length=1_600)
 
@@ -87,7 +89,7 @@ class SmsSettings(ChannelSettings):
             raise ValueError("must be the account's SID and token, SID:token")
         return value
 
-    @field_validator("old_token")
+    @field_validator("old_api_key")
     @classmethod
     def _is_token(cls, value: SecretStr) -> SecretStr:
         token = value.get_secret_value().rpartition(":")[2]
@@ -189,7 +191,7 @@ class SmsSettings(ChannelSettings):
     @property
     def twilio_tokens(self) -> tuple[str, ...]:
         """What Twilio may sign callbacks with; empty where there is no account."""
-        return tuple(token for token in (self.account[1], self.old_token.get_secret_value()) if token)
+        return tuple(token for token in (self.account[1], self.old_api_key.get_secret_value()) if token)
 
     @property
     def sns_account(self) -> tuple[str, str]:

@@ -27,7 +27,7 @@ from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
 from crown import retry_after
 from crown.clock import Clock, now
@@ -48,7 +48,13 @@ _BUSY = {
     "TooManyRequestsException",
     "KMSThrottling",
 }
-_WRONG = {"InvalidParameter", "ParameterValueInvalid", "InvalidParameterValue", "ValidationException", "ValidationError"}
+_WRONG = {
+    "InvalidParameter",
+    "ParameterValueInvalid",
+    "InvalidParameterValue",
+    "ValidationException",
+    "ValidationError",
+}
 _OURS = {
     "AuthorizationError",
     "AccessDenied",

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from aiobotocore.awsrequest import AioAWSResponse
-from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
-from botocore.awsrequest import AWSPreparedRequest
-from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConstantProvider
+from aiobotocore.awsrequest import AioAWSResponse  # type: ignore[import-untyped]
+from aiobotocore.config import AioConfig  # type: ignore[import-untyped]
+from aiobotocore.session import get_session  # type: ignore[import-untyped]
+from botocore.awsrequest import AWSPreparedRequest  # type: ignore[import-untyped]
+from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConstantProvider  # type: ignore[import-untyped]
 
 from crown.http import Answer, Http
 

@@ -1,7 +1,7 @@
 """What one text message says. Pure.
 
-Where typographic signs, such as curly quotes and long dashes, are all that keeps a text out of the GSM alphabet, their
-plain forms are sent: it then costs less than half. A text that needs UCS-2 anyway keeps them."""
+Where typographic signs, such as curly quotes and long dashes, are all that keeps a text out of the GSM alphabet,
+their plain forms are sent: it then costs less than half. A text that needs UCS-2 anyway keeps them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from services.sms.segments import count, is_gsm
 _CUT = "..."
 _PLAIN = str.maketrans(
     {
-        **dict.fromkeys("‘’‚‛′´`ʼ", "'"),
-        **dict.fromkeys("“”„‟″«»", '"'),
-        **dict.fromkeys("‐‑‒–—―−", "-"),
+        # Single quotes, primes and accents that stand alone; double ones; hyphens, dashes and the minus.
+        **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u00b4\u0060\u02bc", "'"),
+        **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb", '"'),
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
         **dict.fromkeys("\t\u00a0\u2002\u2003\u2007\u2008\u2009\u200a\u202f\u205f\u3000", " "),
         # Not seen at all: joiners between letters, marks of direction, soft hyphens.
         **dict.fromkeys("\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff", ""),

@@ -50,7 +50,7 @@ async def test_sendgrid(called: list[str], monkeypatch: pytest.MonkeyPatch, atte
 async def test_twilio(called: list[str], monkeypatch: pytest.MonkeyPatch, attempt: Make) -> None:
     monkeypatch.setenv("SMS_API_KEY", "AC123:token")
     monkeypatch.setenv("CROWN_SMS_FROM", "+15005550006")
-    client = sms_provider(SmsSettings.load())
+    client = sms_provider("twilio", SmsSettings.load())
     await client.send(attempt("+14155550123"))
     await client.find(attempt("+14155550123"), now() - timedelta(minutes=1))
     await client.close()

@@ -1,5 +1,7 @@
 """What texts count as."""
 
+# ruff: noqa: RUF001
+
 from __future__ import annotations
 
 import pytest
@@ -72,7 +74,9 @@ _TEXTS = st.text(
 def _messages(text: str, encoding: str, single: int, joined: int) -> int:
     """Cut as phones join them, written out."""
     encoded = [
-        len(character.encode("utf-16-le")) // 2 if encoding == UCS_2 else (2 if character in "\f^{}\\[~]|€" else 1)
+        len(character.encode("utf-16-le")) // 2
+        if encoding == UCS_2
+        else (2 if character in "\f^{}\\[~]|€" else 1)
         for character in text
     ]
     if sum(encoded) <= single:

@@ -47,7 +47,9 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def twilio(sandbox: Any, links: Links, clock: Clock) -> AsyncIterator[Twilio]:
-    client = Twilio(Http(timeout_s=0.5), sandbox.url, ACCOUNT, NUMBERS, Texts(links), "http://cb.example/s", clock)
+    client = Twilio(
+        Http(timeout_s=0.5), sandbox.url, ACCOUNT, NUMBERS, Texts(links), "http://cb.example/s", clock
+    )
     yield client
     await client.close()
 
