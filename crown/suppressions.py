@@ -64,9 +64,18 @@ class Suppressions:
         assert row is not None  # an upsert that answers the new document
         return read(row)
 
+    async def listed(self, where: Document, limit: int) -> list[Suppression]:
+        """Up to `limit` of those that match, the newest first."""
+        rows = self._rows.find(where).sort([("create_time", -1), ("_id", -1)]).limit(limit)
+        return [read(row) async for row in rows]
+
+    async def end(self, suppression_id: str) -> None:
+        """Ends the suppression with this id, if there is one."""
+        await self._rows.delete_one({"_id": suppression_id})
+
     async def remove(self, channel: Channel.Type.ValueType, address: str) -> None:
         """Ends the suppression of `address`, if there is one."""
-        await self._rows.delete_one({"_id": self.id(channel, address)})
+        await self.end(self.id(channel, address))
 
 
 def read(row: Document) -> Suppression:

@@ -25,11 +25,13 @@ from crown.notification.v1 import (
     sms_callback_service_pb2,
     sms_service_pb2,
     status_service_pb2,
+    suppression_service_pb2,
     template_service_pb2,
 )
 from crown.people import People
 from crown.recipients import Recipients
 from crown.store import Store
+from crown.suppressions import Suppressions
 from services.ingest.choices import PreferenceService
 from services.ingest.contacts import ContactService
 from services.ingest.disband import Disbander
@@ -41,6 +43,7 @@ from services.ingest.readiness import StatusService
 from services.ingest.record import Recorder
 from services.ingest.service import IngestService
 from services.ingest.settings import IngestSettings
+from services.ingest.suppressions import SuppressionService
 from services.ingest.sweep import Sweeper
 
 # What the gateway's reflection lists: every service of the suite, whoever serves it.
@@ -73,6 +76,8 @@ async def api(settings: IngestSettings, stopping: asyncio.Event) -> None:
     server.add(_only(preference_service_pb2.DESCRIPTOR), PreferenceService(store.db))
     server.add(_only(contact_service_pb2.DESCRIPTOR), contacts, contacts.checks())
     server.add(_only(status_service_pb2.DESCRIPTOR), status)
+    suppressions = SuppressionService(Suppressions(store.db, data_key))
+    server.add(_only(suppression_service_pb2.DESCRIPTOR), suppressions, suppressions.checks())
     server.describe(_only(file).full_name for file in _SUITE)
     async with server.serving(bus.healthy), asyncio.TaskGroup() as tasks:
         tasks.create_task(status.mirror(server.health, stopping))
