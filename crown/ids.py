@@ -42,3 +42,8 @@ def direct(sender: str, channel: str, key: str) -> str:
 def device(token: str) -> str:
     """The id of a device: a function of its token, so that registering again finds it."""
     return _digest(b"device", token).hex()
+
+
+def callback(provider: str, *parts: str) -> str:
+    """The id of what a provider told later: the same for every repetition of it, if `parts` are."""
+    return _digest(b"callback", provider, *parts).hex()

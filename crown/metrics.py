@@ -17,6 +17,9 @@ OUTCOMES = Counter("crown_outcomes_total", "Attempts, by how they ended", ["chan
 ATTEMPT = Histogram("crown_attempt_seconds", "Time a provider took", ["channel", "provider"], buckets=_FAST)
 IN_FLIGHT = Gauge("crown_deliveries_in_flight", "Deliveries being worked on", ["channel"])
 DEAD = Counter("crown_dead_letters_total", "Dead letters written", ["channel", "reason"])
+CALLBACKS = Counter(
+    "crown_callbacks_total", "What providers told later, by what they told", ["provider", "type"]
+)
 SWEPT = Counter("crown_swept_total", "Deliveries that the sweeper published again", ["channel"])
 SEGMENTS = Counter(
     "crown_sms_segments_total", "Segments of texts, as reserved before each attempt", ["country"]

@@ -71,3 +71,16 @@ class Preferences:
             {"_id": user_id}, {"categories": choices, "update_time": moment}, upsert=True
         )
         return moment
+
+    async def choose(
+        self,
+        user_id: str,
+        category: Category.Type.ValueType,
+        channel: Channel.Type.ValueType,
+        on: bool,
+    ) -> None:
+        """Makes one choice; the others stay. Twice is once."""
+        place = f"categories.{CATEGORIES[category]}.{CHANNELS[channel]}"
+        await self._rows.update_one(
+            {"_id": user_id}, {"$set": {place: on, "update_time": now()}}, upsert=True
+        )

@@ -3,47 +3,57 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from crown import channel, rpc
 from crown.direct import DirectSend
 from crown.http import Http
-from crown.notification.v1 import email_service_pb2
+from crown.notification.v1 import email_callback_service_pb2, email_service_pb2
 from crown.notification.v1.types_pb2 import Channel, SuppressionReason
+from crown.preferences import Preferences
 from crown.provider import Provider
 from crown.route import Route
 from crown.suppressions import Suppressions
+from services.email.callbacks import EmailCallbackService
 from services.email.sendgrid import SendGrid
 from services.email.service import EmailService
 from services.email.settings import EmailSettings
-from services.email.smtp import Smtp
+from services.email.smtp import Gone, Smtp
 from services.email.smtp_pool import SmtpPool
 
 
-def provider(name: str, settings: EmailSettings, suppressions: Suppressions) -> Provider:
-    """The provider of this name."""
+def provider(name: str, settings: EmailSettings, suppress: Gone | None = None) -> Provider:
+    """The provider of this name. `suppress` is told of addresses that do not exist."""
     letterhead = settings.letterhead
     if name == "smtp":
-        bounced = SuppressionReason.BOUNCE
-        return Smtp(
-            SmtpPool(settings.smtp_server, letterhead.domain),
-            letterhead,
-            suppress=lambda address: suppressions.add(Channel.EMAIL, address, bounced, "smtp"),
-        )
+        return Smtp(SmtpPool(settings.smtp_server, letterhead.domain), letterhead, suppress=suppress)
     key = settings.sendgrid_api_key.get_secret_value()
-    return SendGrid(Http(settings.in_flight), settings.sendgrid_url, key, letterhead)
+    return SendGrid(
+        Http(settings.in_flight), settings.sendgrid_url, key, letterhead, tracking=settings.sendgrid_tracking
+    )
 
 
 async def main(settings: EmailSettings, stopping: asyncio.Event) -> None:
     """Serves and delivers until `stopping` is set."""
     async with channel.connected(settings, "email") as to:
         suppressions = Suppressions(to.store.db, to.data_key)
-        providers = [provider(name, settings, suppressions) for name in settings.providers.split(",")]
+        suppress = partial(suppressions.add, Channel.EMAIL, reason=SuppressionReason.BOUNCE, source="smtp")
+        providers = [provider(name, settings, suppress) for name in settings.providers.split(",")]
         route = Route(providers)
         engine = channel.engine(settings, to, Channel.EMAIL, route)
         direct = DirectSend(to.store.db, Channel.EMAIL, providers[0])
         service = EmailService(direct, settings.links)
         server = rpc.Server(settings)
         server.add(email_service_pb2.DESCRIPTOR.services_by_name["EmailService"], service, service.checks())
+        callbacks = EmailCallbackService(
+            to.bus,
+            suppressions,
+            Preferences(to.store.db),
+            settings.sendgrid_signature,
+            settings.unsubscribe_links,
+            settings.letterhead.name,
+        )
+        server.add(email_callback_service_pb2.DESCRIPTOR.services_by_name["EmailCallbackService"], callbacks)
         await channel.run(settings, to, server, engine, direct, route, stopping)
 
 

@@ -12,6 +12,7 @@ from crown.outcome import Discard
 from crown.provider import Attempt
 from crown.rendering import Links
 from services.email import layout
+from services.email.unsubscribe_link import UnsubscribeLinks
 
 _SUBJECT_MOST_CHARS = 200
 # What ends a line somewhere, or is no text: in a header it could begin another one.
@@ -20,11 +21,12 @@ _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 @dataclass(frozen=True, slots=True)
 class Letterhead:
-    """What every mail has in common: who it is from, and where its links lead."""
+    """What every mail has in common: who it is from, where its links lead, and how people unsubscribe."""
 
     name: str
     address: str
     links: Links
+    unsubscribe: UnsubscribeLinks | None = None
 
     @property
     def domain(self) -> str:
@@ -43,11 +45,13 @@ class Mail:
     message_id: str
     notification_id: str
     delivery_id: str
+    # Empty where there is nothing to unsubscribe from.
+    unsubscribe_url: str = ""
 
     @property
     def headers(self) -> dict[str, str]:
         """The headers beyond sender, recipient and subject."""
-        return {
+        found = {
             # The same for every attempt at a delivery, so that receivers may drop a repetition.
             "Message-ID": self.message_id,
             "X-Crown-Notification-Id": self.notification_id,
@@ -55,6 +59,11 @@ class Mail:
             # RFC 3834: no vacation notices in return.
             "Auto-Submitted": "auto-generated",
         }
+        if self.unsubscribe_url:
+            # RFC 8058: the person's mail program shows a button, and posts to the link when it is pressed.
+            found["List-Unsubscribe"] = f"<{self.unsubscribe_url}>"
+            found["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+        return found
 
 
 def compose(attempt: Attempt, letterhead: Letterhead) -> Mail | Discard:
@@ -74,10 +83,17 @@ def compose(attempt: Attempt, letterhead: Letterhead) -> Mail | Discard:
         message_id=f"<{attempt.delivery_id}@{letterhead.domain}>",
         notification_id=attempt.notification_id,
         delivery_id=attempt.delivery_id,
+        unsubscribe_url=_unsubscribe_url(attempt, letterhead),
     )
     if _BREAKS.search("".join((mail.subject, *mail.headers.values()))):
         return Discard("INVALID_CONTENT", "header.break")
     return mail
+
+
+def _unsubscribe_url(attempt: Attempt, letterhead: Letterhead) -> str:
+    if letterhead.unsubscribe is None:
+        return ""
+    return letterhead.unsubscribe.url(attempt.user_id, attempt.category)
 
 
 def _first_line(message: str) -> str:

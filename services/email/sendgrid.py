@@ -39,7 +39,13 @@ class SendGrid:
     name = "sendgrid"
 
     def __init__(
-        self, http: Http, url: str, api_key: str, letterhead: Letterhead, clock: Clock = now
+        self,
+        http: Http,
+        url: str,
+        api_key: str,
+        letterhead: Letterhead,
+        clock: Clock = now,
+        tracking: bool = False,
     ) -> None:
         self._http = http
         self._url = f"{url}/v3/mail/send"
@@ -49,13 +55,14 @@ class SendGrid:
         }
         self._letterhead = letterhead
         self._clock = clock
+        self._tracking = tracking
 
     async def send(self, attempt: Attempt) -> Outcome:
         """Hands the mail over."""
         mail = compose(attempt, self._letterhead)
         if isinstance(mail, Discard):
             return mail
-        body = msgspec.json.encode(request(mail, self._letterhead))
+        body = msgspec.json.encode(request(mail, self._letterhead, self._tracking))
         try:
             answer = await self._http.post(self._url, self._headers, body)
         except CallBroken as broken:
@@ -72,7 +79,7 @@ class SendGrid:
         await self._http.close()
 
 
-def request(mail: Mail, letterhead: Letterhead) -> dict[str, object]:
+def request(mail: Mail, letterhead: Letterhead, tracking: bool) -> dict[str, object]:
     """The body of the call."""
     built = Request(
         from_email=From(letterhead.address, letterhead.name or None), subject=Subject(mail.subject)
@@ -90,6 +97,13 @@ def request(mail: Mail, letterhead: Letterhead) -> dict[str, object]:
         {"type": "text/plain", "value": mail.text},
         {"type": "text/html", "value": mail.html},
     ]
+    # Said either way: an account may have it on for all mails. SendGrid's own unsubscribe link is never wanted, since
+    # ours asks for less and is obeyed by every provider.
+    body["tracking_settings"] = {
+        "click_tracking": {"enable": tracking, "enable_text": False},
+        "open_tracking": {"enable": tracking},
+        "subscription_tracking": {"enable": False},
+    }
     return body
 
 

@@ -7,12 +7,16 @@ from typing import Any
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
-from crown import addresses
+from crown import addresses, vault
 from crown.channel_settings import ChannelSettings
 from crown.errors import Violation
 from crown.link_settings import Origin
+from crown.vault import Key
+from services.email import sendgrid_signature, unsubscribe_link
 from services.email.message import Letterhead
+from services.email.sendgrid_signature import SendGridSignature
 from services.email.smtp_server import SmtpServer
+from services.email.unsubscribe_link import UnsubscribeLinks
 
 # What each provider cannot do without: the variable, and the field that holds it.
 _NEEDS = {"smtp": ("SMTP_HOST", "smtp_host"), "sendgrid": ("CROWN_SENDGRID_API_KEY", "sendgrid_api_key")}
@@ -27,6 +31,13 @@ class EmailSettings(ChannelSettings):
     smtp_password: SecretStr = Field(SecretStr(""), validation_alias="SMTP_PASSWORD")
     sendgrid_api_key: SecretStr = Field(SecretStr(""), validation_alias="CROWN_SENDGRID_API_KEY")
     sendgrid_url: Origin = Field("https://api.sendgrid.com", validation_alias="CROWN_SENDGRID_URL")
+    # What SendGrid signs its callbacks with; several are separated by commas. Left out: all are refused.
+    sendgrid_webhook_key: str = Field("", validation_alias="CROWN_SENDGRID_WEBHOOK_KEY")
+    # Whether SendGrid is to tell who opens a mail and follows its links, for which it rewrites them.
+    sendgrid_tracking: bool = Field(False, validation_alias="CROWN_SENDGRID_TRACKING")
+    # "id:base64,…" of 32 bytes each: the first makes unsubscribe links, all read them. `data` stands for the one
+    # that follows from the data key, which does both where nothing is set.
+    unsubscribe_keys: SecretStr = Field(SecretStr(""), validation_alias="CROWN_UNSUBSCRIBE_KEYS")
     # "Crown <notifications@crown.example>": who people see, and where returned mail goes.
     sender: str = Field(validation_alias="CROWN_EMAIL_FROM")
     # In the order of preference; left out: those that are configured.
@@ -43,6 +54,18 @@ class EmailSettings(ChannelSettings):
     def _is_server(cls, value: SecretStr) -> SecretStr:
         if value.get_secret_value():
             SmtpServer.parse(value.get_secret_value())
+        return value
+
+    @field_validator("sendgrid_webhook_key")
+    @classmethod
+    def _are_public_keys(cls, value: str) -> str:
+        sendgrid_signature.keys(value)
+        return value
+
+    @field_validator("unsubscribe_keys")
+    @classmethod
+    def _are_keys(cls, value: SecretStr) -> SecretStr:
+        unsubscribe_link.keys(value.get_secret_value(), Key.fresh())
         return value
 
     @field_validator("sender")
@@ -80,7 +103,20 @@ class EmailSettings(ChannelSettings):
         return server.with_login(self.smtp_user, self.smtp_password.get_secret_value())
 
     @property
+    def unsubscribe_links(self) -> UnsubscribeLinks:
+        """How people unsubscribe."""
+        data_key = vault.data_key(self.data_key.get_secret_value())
+        return UnsubscribeLinks(
+            unsubscribe_link.keys(self.unsubscribe_keys.get_secret_value(), data_key), self.gateway_url
+        )
+
+    @property
+    def sendgrid_signature(self) -> SendGridSignature:
+        """How callbacks are known to be SendGrid's."""
+        return SendGridSignature(sendgrid_signature.keys(self.sendgrid_webhook_key))
+
+    @property
     def letterhead(self) -> Letterhead:
         """What every mail has in common."""
         name, address = getaddresses([self.sender])[0]
-        return Letterhead(name, str(addresses.email(address, "")), self.links)
+        return Letterhead(name, str(addresses.email(address, "")), self.links, self.unsubscribe_links)

@@ -18,6 +18,7 @@ def test_the_same_key_gives_the_same_id_for_ever() -> None:
     assert ids.delivery("n", "u", "push") == ids.delivery("n", "u", "push")
     assert ids.direct("feed", "sms", "k") == ids.direct("feed", "sms", "k")
     assert ids.device("token") == ids.device("token")
+    assert ids.callback("sendgrid", "m1", "bounce") == ids.callback("sendgrid", "m1", "bounce")
 
 
 def test_a_keyed_id_is_a_uuid_of_version_8() -> None:

@@ -17,12 +17,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from crown.notification.v1.notification_pb2 import NotificationData
+from crown.notification.v1.types_pb2 import Category
 from crown.outcome import Discard
 from crown.provider import Attempt
 from crown.rendering import Links
 from services.email import layout
 from services.email.message import Letterhead, Mail, compose
 from services.email.mime import render
+from services.email.unsubscribe_link import UnsubscribeLinks
 
 Make = Callable[..., Attempt]
 LETTERHEAD = Letterhead(
@@ -67,6 +69,35 @@ def test_a_mail(attempt: Make) -> None:
 def test_the_same_message_id_for_every_attempt(attempt: Make) -> None:
     first, second = (composed(attempt("ann@example.org", number=n)) for n in (1, 2))
     assert first.message_id == second.message_id == f"<{'d' * 32}@crown.example>"
+
+
+def test_one_click_unsubscribes(attempt: Make) -> None:
+    links = UnsubscribeLinks({"k": b"k" * 32}, "https://api.crown.example")
+    letterhead = replace(LETTERHEAD, unsubscribe=links)
+    for category in Category.Type.values():
+        given = attempt("ann@example.org", category=category, user_id="u" * 128)
+        mail = compose(given, letterhead)
+        assert isinstance(mail, Mail)
+        read = read_back(render(mail, letterhead, given.create_time))
+        url = links.url("u" * 128, category)
+        if category in {Category.CATEGORY_UNSPECIFIED, Category.SECURITY}:
+            assert read["List-Unsubscribe"] is read["List-Unsubscribe-Post"] is None
+        else:
+            assert read["List-Unsubscribe"] == f"<{url}>"
+            assert read["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+
+
+def test_the_same_bytes_for_every_attempt(attempt: Make) -> None:
+    links = UnsubscribeLinks({"k": b"k" * 32}, "https://api.crown.example")
+    letterhead = replace(LETTERHEAD, unsubscribe=links)
+    one, two = (composed_with(letterhead, attempt("ann@example.org", number=n)) for n in (1, 2))
+    assert one == two
+
+
+def composed_with(letterhead: Letterhead, attempt: Attempt) -> bytes:
+    mail = compose(attempt, letterhead)
+    assert isinstance(mail, Mail)
+    return render(mail, letterhead, attempt.create_time)
 
 
 def test_without_a_title_the_first_line_is_the_subject(attempt: Make) -> None:

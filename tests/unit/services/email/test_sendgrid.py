@@ -12,8 +12,11 @@ from crown.http import Answer, Http
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.provider import Attempt
 from crown.rendering import Links
-from services.email.message import Letterhead
-from services.email.sendgrid import SendGrid, outcome
+from services.email.message import Letterhead, Mail, compose
+from services.email.sendgrid import SendGrid, outcome, request
+from services.email.smtp import Smtp
+from services.email.smtp_pool import SmtpPool
+from services.email.smtp_server import SmtpServer
 
 Make = Callable[..., Attempt]
 KEY = "SG.test.key"
@@ -93,6 +96,36 @@ async def test_what_sendgrid_does(
 ) -> None:
     await sandbox.script(provider="sendgrid", answer=answer, times=1)
     assert await sendgrid.send(attempt("ann@example.org")) == expected
+
+
+@pytest.mark.parametrize("tracking", [False, True])
+def test_opens_and_clicks_are_tracked_where_it_is_asked_for_only(
+    attempt: Make, links: Links, tracking: bool
+) -> None:
+    letterhead = Letterhead("Crown", "notifications@crown.example", links)
+    mail = compose(attempt("ann@example.org"), letterhead)
+    assert isinstance(mail, Mail)
+    assert request(mail, letterhead, tracking)["tracking_settings"] == {
+        "click_tracking": {"enable": tracking, "enable_text": False},
+        "open_tracking": {"enable": tracking},
+        "subscription_tracking": {"enable": False},
+    }
+
+
+async def test_the_same_message_id_at_every_provider(mailbox: Any, links: Links, attempt: Make) -> None:
+    letterhead = Letterhead("Crown", "notifications@crown.example", links)
+    smtp = Smtp(SmtpPool(SmtpServer("127.0.0.1", mailbox.smtp_port), "crown.example"), letterhead)
+    found = []
+    for number in (1, 2):
+        given = attempt("ann@example.org", number=number)
+        mail = compose(given, letterhead)
+        assert isinstance(mail, Mail)
+        headers: Any = request(mail, letterhead, tracking=False)["headers"]
+        found.append(headers["Message-ID"])
+        await smtp.send(given)
+    await smtp.close()
+    found += [mail["headers"]["Message-ID"] for mail in await mailbox.mails()]
+    assert found == [f"<{'d' * 32}@crown.example>"] * 4
 
 
 async def test_a_wrong_key(sandbox: Any, links: Links, attempt: Make) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
 
+from crown.notification.v1.types_pb2 import Category
 from crown.settings import SettingsError
 from services.email.settings import EmailSettings
 
+KEY = base64.b64encode(b"k" * 32).decode()
 FROM = "Crown <notifications@crown.example>"
 
 
@@ -32,6 +35,9 @@ def test_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         "CROWN_SENDGRID_API_KEY": "SG.key",
         "CROWN_SENDGRID_URL": "http://127.0.0.1:3009/",
         "CROWN_EMAIL_PROVIDERS": "sendgrid, smtp",
+        "CROWN_SENDGRID_TRACKING": "true",
+        "CROWN_UNSUBSCRIBE_KEYS": f"2026:{KEY},data",
+        "CROWN_GATEWAY_URL": "https://api.example.org",
         "CROWN_PUBLIC_URL": "https://app.example.org",
         "CROWN_LINK_HOSTS": "cdn.example.net, img.example.net",
         "CROWN_IN_FLIGHT": "7",
@@ -45,6 +51,10 @@ def test_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.sendgrid_url == "http://127.0.0.1:3009"
     assert settings.providers == "sendgrid,smtp"
     assert settings.in_flight == 7
+    assert settings.sendgrid_tracking is True
+    url = settings.unsubscribe_links.url("user1", Category.SOCIAL)
+    assert url.startswith("https://api.example.org/unsubscribe/")
+    assert settings.unsubscribe_links.read(url.rpartition("/")[2]) == ("user1", Category.SOCIAL)
     letterhead = settings.letterhead
     assert (letterhead.name, letterhead.address) == ("Crown", "notifications@crown.example")
     assert letterhead.links.action("/m/1") == "https://app.example.org/m/1"
@@ -79,6 +89,10 @@ def test_a_secret_from_a_file(
         ("CROWN_SENDGRID_URL", "ftp://hush.example"),
         ("CROWN_SENDGRID_URL", "https://api.sendgrid.com/hush"),
         ("CROWN_SENDGRID_URL", "https://hush@api.sendgrid.com"),
+        ("CROWN_SENDGRID_WEBHOOK_KEY", "hush"),
+        ("CROWN_SENDGRID_TRACKING", "hush"),
+        ("CROWN_UNSUBSCRIBE_KEYS", "hush"),
+        ("CROWN_UNSUBSCRIBE_KEYS", f"hush:{KEY},hush:{KEY}"),
         ("CROWN_EMAIL_FROM", "hush"),
         ("CROWN_EMAIL_FROM", "hush@example.org, eve@example.net"),
         ("CROWN_EMAIL_FROM", "Hush\r\nBcc: eve@example.net <ann@example.org>"),
@@ -109,6 +123,10 @@ def test_left_out_those_that_are_configured(monkeypatch: pytest.MonkeyPatch) -> 
     assert EmailSettings.load().providers == "smtp"
     monkeypatch.setenv("CROWN_SENDGRID_API_KEY", "SG.key")
     assert EmailSettings.load().providers == "smtp,sendgrid"
+
+
+def test_without_an_address_of_the_gateway_there_are_no_links_to_unsubscribe() -> None:
+    assert EmailSettings.load().unsubscribe_links.url("user1", Category.SOCIAL) == ""
 
 
 def test_nobody_to_send_as(monkeypatch: pytest.MonkeyPatch) -> None:

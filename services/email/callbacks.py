@@ -1,0 +1,107 @@
+"""EmailCallbackService: what SendGrid tells later, and people who have enough. Nobody who calls here has a token;
+what they bring is signed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from google.api.httpbody_pb2 import HttpBody
+
+from crown import metrics, subjects
+from crown.bus import Bus, Outgoing
+from crown.clock import now
+from crown.door import Context
+from crown.errors import NotFound
+from crown.notification.v1 import email_callback_service_pb2 as pb
+from crown.notification.v1.types_pb2 import CallbackType, Category, Channel
+from crown.preferences import Preferences
+from crown.suppressions import Suppressions
+from services.email import sendgrid_events, unsubscribe_page
+from services.email.sendgrid_events import Told
+from services.email.sendgrid_signature import SIGNATURE, TIMESTAMP, SendGridSignature
+from services.email.unsubscribe_link import UnsubscribeLinks
+
+_SUBJECT = subjects.callback(subjects.CHANNELS[Channel.EMAIL])
+
+
+class EmailCallbackService:
+    """The servicer. `sender` is the name that people see on the pages."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        suppressions: Suppressions,
+        preferences: Preferences,
+        signature: SendGridSignature,
+        links: UnsubscribeLinks,
+        sender: str,
+    ) -> None:
+        self._bus = bus
+        self._suppressions = suppressions
+        self._preferences = preferences
+        self._signature = signature
+        self._links = links
+        self._sender = sender
+
+    async def ReceiveSendGridEvents(
+        self, request: pb.ReceiveSendGridEventsRequest, context: Context
+    ) -> HttpBody:
+        """Takes a list of events. Suppressions first, so that no event is known whose address is still sent to."""
+        self._signature.check(_header(context, SIGNATURE), _header(context, TIMESTAMP), request.body.data)
+        told = sendgrid_events.read(request.body.data, now())
+        await self._suppress(told)
+        await self._bus.publish_many(_outgoing(told))
+        for one in told:
+            kind = CallbackType.Type.Name(one.callback.type)
+            metrics.CALLBACKS.labels(sendgrid_events.NAME, kind).inc()
+        return HttpBody(content_type="text/plain")
+
+    async def ShowUnsubscribe(self, request: pb.ShowUnsubscribeRequest, context: Context) -> HttpBody:
+        """The page that asks. It changes nothing: scanners of mail follow every link."""
+        _, category = self._read(request.token)
+        name = _language(context)
+        return await _answer(context, unsubscribe_page.ask(self._sender, category, name), name)
+
+    async def Unsubscribe(self, request: pb.UnsubscribeRequest, context: Context) -> HttpBody:
+        """Turns the category off for the person, whoever asks: the link is all it takes."""
+        user_id, category = self._read(request.token)
+        await self._preferences.choose(user_id, category, Channel.EMAIL, on=False)
+        name = _language(context)
+        return await _answer(context, unsubscribe_page.done(self._sender, category, name), name)
+
+    def _read(self, token: str) -> tuple[str, Category.Type.ValueType]:
+        found = self._links.read(token)
+        if found is None:
+            raise NotFound("this link is not one of ours, was altered, or is too old")
+        return found
+
+    async def _suppress(self, told: Iterable[Told]) -> None:
+        # The first reason counts, as where they come one by one.
+        wanted = {one.address: one.suppress for one in reversed(list(told)) if one.suppress}
+        await asyncio.gather(
+            *(
+                self._suppressions.add(Channel.EMAIL, address, reason, sendgrid_events.NAME)
+                for address, reason in wanted.items()
+            )
+        )
+
+
+def _outgoing(told: Iterable[Told]) -> Iterable[Outgoing]:
+    return (Outgoing(_SUBJECT, one.callback.SerializeToString()) for one in told)
+
+
+def _header(context: Context, name: str) -> str:
+    """A header of the call; empty where it is not there, or no text."""
+    found = dict(context.invocation_metadata() or ()).get(name, "")
+    return found if isinstance(found, str) else ""
+
+
+def _language(context: Context) -> str:
+    return unsubscribe_page.language(_header(context, "accept-language"))
+
+
+async def _answer(context: Context, page: str, language: str) -> HttpBody:
+    headers = {**dict(unsubscribe_page.HEADERS), "content-language": language}
+    await context.send_initial_metadata(tuple(headers.items()))
+    return HttpBody(content_type="text/html; charset=utf-8", data=page.encode())
