@@ -6,7 +6,6 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 
 import aiohttp
 import pytest
@@ -95,6 +94,16 @@ async def test_broken_after_writing_is_unknown(http: Http, conversation: Convers
     assert broken.value.outcome == Unknown(word)
 
 
+async def test_an_empty_body_is_written_too(http: Http) -> None:
+    async def hangs_up(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+
+    async with server(hangs_up) as url:
+        with pytest.raises(CallBroken) as broken:
+            await http.post(url, {}, b"")
+    assert broken.value.outcome == Unknown("CONNECTION_LOST")
+
+
 async def test_nobody_listens(http: Http, unused: int) -> None:
     with pytest.raises(CallBroken) as broken:
         await http.post(f"http://127.0.0.1:{unused}", {}, b"the end")
@@ -128,7 +137,7 @@ async def test_waiting_for_a_connection_writes_nothing(http: Http) -> None:
 
 async def _patient(http: Http, url: str) -> None:
     timeout = aiohttp.ClientTimeout(total=None)
-    await http._session.post(url, data=b"the end", timeout=timeout, trace_request_ctx=SimpleNamespace())
+    await http._session.post(url, data=b"the end", timeout=timeout)
 
 
 @pytest.fixture
