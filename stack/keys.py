@@ -1,7 +1,8 @@
-"""Makes the key pairs of a stack: one signs its tokens, one is its Firebase service account's."""
+"""Makes the key pairs of a stack: one signs its tokens, one is its Firebase service account's, and so on."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import secrets
@@ -28,6 +29,19 @@ def jwks(signing_key: str) -> str:
     public = _public_jwk(signing_key)
     described = {**public, "kid": _thumbprint(public), "alg": SIGNING_ALGORITHM, "use": "sig"}
     return json.dumps({"keys": [described]}, indent=2)
+
+
+def public_der(signing_key: str) -> str:
+    """The public half of a key in PEM: base64 of its DER form, without line breaks."""
+    key = serialization.load_pem_private_key(signing_key.encode(), password=None).public_key()
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(der).decode()
+
+
+def new_vapid_key() -> str:
+    """A private P-256 key as 32 bytes in base64url, without padding."""
+    number = ec.generate_private_key(ec.SECP256R1()).private_numbers().private_value
+    return base64.urlsafe_b64encode(number.to_bytes(32)).rstrip(b"=").decode()
 
 
 def new_service_account(token_url: str) -> str:

@@ -94,6 +94,8 @@ def _sandbox(settings: Settings, layout: Layout, secrets: Secrets) -> Process:
         environment={
             "CROWN_SANDBOX_PORT": str(port),
             "CROWN_SANDBOX_LEDGER": str(layout.data("sandbox") / "ledger.jsonl"),
+            "CROWN_SANDBOX_GATEWAY_URL": settings.gateway_url,
+            "CROWN_SANDBOX_CALLBACKS": settings.given.get("CROWN_SANDBOX_CALLBACKS") or "on",
             **providers.sandbox_credentials(settings, secrets),
         },
         address=f"{LOOPBACK}:{port}",

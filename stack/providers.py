@@ -8,24 +8,54 @@ from stack import elsewhere
 from stack.secrets import Secrets
 from stack.settings import LOOPBACK, Settings
 
-_SMS_CAPS = (
-    "CROWN_SMS_DAY_MOST", "CROWN_SMS_NUMBER_HOUR_MOST", "CROWN_SMS_PREFIX_HOUR_MOST", "CROWN_SMS_COUNTRY_HOUR_MOST",
-)  # fmt: skip
 # Nothing costs at the sandbox, and who measures it sends a lot.
 _SANDBOX_CAP = "100000000"
+_SMS_CAPS = (
+    "CROWN_SMS_COUNTRY_HOUR_MOST",
+    "CROWN_SMS_DAY_MOST",
+    "CROWN_SMS_NUMBER_HOUR_MOST",
+    "CROWN_SMS_PREFIX_HOUR_MOST",
+)
 _PLAIN = {
-    "email": ("CROWN_EMAIL_PROVIDERS", "CROWN_EMAIL_FROM", "CROWN_SENDGRID_URL"),
-    "push": ("CROWN_FCM_URL",),
-    "sms": (
-        "CROWN_SMS_FROM", "CROWN_SMS_STATUS_URL", "CROWN_TWILIO_URL", "CROWN_SMS_COUNTRIES", *_SMS_CAPS,
+    "email": (
+        "CROWN_EMAIL_FROM",
+        "CROWN_EMAIL_PROVIDERS",
+        "CROWN_SENDGRID_URL",
+        "CROWN_SENDGRID_WEBHOOK_KEY",
     ),
-}  # fmt: skip
+    "push": ("CROWN_FCM_URL", "CROWN_WEB_PUSH_CONTACT", "CROWN_WEB_PUSH_HOSTS"),
+    "sms": (
+        "CROWN_SMS_COUNTRIES",
+        "CROWN_SMS_FROM",
+        "CROWN_SMS_HELP",
+        "CROWN_SMS_PROVIDERS",
+        "CROWN_SMS_SENDERS",
+        "CROWN_SMS_STATUS_URL",
+        "CROWN_SNS_CA_FILE",
+        "CROWN_SNS_CERT_HOSTS",
+        "CROWN_SNS_REGION",
+        "CROWN_SNS_TOPICS",
+        "CROWN_SNS_URL",
+        "CROWN_TWILIO_URL",
+        *_SMS_CAPS,
+    ),
+}
+_SECRET = {
+    "email": ("CROWN_SENDGRID_API_KEY", "CROWN_SENDGRID_WEBHOOK_KEY", "CROWN_UNSUBSCRIBE_KEYS"),
+    "push": ("CROWN_WEB_PUSH_KEY",),
+    "sms": ("CROWN_SNS_KEY",),
+}
 
 # These belong to one channel each and are not handed on to the others.
 VARIABLES = frozenset(
     {name for names in _PLAIN.values() for name in names}
-    | {"CROWN_SENDGRID_API_KEY", "CROWN_SENDGRID_API_KEY_FILE"}
+    | {f"{name}{form}" for names in _SECRET.values() for name in names for form in ("", "_FILE")}
 )
+
+SNS_TOPIC = "arn:aws:sns:us-east-1:000000000000:crown-sms"
+"""The topic that the sandbox's SNS tells on what became of texts."""
+
+_BROWSERS = "fcm.googleapis.com,*.push.services.mozilla.com,*.notify.windows.com,web.push.apple.com"
 
 
 def environment(settings: Settings, secrets: Secrets, service: str) -> dict[str, str]:
@@ -43,10 +73,13 @@ def environment(settings: Settings, secrets: Secrets, service: str) -> dict[str,
 
 
 def sandbox_credentials(settings: Settings, secrets: Secrets) -> dict[str, str]:
-    """What the sandbox accepts: the same files that the channels show it."""
+    """What the sandbox accepts, the same files that the channels show it, and what it signs callbacks with."""
     return {
         "CROWN_SANDBOX_SENDGRID_KEY_FILE": str(secrets.sendgrid_key()),
+        "CROWN_SANDBOX_SENDGRID_WEBHOOK_KEY": str(secrets.sendgrid_webhook_key()),
         "CROWN_SANDBOX_SERVICE_ACCOUNT": str(secrets.fcm_service_account(token_url(settings))),
+        "CROWN_SANDBOX_SNS_KEY_FILE": str(secrets.sns_key()),
+        "CROWN_SANDBOX_SNS_SIGNER": str(secrets.sns_signer()),
         "CROWN_SANDBOX_TWILIO_KEY_FILE": str(secrets.twilio_key()),
     }
 
@@ -59,6 +92,8 @@ def token_url(settings: Settings) -> str:
 def _email(settings: Settings, secrets: Secrets) -> dict[str, str]:
     given = settings.given
     result = {"CROWN_EMAIL_FROM": "Crown <notifications@crown.example>"}
+    for name in ("CROWN_SENDGRID_WEBHOOK_KEY", "CROWN_UNSUBSCRIBE_KEYS"):
+        result |= secrets.as_file(given, name)
     real_sendgrid = secrets.as_file(given, "CROWN_SENDGRID_API_KEY")
     real_smtp = "mailbox" in elsewhere.addresses(given)
     if real_smtp:
@@ -70,30 +105,67 @@ def _email(settings: Settings, secrets: Secrets) -> dict[str, str]:
     else:
         result["CROWN_SENDGRID_API_KEY_FILE"] = str(secrets.sendgrid_key())
         result["CROWN_SENDGRID_URL"] = _sandbox(settings)
+        result["CROWN_SENDGRID_WEBHOOK_KEY_FILE"] = str(secrets.sendgrid_webhook_public_key())
     # One real provider alone: falling over to a stand-in would swallow mail that should go out.
     real = [name for name, used in (("smtp", real_smtp), ("sendgrid", real_sendgrid)) if used]
     result["CROWN_EMAIL_PROVIDERS"] = ",".join(real or ("smtp", "sendgrid"))
-    return result
+    return result if real else {**result, **_called_back(settings)}
 
 
 def _push(settings: Settings, secrets: Secrets) -> dict[str, str]:
     account = secrets.fcm_service_account(token_url(settings))
     ours = {"PUSH_SERVICE_KEY_FILE": str(account), "CROWN_FCM_URL": _sandbox(settings)}
-    return secrets.as_file(settings.given, "PUSH_SERVICE_KEY") or ours
+    real_fcm = secrets.as_file(settings.given, "PUSH_SERVICE_KEY")
+    return {**(real_fcm or ours), **_web_push(settings, secrets, stand_in=not real_fcm)}
+
+
+def _web_push(settings: Settings, secrets: Secrets, *, stand_in: bool) -> dict[str, str]:
+    # Browsers' push services take any key, so that ours reaches real browsers too.
+    key = secrets.as_file(settings.given, "CROWN_WEB_PUSH_KEY")
+    found = key or {"CROWN_WEB_PUSH_KEY_FILE": str(secrets.web_push_key())}
+    found["CROWN_WEB_PUSH_CONTACT"] = "mailto:crown@crown.example"
+    if stand_in and not key:
+        found["CROWN_WEB_PUSH_HOSTS"] = f"{_BROWSERS},{LOOPBACK}:{settings.ports.sandbox}"
+    return found
 
 
 def _sms(settings: Settings, secrets: Secrets) -> dict[str, str]:
-    real = secrets.as_file(settings.given, "SMS_API_KEY")
-    if real:
-        return real
+    given = settings.given
+    twilio, sns = secrets.as_file(given, "SMS_API_KEY"), secrets.as_file(given, "CROWN_SNS_KEY")
+    if twilio or sns:
+        real = [name for name, used in (("twilio", twilio), ("sns", sns)) if used]
+        return {
+            **twilio,
+            **secrets.as_file(given, "SMS_API_KEY_OLD"),
+            **sns,
+            "CROWN_SMS_PROVIDERS": ",".join(real),
+        }
     return {
         "SMS_API_KEY_FILE": str(secrets.twilio_key()),
         "CROWN_TWILIO_URL": _sandbox(settings),
+        "CROWN_SMS_PROVIDERS": "twilio,sns",
         "CROWN_SMS_FROM": "+15005550006",
-        "CROWN_SMS_STATUS_URL": f"http://{LOOPBACK}:{settings.ports.gateway}/webhooks/twilio/status",
         "CROWN_SMS_COUNTRIES": "US,CA,GB,DE,FR,ES,IT,NL,AT,CH",
         **dict.fromkeys(_SMS_CAPS, _SANDBOX_CAP),
+        **_sns(settings, secrets),
+        **_called_back(settings),
     }
+
+
+def _sns(settings: Settings, secrets: Secrets) -> dict[str, str]:
+    return {
+        "CROWN_SNS_KEY_FILE": str(secrets.sns_key()),
+        "CROWN_SNS_REGION": "us-east-1",
+        "CROWN_SNS_URL": f"{_sandbox(settings)}/sns",
+        "CROWN_SNS_TOPICS": SNS_TOPIC,
+        "CROWN_SNS_CERT_HOSTS": f"{LOOPBACK}:{settings.ports.sandbox}",
+        "CROWN_SNS_CA_FILE": str(secrets.sns_ca()),
+    }
+
+
+def _called_back(settings: Settings) -> dict[str, str]:
+    """Where stand-ins call back. Real providers reach this machine by an address that only the caller knows."""
+    return {"CROWN_GATEWAY_URL": settings.given.get("CROWN_GATEWAY_URL") or settings.gateway_url}
 
 
 def _sandbox(settings: Settings) -> str:

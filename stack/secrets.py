@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stack import keys
+from stack import certificates, keys
 from stack.layout import write_private
 
 # Who has credentials of its own at NATS, MongoDB and Valkey. `operator`, for tests and people, may do all.
@@ -63,6 +63,35 @@ class Secrets:
     def fcm_service_account(self, token_url: str) -> Path:
         """A service account as Firebase hands it out, whose token endpoint is the sandbox's."""
         return self._kept("fcm-service-account.json", lambda: keys.new_service_account(token_url))
+
+    def sendgrid_webhook_key(self) -> Path:
+        """What the sandbox signs SendGrid's events with."""
+        return self._kept("sendgrid-webhook-key.pem", keys.new_signing_key)
+
+    def sendgrid_webhook_public_key(self) -> Path:
+        """Its public half as SendGrid shows it: base64 of DER."""
+        private = self.sendgrid_webhook_key
+        return self._kept("sendgrid-webhook-public-key", lambda: keys.public_der(private().read_text()))
+
+    def sns_key(self) -> Path:
+        """`ACCESS_KEY_ID:SECRET`, of the lengths that AWS hands out."""
+
+        def make() -> str:
+            return f"AKIA{base64.b32encode(secrets.token_bytes(10)).decode()}:{secrets.token_urlsafe(30)}"
+
+        return self._kept("sns-key", make)
+
+    def sns_signer(self) -> Path:
+        """What the sandbox signs the messages of SNS topics with: private key, certificate, and its issuer's."""
+        return self._kept("sns-signer.pem", certificates.new_signer)
+
+    def sns_ca(self) -> Path:
+        """The certificate that the SMS service trusts to have issued that of the signer."""
+        return self._kept("sns-ca.pem", lambda: certificates.issuer(self.sns_signer().read_text()))
+
+    def web_push_key(self) -> Path:
+        """The private VAPID key: 32 bytes in base64url."""
+        return self._kept("web-push-key", keys.new_vapid_key)
 
     def write(self, name: str, value: str) -> Path:
         """Keeps a value that follows from others (an address with its password) or that the caller gave."""

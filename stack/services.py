@@ -53,6 +53,9 @@ _OWN = frozenset(
     | {"CROWN_RELAY_FEEDS", "CROWN_RELAY_TOKEN", "CROWN_RELAY_TOKEN_FILE", "CROWN_INGEST_ADDRESS"}
 )
 
+# What the stack is told itself.
+_STACK_S = ("CROWN_STACK_", "CROWN_SANDBOX_", "CROWN_MAILBOX_")
+
 
 def roles(given: Mapping[str, str]) -> tuple[Role, ...]:
     """The processes that a stack has in the caller's environment."""
@@ -161,7 +164,7 @@ def _handed_on(given: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in given.items()
-        if name.startswith("CROWN_") and not name.startswith("CROWN_STACK_") and name not in _OWN
+        if name.startswith("CROWN_") and not name.startswith(_STACK_S) and name not in _OWN
     }
 
 

@@ -24,6 +24,12 @@ class Settings:
     home: Path  # holds one folder per port base
     given: Mapping[str, str]  # the whole environment as it was read
 
+    @property
+    def gateway_url(self) -> str:
+        """Where this machine reaches the gateway."""
+        host = LOOPBACK if self.gateway_host == "0.0.0.0" else self.gateway_host
+        return f"http://{host}:{self.ports.gateway}"
+
     @classmethod
     def read(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Raises StackError naming the variable whose value does not do."""

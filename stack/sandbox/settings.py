@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -25,10 +25,22 @@ class Settings(BaseSettings):
     twilio_key: SecretStr | None = None
     """`SID:token`."""
     twilio_key_file: Path | None = None
+    sns_key: SecretStr | None = None
+    """`ACCESS_KEY_ID:SECRET`."""
+    sns_key_file: Path | None = None
     service_account: Path | None = None
     """The service account's JSON: its key verifies assertions, its project is the only one that FCM knows."""
+
+    callbacks: Literal["on", "off"] = "off"
+    """Whether what was sent is told to be delivered without a script that says so."""
+    gateway_url: str = ""
+    """Where callbacks go to whose address does not come with the message; without it there are none."""
+    sendgrid_webhook_key: Path | None = None
+    """The private key, in PEM, that signs SendGrid's events."""
+    sns_signer: Path | None = None
+    """What signs messages of SNS topics: private key and certificate, in PEM."""
 
     @model_validator(mode="before")
     @classmethod
     def _read_secrets(cls, values: Any) -> Any:
-        return secrets_from_files(values, "sendgrid_key", "twilio_key")
+        return secrets_from_files(values, "sendgrid_key", "sns_key", "twilio_key")

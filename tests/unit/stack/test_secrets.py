@@ -9,6 +9,11 @@ from pathlib import Path
 
 import jwt
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.verification import PolicyBuilder, Store
+from sendgrid.helpers.eventwebhook import EventWebhook  # type: ignore[import-untyped]
 
 from stack import keys
 from stack.secrets import USERS, Secrets
@@ -32,7 +37,13 @@ def every_file(secrets: Secrets) -> list[Path]:
         secrets.signing_key(),
         secrets.jwks(),
         secrets.sendgrid_key(),
+        secrets.sendgrid_webhook_key(),
+        secrets.sendgrid_webhook_public_key(),
         secrets.twilio_key(),
+        secrets.sns_key(),
+        secrets.sns_signer(),
+        secrets.sns_ca(),
+        secrets.web_push_key(),
         secrets.fcm_service_account("http://127.0.0.1:1/token"),
         secrets.write("database-url-email", "mongodb://…"),
     ]
@@ -52,7 +63,24 @@ def test_they_look_like_what_the_providers_hand_out(secrets: Secrets) -> None:
     sid, _, token = secrets.twilio_key().read_text().partition(":")
     assert (sid[:2], len(sid), len(token)) == ("AC", 34, 32)
     assert [len(part) for part in secrets.sendgrid_key().read_text().split(".")] == [2, 22, 43]
+    key_id, _, secret = secrets.sns_key().read_text().partition(":")
+    assert (key_id[:4], len(key_id), len(secret)) == ("AKIA", 20, 40)
     assert len(base64.b64decode(secrets.data_key().read_text(), validate=True)) == 32
+
+
+def test_the_issuer_of_the_signer_is_trusted_by_a_strict_verifier(secrets: Secrets) -> None:
+    leaf, _ = x509.load_pem_x509_certificates(secrets.sns_signer().read_bytes())
+    trusted = x509.load_pem_x509_certificates(secrets.sns_ca().read_bytes())
+    verifier = PolicyBuilder().store(Store(trusted)).build_server_verifier(x509.DNSName("sns.amazonaws.com"))
+    assert verifier.verify(leaf, []) == [leaf, *trusted]
+
+
+def test_the_public_half_verifies_what_sendgrid_s_key_signs(secrets: Secrets) -> None:
+    webhook = EventWebhook(secrets.sendgrid_webhook_public_key().read_text())
+    private = serialization.load_pem_private_key(secrets.sendgrid_webhook_key().read_bytes(), None)
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    signature = private.sign(b"1700000000[]", ec.ECDSA(hashes.SHA256()))
+    assert webhook.verify_signature("[]", base64.b64encode(signature).decode(), "1700000000")
 
 
 def test_the_key_set_holds_the_public_half_only(secrets: Secrets) -> None:

@@ -72,6 +72,7 @@ def test_the_caller_s_settings_reach_every_service_but_ports_stay_the_stack_s(tm
     assert (found["CROWN_LOG_LEVEL"], found["CROWN_STREAM_MAX_BYTES"]) == ("DEBUG", "1048576")
     assert found["CROWN_GRPC_PORT"] == "13034"
     assert not [name for name in found if name.startswith("CROWN_STACK_")]
+    assert "CROWN_SANDBOX_CALLBACKS" not in environment(tmp_path, "email", CROWN_SANDBOX_CALLBACKS="off")
 
 
 def test_other_servers_are_handed_on_with_their_secrets_in_files(tmp_path: Path) -> None:
