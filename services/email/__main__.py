@@ -15,6 +15,7 @@ from crown.provider import Provider
 from crown.route import Route
 from crown.suppressions import Suppressions
 from services.email.callbacks import EmailCallbackService
+from services.email.message import Composer
 from services.email.sendgrid import SendGrid
 from services.email.service import EmailService
 from services.email.settings import EmailSettings
@@ -22,14 +23,16 @@ from services.email.smtp import Gone, Smtp
 from services.email.smtp_pool import SmtpPool
 
 
-def provider(name: str, settings: EmailSettings, suppress: Gone | None = None) -> Provider:
+def provider(
+    name: str, settings: EmailSettings, composer: Composer, suppress: Gone | None = None
+) -> Provider:
     """The provider of this name. `suppress` is told of addresses that do not exist."""
-    letterhead = settings.letterhead
     if name == "smtp":
-        return Smtp(SmtpPool(settings.smtp_server, letterhead.domain), letterhead, suppress=suppress)
+        pool = SmtpPool(settings.smtp_server, composer.letterhead.domain)
+        return Smtp(pool, composer, suppress=suppress)
     key = settings.sendgrid_api_key.get_secret_value()
     return SendGrid(
-        Http(settings.in_flight), settings.sendgrid_url, key, letterhead, tracking=settings.sendgrid_tracking
+        Http(settings.in_flight), settings.sendgrid_url, key, composer, tracking=settings.sendgrid_tracking
     )
 
 
@@ -38,7 +41,8 @@ async def main(settings: EmailSettings, stopping: asyncio.Event) -> None:
     async with channel.connected(settings, "email") as to:
         suppressions = Suppressions(to.store.db, to.data_key)
         suppress = partial(suppressions.add, Channel.EMAIL, reason=SuppressionReason.BOUNCE, source="smtp")
-        providers = [provider(name, settings, suppress) for name in settings.providers.split(",")]
+        composer = Composer(settings.letterhead)
+        providers = [provider(name, settings, composer, suppress) for name in settings.providers.split(",")]
         route = Route(providers)
         engine = channel.engine(settings, to, Channel.EMAIL, route)
         direct = DirectSend(to.store.db, Channel.EMAIL, providers[0])

@@ -66,8 +66,19 @@ class Mail:
         return found
 
 
-def compose(attempt: Attempt, letterhead: Letterhead) -> Mail | Discard:
-    """The mail of `attempt`; Discard where its address is none or its title would break a header."""
+class Composer:
+    """Makes mails on the paper of `letterhead`."""
+
+    def __init__(self, letterhead: Letterhead) -> None:
+        self.letterhead = letterhead
+
+    async def compose(self, attempt: Attempt) -> Mail | Discard:
+        """The mail of `attempt`, the same for every attempt; Discard where its address is none or its title
+        would break a header."""
+        return _compose(attempt, self.letterhead)
+
+
+def _compose(attempt: Attempt, letterhead: Letterhead) -> Mail | Discard:
     to = addresses.email(attempt.destinations[0].address, "to")
     if isinstance(to, Violation):
         return Discard("INVALID_ADDRESS", to.rule)

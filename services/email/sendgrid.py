@@ -30,7 +30,7 @@ from crown.clock import Clock, now
 from crown.http import Answer, CallBroken, Http
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.provider import Attempt
-from services.email.message import Letterhead, Mail, compose
+from services.email.message import Composer, Letterhead, Mail
 
 
 class SendGrid:
@@ -43,7 +43,7 @@ class SendGrid:
         http: Http,
         url: str,
         api_key: str,
-        letterhead: Letterhead,
+        composer: Composer,
         clock: Clock = now,
         tracking: bool = False,
     ) -> None:
@@ -53,14 +53,15 @@ class SendGrid:
             **SendGridAPIClient(api_key, host=url)._default_headers,
             "Content-Type": "application/json",
         }
-        self._letterhead = letterhead
+        self._composer = composer
+        self._letterhead = composer.letterhead
         self._clock = clock
         self._tracking = tracking
 
     async def send(self, attempt: Attempt) -> Outcome:
         """Hands the mail over."""
-        mail = compose(attempt, self._letterhead)
-        if isinstance(mail, Discard):
+        mail = await self._composer.compose(attempt)
+        if not isinstance(mail, Mail):
             return mail
         body = msgspec.json.encode(request(mail, self._letterhead, self._tracking))
         try:

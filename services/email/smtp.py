@@ -31,7 +31,7 @@ from pymongo.errors import PyMongoError
 from crown import logs
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.provider import Attempt
-from services.email.message import Letterhead, Mail, compose
+from services.email.message import Composer, Mail
 from services.email.mime import render
 from services.email.smtp_pool import SmtpPool
 from services.email.smtp_wire import Answer, Wire
@@ -54,17 +54,18 @@ class Smtp:
     name = "smtp"
 
     def __init__(
-        self, pool: SmtpPool, letterhead: Letterhead, timeout_s: float = 10.0, suppress: Gone | None = None
+        self, pool: SmtpPool, composer: Composer, timeout_s: float = 10.0, suppress: Gone | None = None
     ) -> None:
         self._pool = pool
-        self._letterhead = letterhead
+        self._composer = composer
+        self._letterhead = composer.letterhead
         self._suppress = suppress
         self._timeout_s = timeout_s
 
     async def send(self, attempt: Attempt) -> Outcome:
         """Hands the mail over."""
-        mail = compose(attempt, self._letterhead)
-        if isinstance(mail, Discard):
+        mail = await self._composer.compose(attempt)
+        if not isinstance(mail, Mail):
             return mail
         handover = _Handover(
             self._letterhead.address, mail, render(mail, self._letterhead, attempt.create_time)

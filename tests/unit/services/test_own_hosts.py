@@ -13,6 +13,7 @@ from crown.clock import now
 from crown.http import Answer, Http
 from crown.provider import Attempt
 from services.email.__main__ import provider as email_provider
+from services.email.message import Composer
 from services.email.settings import EmailSettings
 from services.push.__main__ import providers as push_providers
 from services.push.access_token import AccessToken
@@ -41,7 +42,8 @@ def called(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> list
 async def test_sendgrid(called: list[str], monkeypatch: pytest.MonkeyPatch, attempt: Make) -> None:
     monkeypatch.setenv("CROWN_SENDGRID_API_KEY", "SG.key")
     monkeypatch.setenv("CROWN_EMAIL_FROM", "notifications@crown.example")
-    client = email_provider("sendgrid", EmailSettings.load())
+    told = EmailSettings.load()
+    client = email_provider("sendgrid", told, Composer(told.letterhead))
     await client.send(attempt("ann@example.org"))
     await client.close()
     assert called == ["POST https://api.sendgrid.com/v3/mail/send"]

@@ -22,7 +22,7 @@ from crown.outcome import Discard
 from crown.provider import Attempt
 from crown.rendering import Links
 from services.email import layout
-from services.email.message import Letterhead, Mail, compose
+from services.email.message import Composer, Letterhead, Mail
 from services.email.mime import render
 from services.email.unsubscribe_link import UnsubscribeLinks
 
@@ -50,14 +50,14 @@ class Page(HTMLParser):
         self.texts.append(data)
 
 
-def composed(attempt: Attempt) -> Mail:
-    mail = compose(attempt, LETTERHEAD)
+async def composed(attempt: Attempt) -> Mail:
+    mail = await Composer(LETTERHEAD).compose(attempt)
     assert isinstance(mail, Mail)
     return mail
 
 
-def test_a_mail(attempt: Make) -> None:
-    mail = composed(attempt("ann@Example.org"))
+async def test_a_mail(attempt: Make) -> None:
+    mail = await composed(attempt("ann@Example.org"))
     assert mail.to == "ann@example.org"
     assert mail.subject == "New message"
     assert mail.text == "New message\n\nYou have a new message from John\n\nhttps://crown.example/m/1\n"
@@ -66,17 +66,17 @@ def test_a_mail(attempt: Make) -> None:
     assert page.links == ["https://crown.example/m/1"]
 
 
-def test_the_same_message_id_for_every_attempt(attempt: Make) -> None:
-    first, second = (composed(attempt("ann@example.org", number=n)) for n in (1, 2))
+async def test_the_same_message_id_for_every_attempt(attempt: Make) -> None:
+    first, second = [await composed(attempt("ann@example.org", number=n)) for n in (1, 2)]
     assert first.message_id == second.message_id == f"<{'d' * 32}@crown.example>"
 
 
-def test_one_click_unsubscribes(attempt: Make) -> None:
+async def test_one_click_unsubscribes(attempt: Make) -> None:
     links = UnsubscribeLinks({"k": b"k" * 32}, "https://api.crown.example")
     letterhead = replace(LETTERHEAD, unsubscribe=links)
     for category in Category.Type.values():
         given = attempt("ann@example.org", category=category, user_id="u" * 128)
-        mail = compose(given, letterhead)
+        mail = await Composer(letterhead).compose(given)
         assert isinstance(mail, Mail)
         read = read_back(render(mail, letterhead, given.create_time))
         url = links.url("u" * 128, category)
@@ -87,42 +87,43 @@ def test_one_click_unsubscribes(attempt: Make) -> None:
             assert read["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
 
 
-def test_the_same_bytes_for_every_attempt(attempt: Make) -> None:
+async def test_the_same_bytes_for_every_attempt(attempt: Make) -> None:
     links = UnsubscribeLinks({"k": b"k" * 32}, "https://api.crown.example")
     letterhead = replace(LETTERHEAD, unsubscribe=links)
-    one, two = (composed_with(letterhead, attempt("ann@example.org", number=n)) for n in (1, 2))
+    one, two = [await composed_with(letterhead, attempt("ann@example.org", number=n)) for n in (1, 2)]
     assert one == two
 
 
-def composed_with(letterhead: Letterhead, attempt: Attempt) -> bytes:
-    mail = compose(attempt, letterhead)
+async def composed_with(letterhead: Letterhead, attempt: Attempt) -> bytes:
+    mail = await Composer(letterhead).compose(attempt)
     assert isinstance(mail, Mail)
     return render(mail, letterhead, attempt.create_time)
 
 
-def test_without_a_title_the_first_line_is_the_subject(attempt: Make) -> None:
-    mail = composed(attempt("ann@example.org", title="", message="\n  Hello\tAnn \nand more"))
+async def test_without_a_title_the_first_line_is_the_subject(attempt: Make) -> None:
+    mail = await composed(attempt("ann@example.org", title="", message="\n  Hello\tAnn \nand more"))
     assert mail.subject == "Hello Ann"
 
 
-def test_a_long_first_line_is_cut(attempt: Make) -> None:
-    assert len(composed(attempt("ann@example.org", title="", message="x" * 8_000)).subject) == 200
+async def test_a_long_first_line_is_cut(attempt: Make) -> None:
+    mail = await composed(attempt("ann@example.org", title="", message="x" * 8_000))
+    assert len(mail.subject) == 200
 
 
 @pytest.mark.parametrize(
     "address", ["ann", "ann@example.org, eve@example.net", "ann@example.org\r\nBcc: e@example.net"]
 )
-def test_no_address(attempt: Make, address: str) -> None:
-    assert compose(attempt(address), LETTERHEAD) == Discard("INVALID_ADDRESS", "email.address")
+async def test_no_address(attempt: Make, address: str) -> None:
+    assert await Composer(LETTERHEAD).compose(attempt(address)) == Discard("INVALID_ADDRESS", "email.address")
 
 
 @pytest.mark.parametrize(
     "character", ["\r", "\n", "\r\n", "\x0b", "\x0c", "\x00", "\x1c", "\x85", "\u2028", "\u2029"]
 )
 @pytest.mark.parametrize("where", ["title", "notification_id", "delivery_id"])
-def test_nothing_breaks_a_header(attempt: Make, where: str, character: str) -> None:
+async def test_nothing_breaks_a_header(attempt: Make, where: str, character: str) -> None:
     given = {where: f"x{character}Bcc: eve@example.net"}
-    assert compose(attempt("ann@example.org", **given), LETTERHEAD) == Discard(
+    assert await Composer(LETTERHEAD).compose(attempt("ann@example.org", **given)) == Discard(
         "INVALID_CONTENT", "header.break"
     )
 
@@ -142,14 +143,14 @@ def test_nothing_breaks_a_header(attempt: Make, where: str, character: str) -> N
         "data:text/html,x",
     ],
 )
-def test_an_unsafe_link_is_not_rendered(attempt: Make, url: str) -> None:
-    mail = composed(attempt("ann@example.org", action_url=url, image_url=url))
+async def test_an_unsafe_link_is_not_rendered(attempt: Make, url: str) -> None:
+    mail = await composed(attempt("ann@example.org", action_url=url, image_url=url))
     assert Page(mail.html).links == []
     assert url not in mail.text
 
 
-def test_a_picture(attempt: Make) -> None:
-    mail = composed(attempt("ann@example.org", image_url="https://img.crown.example/a.png?x=1&y=2"))
+async def test_a_picture(attempt: Make) -> None:
+    mail = await composed(attempt("ann@example.org", image_url="https://img.crown.example/a.png?x=1&y=2"))
     assert "https://img.crown.example/a.png?x=1&y=2" in Page(mail.html).links
 
 
@@ -178,9 +179,9 @@ def read_back(raw: bytes) -> EmailMessage:
     return read
 
 
-def test_it_is_read_back_with_one_recipient_and_no_header_of_others(attempt: Make) -> None:
+async def test_it_is_read_back_with_one_recipient_and_no_header_of_others(attempt: Make) -> None:
     given = attempt("ann@example.org", title="Grüße 🎉 " + "x" * 150, message=".\n..dots\n\u2028 and <b>")
-    mail = composed(given)
+    mail = await composed(given)
     read = read_back(render(mail, LETTERHEAD, given.create_time))
     assert read["To"] == "ann@example.org"
     assert read["From"] == "Crown <notifications@crown.example>"
@@ -226,6 +227,7 @@ def test_a_name_with_everything_in_it() -> None:
         assert [(a.display_name, a.addr_spec) for a in sender] == [(name, "notifications@crown.example")]
 
 
-def test_largest_content_is_bounded(attempt: Make) -> None:
+async def test_largest_content_is_bounded(attempt: Make) -> None:
     data = NotificationData(title="x" * 200, message="&" * 8_000)
-    assert len(composed(attempt("ann@example.org", title=data.title, message=data.message)).html) < 64 << 10
+    mail = await composed(attempt("ann@example.org", title=data.title, message=data.message))
+    assert len(mail.html) < 64 << 10

@@ -12,7 +12,7 @@ from crown.http import Answer, Http
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.provider import Attempt
 from crown.rendering import Links
-from services.email.message import Letterhead, Mail, compose
+from services.email.message import Composer, Letterhead, Mail
 from services.email.sendgrid import SendGrid, outcome, request
 from services.email.smtp import Smtp
 from services.email.smtp_pool import SmtpPool
@@ -25,7 +25,7 @@ NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 
 def provider(url: str, links: Links, key: str = KEY) -> SendGrid:
     letterhead = Letterhead("Crown", "notifications@crown.example", links)
-    return SendGrid(Http(timeout_s=0.5), url, key, letterhead, clock=lambda: NOW)
+    return SendGrid(Http(timeout_s=0.5), url, key, Composer(letterhead), clock=lambda: NOW)
 
 
 @pytest.fixture
@@ -99,11 +99,11 @@ async def test_what_sendgrid_does(
 
 
 @pytest.mark.parametrize("tracking", [False, True])
-def test_opens_and_clicks_are_tracked_where_it_is_asked_for_only(
+async def test_opens_and_clicks_are_tracked_where_it_is_asked_for_only(
     attempt: Make, links: Links, tracking: bool
 ) -> None:
     letterhead = Letterhead("Crown", "notifications@crown.example", links)
-    mail = compose(attempt("ann@example.org"), letterhead)
+    mail = await Composer(letterhead).compose(attempt("ann@example.org"))
     assert isinstance(mail, Mail)
     assert request(mail, letterhead, tracking)["tracking_settings"] == {
         "click_tracking": {"enable": tracking, "enable_text": False},
@@ -114,11 +114,11 @@ def test_opens_and_clicks_are_tracked_where_it_is_asked_for_only(
 
 async def test_the_same_message_id_at_every_provider(mailbox: Any, links: Links, attempt: Make) -> None:
     letterhead = Letterhead("Crown", "notifications@crown.example", links)
-    smtp = Smtp(SmtpPool(SmtpServer("127.0.0.1", mailbox.smtp_port), "crown.example"), letterhead)
+    smtp = Smtp(SmtpPool(SmtpServer("127.0.0.1", mailbox.smtp_port), "crown.example"), Composer(letterhead))
     found = []
     for number in (1, 2):
         given = attempt("ann@example.org", number=number)
-        mail = compose(given, letterhead)
+        mail = await Composer(letterhead).compose(given)
         assert isinstance(mail, Mail)
         headers: Any = request(mail, letterhead, tracking=False)["headers"]
         found.append(headers["Message-ID"])

@@ -14,7 +14,7 @@ from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.provider import Attempt
 from crown.rendering import Links
 from services.email import smtp_pool
-from services.email.message import Letterhead
+from services.email.message import Composer, Letterhead
 from services.email.smtp import Gone, Smtp, broken, refused
 from services.email.smtp_pool import SmtpPool
 from services.email.smtp_server import SmtpServer
@@ -31,7 +31,7 @@ def provider(
     suppress: Gone | None = None,
 ) -> Smtp:
     letterhead = Letterhead("Crown", "notifications@crown.example", links)
-    return Smtp(SmtpPool(server, letterhead.domain, connections), letterhead, timeout_s, suppress)
+    return Smtp(SmtpPool(server, letterhead.domain, connections), Composer(letterhead), timeout_s, suppress)
 
 
 @pytest.fixture(params=[True, False], ids=["pipelining", "one by one"])
@@ -189,7 +189,7 @@ async def test_all_connections_are_busy(mailbox: Any, links: Links, attempt: Mak
     await mailbox.script(command="DATA", delay_s=5, times=1)
     first = asyncio.create_task(client.send(attempt("ann@example.org")))
     await asyncio.sleep(0.1)
-    impatient = Smtp(client._pool, client._letterhead, timeout_s=0.1)
+    impatient = Smtp(client._pool, client._composer, timeout_s=0.1)
     assert await impatient.send(attempt("ann@example.org")) == Snooze("ALL_CONNECTIONS_BUSY")
     assert await first == Unknown("TIMEOUT")
     await client.close()

@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from crown.outcome import Delivered, Retry
 from crown.provider import Attempt
 from crown.rendering import Links
-from services.email.message import Letterhead
+from services.email.message import Composer, Letterhead
 from services.email.smtp import Smtp
 from services.email.smtp_pool import SmtpPool
 from services.email.smtp_server import SmtpServer
@@ -93,7 +93,7 @@ async def listening(porter: Porter, certificate: Path | None, implicit: bool = F
 
 async def outcome_of(server: SmtpServer, links: Links, attempt: Make) -> object:
     letterhead = Letterhead("Crown", "notifications@crown.example", links)
-    client = Smtp(SmtpPool(server, "crown.example"), letterhead, timeout_s=3.0)
+    client = Smtp(SmtpPool(server, "crown.example"), Composer(letterhead), timeout_s=3.0)
     found = await client.send(attempt("ann@example.org"))
     await client.close()
     return found

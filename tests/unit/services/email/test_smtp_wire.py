@@ -12,7 +12,7 @@ import pytest
 from crown.outcome import Delivered, Discard, Outcome, Retry, Unknown
 from crown.provider import Attempt
 from crown.rendering import Links
-from services.email.message import Letterhead
+from services.email.message import Composer, Letterhead
 from services.email.smtp import Smtp
 from services.email.smtp_pool import SmtpPool
 from services.email.smtp_server import SmtpServer
@@ -54,7 +54,9 @@ async def against(*answers: str, links: Links) -> AsyncIterator[tuple[Smtp, Serv
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
     letterhead = Letterhead("Crown", "notifications@crown.example", links)
-    client = Smtp(SmtpPool(SmtpServer("127.0.0.1", port), "crown.example"), letterhead, timeout_s=3.0)
+    client = Smtp(
+        SmtpPool(SmtpServer("127.0.0.1", port), "crown.example"), Composer(letterhead), timeout_s=3.0
+    )
     try:
         yield client, server
     finally:
