@@ -6,10 +6,12 @@ What only Envoy can tell, `envoy --mode validate` does.
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import sys
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +34,7 @@ def render(environ: Mapping[str, str]) -> str:
     document = yaml.safe_load((HERE / "envoy.yaml").read_text())
     variables: dict[str, Any] = {"DESCRIPTOR_PATH": str(HERE / "crown.binpb")}
     variables |= {name: value for name, value in environ.items() if value}
+    variables |= _pages(HERE / "pages")
     variables["CORS_PATTERN"] = _origins_pattern(variables.get("CORS_ORIGINS", ""))
     tables = _tables(document["x-tables"]) | _web(document["x-web"], variables)
     return dump(expand(document, {**variables, **tables, **_keys(document["x-keys"], variables)}))
@@ -73,6 +76,21 @@ def _web(written: list[contract.Row], variables: Scope) -> dict[str, list[contra
     if missing := [str(row["file"]) for row in written if not Path(folder, str(row["file"])).is_file()]:
         raise ConfigurationError(f"GATEWAY_WEB: there is no {', '.join(missing)} in that folder")
     return {"web": [row | {"file": str(Path(folder, str(row["file"])))} for row in written]}
+
+
+def _pages(folder: Path) -> dict[str, str]:
+    """What people see where the gateway itself cannot follow a link of a mail, and what such a page may load."""
+    link, away = ((folder / name).read_text(encoding="utf-8") for name in ("link.html", "away.html"))
+    # One style for both, so that one policy allows it and nothing else.
+    style = link.partition("<style>")[2].partition("</style>")[0]
+    digest = base64.b64encode(sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; frame-ancestors 'none'"
+    # To Envoy a per cent sign begins a command.
+    return {
+        "LINK_PAGE": link.replace("%", "%%"),
+        "AWAY_PAGE": away.replace("%", "%%"),
+        "PAGE_POLICY": policy,
+    }
 
 
 def _origins_pattern(origins: str) -> str:

@@ -7,14 +7,15 @@ import asyncio
 from collections.abc import Iterable
 
 from google.api.httpbody_pb2 import HttpBody
+from pymongo.errors import PyMongoError
 
 from crown import metrics, subjects
 from crown.bus import Bus, Outgoing
 from crown.clock import now
 from crown.door import Context
-from crown.errors import NotFound
+from crown.errors import CrownError, NotFound, StoreUnavailable
 from crown.notification.v1 import email_callback_service_pb2 as pb
-from crown.notification.v1.types_pb2 import CallbackType, Category, Channel
+from crown.notification.v1.types_pb2 import CallbackType, Channel
 from crown.preferences import Preferences
 from crown.suppressions import Suppressions
 from services.email import sendgrid_events, unsubscribe_page
@@ -22,6 +23,8 @@ from services.email.sendgrid_events import Told
 from services.email.sendgrid_signature import SIGNATURE, TIMESTAMP, SendGridSignature
 from services.email.unsubscribe_link import UnsubscribeLinks
 
+# Nothing tells what is wrong with it.
+_NO_LINK = NotFound("this link is not one of ours, was altered, or is too old")
 _SUBJECT = subjects.callback(subjects.CHANNELS[Channel.EMAIL])
 
 
@@ -59,22 +62,30 @@ class EmailCallbackService:
 
     async def ShowUnsubscribe(self, request: pb.ShowUnsubscribeRequest, context: Context) -> HttpBody:
         """The page that asks. It changes nothing: scanners of mail follow every link."""
-        _, category = self._read(request.token)
-        name = _language(context)
-        return await _answer(context, unsubscribe_page.ask(self._sender, category, name), name)
+        found = self._links.read(request.token)
+        if found is None:
+            return await self._refuse(context, _NO_LINK)
+        return await _answer(context, unsubscribe_page.ask(self._sender, found[1], _language(context)))
 
     async def Unsubscribe(self, request: pb.UnsubscribeRequest, context: Context) -> HttpBody:
         """Turns the category off for the person, whoever asks: the link is all it takes."""
-        user_id, category = self._read(request.token)
-        await self._preferences.choose(user_id, category, Channel.EMAIL, on=False)
-        name = _language(context)
-        return await _answer(context, unsubscribe_page.done(self._sender, category, name), name)
-
-    def _read(self, token: str) -> tuple[str, Category.Type.ValueType]:
-        found = self._links.read(token)
+        found = self._links.read(request.token)
         if found is None:
-            raise NotFound("this link is not one of ours, was altered, or is too old")
-        return found
+            return await self._refuse(context, _NO_LINK)
+        user_id, category = found
+        try:
+            await self._preferences.choose(user_id, category, Channel.EMAIL, on=False)
+        except PyMongoError:
+            return await self._refuse(context, StoreUnavailable("the store does not answer; retry"))
+        return await _answer(context, unsubscribe_page.done(self._sender, category, _language(context)))
+
+    async def _refuse(self, context: Context, error: CrownError) -> HttpBody:
+        """A page for who looks through a browser; for programs the error in its one shape, which this raises."""
+        if "text/html" not in _header(context, "accept"):
+            raise error
+        missing = isinstance(error, NotFound)
+        page = unsubscribe_page.missing if missing else unsubscribe_page.away
+        return await _answer(context, page(self._sender, _language(context)), 404 if missing else 503)
 
     async def _suppress(self, told: Iterable[Told]) -> None:
         # The first reason counts, as where they come one by one.
@@ -101,7 +112,12 @@ def _language(context: Context) -> str:
     return unsubscribe_page.language(_header(context, "accept-language"))
 
 
-async def _answer(context: Context, page: str, language: str) -> HttpBody:
-    headers = {**dict(unsubscribe_page.HEADERS), "content-language": language}
+async def _answer(context: Context, page: str, status: int = 200) -> HttpBody:
+    headers = {
+        **unsubscribe_page.HEADERS,
+        "content-language": _language(context),
+        # gRPC has no place for it; the gateway makes it the status of the answer.
+        **({"x-crown-status": str(status)} if status != 200 else {}),
+    }
     await context.send_initial_metadata(tuple(headers.items()))
     return HttpBody(content_type="text/html; charset=utf-8", data=page.encode())

@@ -1,5 +1,5 @@
-"""The pages behind an unsubscribe link: one that asks, one that says that it is done. Whole without scripts and
-pictures, and with nothing in them from outside but the name of the sender."""
+"""The pages behind an unsubscribe link: one that asks, one that says that it is done, two that say why it is not.
+Whole without scripts and pictures, and with nothing in them from outside but the name of the sender."""
 
 from __future__ import annotations
 
@@ -33,19 +33,16 @@ button:hover{filter:brightness(1.08)}
 _HASH = base64.b64encode(sha256(_STYLE.encode()).digest()).decode()
 
 # Sent with every page. Nothing is loaded, nothing runs, nobody may frame it, and where it was came from is not told.
-HEADERS = (
-    (
-        "content-security-policy",
+HEADERS: Mapping[str, str] = {
+    "content-security-policy": (
         f"default-src 'none'; style-src 'sha256-{_HASH}'; form-action 'self'; base-uri 'none'; "
-        "frame-ancestors 'none'",
+        "frame-ancestors 'none'"
     ),
-    ("x-content-type-options", "nosniff"),
-    ("referrer-policy", "no-referrer"),
-    ("cache-control", "no-store"),
-    ("x-robots-tag", "noindex, nofollow"),
-    ("content-language", ""),
-    ("vary", "accept-language"),
-)
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+    "x-robots-tag": "noindex, nofollow",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +56,10 @@ class _Words:
     done: str
     done_more: str
     back: str
+    missing: str
+    missing_more: str
+    away: str
+    away_more: str
     categories: Mapping[Category.Type.ValueType, str]
 
 
@@ -71,6 +72,10 @@ _WORDS: Mapping[str, _Words] = {
         done="You are unsubscribed",
         done_more="You will get no more e-mails about {what}.",
         back="Changed your mind? Turn them on again in the settings of the app.",
+        missing="This link does not work",
+        missing_more="It is too old, or a part of it is missing. You choose what you get in the settings of the app.",
+        away="Not now",
+        away_more="Something on our side is away for a moment. Nothing has changed; please try again in a minute.",
         categories={
             Category.ACTIVITY: "what happens on your posts",
             Category.SOCIAL: "friends and followers",
@@ -86,6 +91,12 @@ _WORDS: Mapping[str, _Words] = {
         done="Abbestellt",
         done_more="Du bekommst keine E-Mails mehr über {what}.",
         back="Doch wieder? In den Einstellungen der App schaltest du sie wieder ein.",
+        missing="Dieser Link funktioniert nicht",
+        missing_more="Er ist zu alt, oder ein Teil von ihm fehlt. Was du bekommst, wählst du in den Einstellungen "
+        "der App.",
+        away="Gerade nicht",
+        away_more="Bei uns ist gerade etwas gestört. Geändert ist nichts; bitte versuche es in einer Minute noch "
+        "einmal.",
         categories={
             Category.ACTIVITY: "Neues zu deinen Beiträgen",
             Category.SOCIAL: "Freunde und Follower",
@@ -129,6 +140,18 @@ def done(sender: str, category: Category.Type.ValueType, name: str) -> str:
     return _page(
         name, sender, words.done, f'<p role="status">{more}</p><p class="quiet">{escape(words.back)}</p>'
     )
+
+
+def missing(sender: str, name: str) -> str:
+    """The page behind a link that is not good. It does not say why."""
+    words = _WORDS[name]
+    return _page(name, sender, words.missing, f"<p>{escape(words.missing_more)}</p>")
+
+
+def away(sender: str, name: str) -> str:
+    """The page where the store does not answer."""
+    words = _WORDS[name]
+    return _page(name, sender, words.away, f"<p>{escape(words.away_more)}</p>")
 
 
 def _page(name: str, sender: str, title: str, body: str) -> str:

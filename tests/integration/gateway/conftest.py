@@ -32,8 +32,8 @@ ISSUER = "crown-auth"
 AUDIENCE = "crown-notification"
 # As the stack deploys them: what runs behind which address of the gateway.
 SERVERS = {
-    "INGEST_ADDRESS": ("ingest", "inbox", "group", "preference", "contact", "status"),
-    "EMAIL_ADDRESS": ("email",),
+    "INGEST_ADDRESS": ("ingest", "inbox", "group", "preference", "contact", "status", "suppression"),
+    "EMAIL_ADDRESS": ("email", "email_callback"),
     "PUSH_ADDRESS": ("push", "device"),
     "SMS_ADDRESS": ("sms",),
     "REALTIME_ADDRESS": ("realtime",),
@@ -73,7 +73,7 @@ class Backend:
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_metadata_size", 16 << 10)])
         for noun in SERVERS[address]:
             generated = importlib.import_module(f"crown.notification.v1.{noun}_service_pb2")
-            service = generated.DESCRIPTOR.services_by_name[f"{noun.capitalize()}Service"]
+            (service,) = generated.DESCRIPTOR.services_by_name.values()
             stubs = importlib.import_module(f"crown.notification.v1.{noun}_service_pb2_grpc")
             getattr(stubs, f"add_{service.name}Servicer_to_server")(_Servicer(service, address, self), server)
         health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)

@@ -81,6 +81,18 @@ CASES: list[tuple[str, str, Any, str, str, dict[str, Any]]] = [
     ("POST", "/api/v1/users/a:b:disconnect", {}, REALTIME, "Disconnect", {"user_id": "a:b"}),
     ("POST", "/api/v1/users/u1/notifications/unread-count:read", {},
      INGEST, "MarkRead", {"user_id": "u1", "notification_id": "unread-count"}),
+    ("POST", "/webhooks/sendgrid", {},
+     EMAIL, "ReceiveSendGridEvents", {"body": {"content_type": "application/json", "data": "e30="}}),
+    ("GET", "/unsubscribe/abc", None, EMAIL, "ShowUnsubscribe", {"token": "abc"}),
+    ("POST", "/unsubscribe/abc", {},
+     EMAIL, "Unsubscribe", {"token": "abc", "body": {"content_type": "application/json", "data": "e30="}}),
+    ("GET", "/api/v1/suppressions?channel=EMAIL&reason=bounce&limit=5&cursor=c", None,
+     INGEST, "ListSuppressions", {"channel": "EMAIL", "reason": "BOUNCE", "limit": 5, "cursor": "c"}),
+    ("POST", "/api/v1/suppressions", {"channel": "sms", "address": "+14155550123"},
+     INGEST, "CreateSuppression", {"channel": "SMS", "address": "+14155550123"}),
+    ("POST", "/api/v1/suppressions:look-up", {"channel": "EMAIL", "address": "a@example.org"},
+     INGEST, "LookUpSuppression", {"channel": "EMAIL", "address": "a@example.org"}),
+    ("DELETE", "/api/v1/suppressions/ab12", None, INGEST, "DeleteSuppression", {"suppression_id": "ab12"}),
     ("GET", "/readyz", None, INGEST, "GetReadiness", {}),
 ]  # fmt: skip
 

@@ -12,6 +12,7 @@ import grpc
 import pytest
 from google.api.httpbody_pb2 import HttpBody
 from google.rpc import error_details_pb2, status_pb2
+from pymongo.errors import AutoReconnect
 
 from crown.bus import Outgoing
 from crown.errors import BusUnavailable
@@ -35,7 +36,7 @@ class Books:
 
     def __init__(self) -> None:
         self.written: list[tuple[Any, ...]] = []
-        self.bus_away = False
+        self.bus_away = self.store_away = False
 
     async def publish_many(self, messages: Iterable[Outgoing]) -> None:
         if self.bus_away:
@@ -47,6 +48,8 @@ class Books:
         self.written.append((channel, address, reason, source))
 
     async def choose(self, user_id: str, category: int, channel: int, on: bool) -> None:
+        if self.store_away:
+            raise AutoReconnect("away")
         self.written.append((user_id, category, channel, on))
 
 
@@ -224,3 +227,30 @@ async def test_a_bad_link(stub: EmailCallbackServiceStub, books: Books, written:
         assert reason(error.value) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
         assert error.value.details() == "this link is not one of ours, was altered, or is too old"
     assert books.written == []
+
+
+BROWSER = (("accept", "text/html,application/xhtml+xml,*/*;q=0.8"), ("accept-language", "de"))
+
+
+async def test_a_bad_link_in_a_browser(stub: EmailCallbackServiceStub, books: Books) -> None:
+    for call in (
+        stub.ShowUnsubscribe(pb.ShowUnsubscribeRequest(token="x"), metadata=BROWSER),
+        stub.Unsubscribe(pb.UnsubscribeRequest(token="x"), metadata=BROWSER),
+    ):
+        answer = await call
+        assert "<h1>Dieser Link funktioniert nicht</h1>" in answer.data.decode()
+        headers = dict(await call.initial_metadata())
+        assert headers["x-crown-status"] == "404"
+        assert headers["referrer-policy"] == "no-referrer"
+    assert books.written == []
+
+
+async def test_the_store_is_away(stub: EmailCallbackServiceStub, books: Books) -> None:
+    books.store_away = True
+    request = pb.UnsubscribeRequest(token=token())
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await stub.Unsubscribe(request)
+    assert reason(error.value) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+    call = stub.Unsubscribe(request, metadata=BROWSER)
+    assert "<h1>Gerade nicht</h1>" in (await call).data.decode()
+    assert dict(await call.initial_metadata())["x-crown-status"] == "503"

@@ -66,7 +66,7 @@ def test_one_button_that_posts_to_the_link_itself() -> None:
 
 
 def test_the_policy_lets_the_style_in_and_nothing_else() -> None:
-    policy = dict(HEADERS)["content-security-policy"]
+    policy = HEADERS["content-security-policy"]
     (style,) = re.findall(r"<style>(.*?)</style>", ask("", Category.SOCIAL, "en"), re.DOTALL)
     assert f"'sha256-{base64.b64encode(sha256(style.encode()).digest()).decode()}'" in policy
     assert policy.startswith("default-src 'none'; ")
