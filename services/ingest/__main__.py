@@ -13,6 +13,7 @@ from crown import rpc, vault
 from crown.bus import Bus
 from crown.notification.v1 import (
     contact_service_pb2,
+    dead_letter_service_pb2,
     device_service_pb2,
     email_callback_service_pb2,
     email_service_pb2,
@@ -34,6 +35,7 @@ from crown.store import Store
 from crown.suppressions import Suppressions
 from services.ingest.choices import PreferenceService
 from services.ingest.contacts import ContactService
+from services.ingest.dead_letters import DeadLetterService
 from services.ingest.disband import Disbander
 from services.ingest.dispatch import Dispatcher
 from services.ingest.groups import GroupService
@@ -41,10 +43,12 @@ from services.ingest.inbox import InboxService
 from services.ingest.janitor import Janitor
 from services.ingest.readiness import StatusService
 from services.ingest.record import Recorder
+from services.ingest.replays import Carrier
 from services.ingest.service import IngestService
 from services.ingest.settings import IngestSettings
 from services.ingest.suppressions import SuppressionService
 from services.ingest.sweep import Sweeper
+from services.ingest.undertaker import Undertaker
 
 # What the gateway's reflection lists: every service of the suite, whoever serves it.
 _SUITE = (
@@ -67,6 +71,7 @@ async def api(settings: IngestSettings, stopping: asyncio.Event) -> None:
     redis = Redis.from_url(settings.redis_host.get_secret_value(), socket_timeout=1, socket_connect_timeout=1)
     ingest = IngestService(bus, store.db, redis, data_key, settings.allowed_hosts)
     contacts = ContactService(Recipients(store.db, People(store.db, data_key)))
+    dead_letters = DeadLetterService(bus, store.db, data_key)
     status = StatusService(settings.peer_addresses)
 
     server = rpc.Server(settings)
@@ -75,6 +80,7 @@ async def api(settings: IngestSettings, stopping: asyncio.Event) -> None:
     server.add(_only(group_service_pb2.DESCRIPTOR), GroupService(bus, store.db))
     server.add(_only(preference_service_pb2.DESCRIPTOR), PreferenceService(store.db))
     server.add(_only(contact_service_pb2.DESCRIPTOR), contacts, contacts.checks())
+    server.add(_only(dead_letter_service_pb2.DESCRIPTOR), dead_letters, dead_letters.checks())
     server.add(_only(status_service_pb2.DESCRIPTOR), status)
     suppressions = SuppressionService(Suppressions(store.db, data_key))
     server.add(_only(suppression_service_pb2.DESCRIPTOR), suppressions, suppressions.checks())
@@ -102,7 +108,8 @@ async def dispatch(settings: IngestSettings, stopping: asyncio.Event) -> None:
 
 
 async def record(settings: IngestSettings, stopping: asyncio.Event) -> None:
-    """Keeps the books: timeline, what got stuck, what was settled, what deleted groups left."""
+    """Keeps the books: timeline, dead letters and their replays, what got stuck, what was settled, what deleted
+    groups left."""
     bus = await Bus.connect(settings, "ingest-record")
     store = await Store.connect(settings, "ingest-record")
 
@@ -113,6 +120,8 @@ async def record(settings: IngestSettings, stopping: asyncio.Event) -> None:
     async with server.serving(healthy), asyncio.TaskGroup() as tasks:
         tasks.create_task(Recorder(bus, store).run(stopping))
         tasks.create_task(Sweeper(bus, store, settings.sweep_period_s).run(stopping))
+        tasks.create_task(Undertaker(bus, store).run(stopping))
+        tasks.create_task(Carrier(bus, store).run(stopping))
         tasks.create_task(Janitor(bus).run(stopping))
         tasks.create_task(Disbander(store, settings.sweep_period_s).run(stopping))
         tasks.create_task(rpc.until(stopping, bus.closed))

@@ -61,6 +61,7 @@ class Janitor:
 
 
 def _consumers() -> Iterator[subjects.Consumer]:
+    yield subjects.undertaker()
     for lane in subjects.LANES.values():
         yield subjects.dispatcher(lane)
         for channel in subjects.DELIVERED:
