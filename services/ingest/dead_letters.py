@@ -23,7 +23,7 @@ from crown.people import People
 from crown.store import Database, Document
 from crown.vault import Key, VaultError
 from services.ingest.letter import NEWEST_FIRST, WITHOUT_BODY, cursor, entry, matching, older
-from services.ingest.replay import Replayer, timeline_entry
+from services.ingest.replay import Order, Replayer, timeline_entry
 from services.ingest.replays import Replays
 
 log = logs.get(__name__)
@@ -94,7 +94,7 @@ class DeadLetterService:
     async def _replay(self, row: Document) -> Document:
         operator = auth.caller().subject
         try:
-            refused = await self._replayer.replay([row], operator)
+            refused = await self._replayer.replay([row], Order(operator))
         except BusError as error:
             raise BusUnavailable("the bus does not take it now; try again") from error
         if row["_id"] in refused:

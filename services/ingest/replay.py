@@ -7,7 +7,7 @@ Of several who replay the same letter one opens the row, and publishes."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -25,7 +25,7 @@ from services.ingest.undertaker import collection, is_settled
 
 # A row that was opened so long ago and is neither claimed nor its letter marked: who opened it died, and may not
 # have published it.
-_STALE = timedelta(seconds=5)
+STALE = timedelta(seconds=5)
 
 
 class Step(Enum):
@@ -43,6 +43,17 @@ GONE = "what it says is gone: the person or the notification was erased"
 EXPIRED = "its notification has expired"
 SETTLED = "the provider's later word has settled it"
 HOMELESS = "nobody takes what came from this stream a second time"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Who wants letters replayed, and how: on their own lane, or on `lane`; as a part of the replay `replay_id`, or
+    of none. An open row of a letter that does not say so is published where it was opened `patience` ago."""
+
+    by: str
+    replay_id: str = ""
+    lane: Priority.Type.ValueType | None = None
+    patience: timedelta = STALE
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +85,19 @@ class Replayer:
         self._letters = db.dead_letters
         self._ledgers = {name: Ledger(db, name) for name in ("ledger", "webhooks")}
 
-    async def replay(
-        self,
-        letters: Sequence[Document],
-        by: str,
-        replay_id: str = "",
-        lane: Priority.Type.ValueType | None = None,
-    ) -> dict[str, str]:
-        """Replays `letters` for the operator `by`, on `lane` or on their own, and answers why some were not, by
-        id. The same call again is harmless. Raises PyMongoError and what publishing raises; call again then."""
+    async def replay(self, letters: Sequence[Document], order: Order) -> Mapping[str, str]:
+        """Replays `letters` as `order` says, and answers why some were not, by id. The same call again is
+        harmless. Raises PyMongoError and what publishing raises; call again then."""
         facts = await self._facts(letters)
-        # Who carries on a replay of many is alone at it: an open row is one that they opened before they died.
-        plan = _plan(letters, facts, timedelta() if replay_id else _STALE)
-        await self._deliver(plan, facts, lane)
+        plan = _plan(letters, facts, order.patience)
+        await self._deliver(plan, facts, order.lane)
         for letter in plan.of(Step.BODY):
             await self._publish_body(letter)
         failpoint.reach("replay.after_publish")
-        await self._tell(plan.of(Step.OPEN, Step.PUBLISH, Step.MARK), by)
-        marks = {"update_time": now(), "update_by": by, **({"replay_id": replay_id} if replay_id else {})}
+        await self._tell(plan.of(Step.OPEN, Step.PUBLISH, Step.MARK), order.by)
+        marks: Document = {"update_time": now(), "update_by": order.by}
+        if order.replay_id:
+            marks["replay_id"] = order.replay_id
         done = plan.of(Step.OPEN, Step.PUBLISH, Step.MARK, Step.BODY)
         await self._mark(done, {**marks, "state": DeadLetterState.REPLAYED})
         await self._mark(plan.of(Step.SETTLE), {**marks, "state": DeadLetterState.RECONCILED})
@@ -212,7 +218,7 @@ def _plan(letters: Iterable[Document], facts: dict[str, Facts], patience: timede
 
 
 def decide(
-    letter: Document, facts: Facts | None, moment: datetime, patience: timedelta = _STALE
+    letter: Document, facts: Facts | None, moment: datetime, patience: timedelta = STALE
 ) -> Step | str:
     """What to do about an open letter, or why nothing can be done. `facts` are there where it is a delivery. A row
     that was opened longer than `patience` ago may never have been published."""

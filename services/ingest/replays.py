@@ -3,17 +3,17 @@ its letters from the oldest to the newest, a few at a time and so many a second,
 is. Who carries one on holds a lease; it lapses with its process, and another goes on from the note. Letters that
 were worked on after the last note are found done.
 
-A replay: {_id, filter, per_second, by, state, matched, replayed, skipped, at, create_time, update_time, lease,
-lease_until}. `filter` is a serialized DeadLetterFilter, and of what fits it those letters count that were given up
-before the replay began: what is given up once more stays for people to look at. `at` is the last letter that was
-worked on."""
+A replay: {_id, filter, per_second, by, state, matched, replayed, skipped, at, create_time, update_time, takes,
+lease, lease_until}. `filter` is a serialized DeadLetterFilter, and of what fits it those letters count that were
+given up before the replay began: what is given up once more stays for people to look at. `at` is the last letter
+that was worked on, `takes` how often somebody took it up."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from pymongo import ReturnDocument
@@ -28,7 +28,7 @@ from crown.notification.v1.types_pb2 import DeadLetterState, Priority
 from crown.stopping import pause
 from crown.store import Database, Document, Store, insert_new
 from services.ingest.letter import OLDEST_FIRST, WITHOUT_BODY, matching, newer
-from services.ingest.replay import Replayer
+from services.ingest.replay import STALE, Order, Replayer
 
 log = logs.get(__name__)
 
@@ -118,7 +118,8 @@ class Carrier:
     async def _take(self) -> Document | None:
         """A replay that runs and that nobody carries on any more; it is ours from now on."""
         free = {"state": RUNNING, "$expr": {"$lt": ["$lease_until", "$$NOW"]}}
-        ours = [{"$set": {"lease": str(uuid4()), "lease_until": _lease()}}]
+        takes = {"$add": [{"$ifNull": ["$takes", 0]}, 1]}
+        ours = [{"$set": {"lease": str(uuid4()), "lease_until": _lease(), "takes": takes}}]
         try:
             found = await self._replays.find_one_and_update(
                 free, ours, sort=[("create_time", 1)], return_document=ReturnDocument.AFTER
@@ -171,10 +172,11 @@ class Carrier:
         if not letters:
             await self._end(replay)
             return 0
-        refused = await self._replayer.replay(letters, replay["by"], replay["_id"], Priority.BULK)
+        refused = await self._replayer.replay(letters, _order(replay))
         if refused:
             skipped = {"_id": {"$in": list(refused)}}
             await self._letters.update_many(skipped, {"$set": {"replay_id": replay["_id"]}})
+        replay["settled_in"] = True
         replay["at"] = {"time": letters[-1]["create_time"], "id": letters[-1]["_id"]}
         return len(letters) if await self._note(replay, len(letters), len(refused)) else 0
 
@@ -206,6 +208,14 @@ class Carrier:
             )
         except PyMongoError as error:
             log.warning("lease_stays", replay_id=replay["_id"], error=type(error).__name__)
+
+
+def _order(replay: Document) -> Order:
+    """How its next letters are replayed: on the lane that nothing urgent is on. Among the first ones of a replay that
+    was somebody's before are rows that they opened, and died before they published them."""
+    after_a_death = replay["takes"] > 1 and not replay.get("settled_in")
+    patience = timedelta() if after_a_death else STALE
+    return Order(replay["by"], replay["_id"], Priority.BULK, patience)
 
 
 def _lease() -> Document:

@@ -128,20 +128,29 @@ class Site:
             (LiveEvent.FromString(message.data), message.time)
             for message in await self._streams.stored("REALTIME", self._marks["REALTIME"])
         ]
-        dead = [
-            DeadLetter.FromString(message.data)
-            for message in await self._streams.stored("DEAD", self._marks["DEAD"])
-        ]
+        dead = await self._letters()
         return Evidence(
             rows=rows,
             effects=[*await self._sandbox(), *await self._mailbox()],
             frames=[frame for listener in self._listeners for frame in listener.frames],
             published=[Published(event.user_id, event.notification_id, at) for event, at in live],
-            letters=[Letter(one.delivery.delivery_id, one.reason, one.error) for one in dead],
+            letters=dead,
             turns=turns,
             addresses=_addresses(self.people),
             listening={listener.user: listener.spans for listener in self._listeners},
         )
+
+    async def _letters(self) -> list[Letter]:
+        """Those that wait for the store, and then those that it has: one on its way is in either."""
+        waiting = [
+            DeadLetter.FromString(message.data)
+            for message in await self._streams.stored("DEAD", self._marks["DEAD"])
+        ]
+        stored = self._db.dead_letters.find({"create_time": {"$gte": _date(self._began)}}, {"body": 0})
+        return [
+            *(Letter(one.delivery.delivery_id, one.reason, one.error) for one in waiting),
+            *[Letter(row["delivery_id"], row["reason"], row["error"]) async for row in stored],
+        ]
 
     async def _rows(self) -> list[Row]:
         return [

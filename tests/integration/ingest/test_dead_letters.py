@@ -132,9 +132,19 @@ async def test_all_filters_together(yard: Graveyard) -> None:
     letters = yard.local.db.dead_letters
     await letters.delete_many({})
     await letters.insert_many([document("one"), document("two", sender="shop"), document("three", kind="")])
-    where = {"channel": Channel.SMS, "reason": "PROVIDER_TERMINAL", "provider": "twilio", "kind": "like"}
-    who = {"user_id": "u", "notification_id": "n", "sender": "feed", "category": Category.ACTIVITY}
-    span = {"since": timestamp(AT), "until": timestamp(AT + timedelta(milliseconds=1))}
+    where: dict[str, Any] = {
+        "channel": Channel.SMS,
+        "reason": "PROVIDER_TERMINAL",
+        "provider": "twilio",
+        "kind": "like",
+    }
+    who: dict[str, Any] = {
+        "user_id": "u",
+        "notification_id": "n",
+        "sender": "feed",
+        "category": Category.ACTIVITY,
+    }
+    span: dict[str, Any] = {"since": timestamp(AT), "until": timestamp(AT + timedelta(milliseconds=1))}
     assert [one.dead_letter_id for one in (await listed(yard, **where, **who, **span)).dead_letters] == [
         "one"
     ]
