@@ -7,11 +7,12 @@ import json
 import signal
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from stack import logs, show
+from stack import keys, logs, show
 from stack.control import UP_LIMIT_S, Stack
 from stack.errors import StackError, StartFailed
 from stack.plan import GATEWAY
@@ -124,6 +125,17 @@ def token(
             user or None, service or None, operator or None, scopes=scopes, ttl_s=ttl, session=session
         )
     )
+
+
+@app.command("vapid")
+def show_vapid(
+    of: Annotated[
+        Path | None, typer.Option(help="A file with a private key; a new one when missing.")
+    ] = None,
+) -> None:
+    """Print the key pair for push to browsers: the service's setting, and what web apps subscribe with."""
+    private = of.read_text().strip() if of else keys.new_vapid_key()
+    print(f"CROWN_WEB_PUSH_KEY={private}\napplicationServerKey={keys.vapid_public_key(private)}")
 
 
 @app.command()

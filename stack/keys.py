@@ -11,7 +11,10 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from stack.errors import StackError
+
 SIGNING_ALGORITHM = "ES256"
+_VAPID_BYTES = 32
 
 
 def new_signing_key() -> str:
@@ -41,7 +44,20 @@ def public_der(signing_key: str) -> str:
 def new_vapid_key() -> str:
     """A private P-256 key as 32 bytes in base64url, without padding."""
     number = ec.generate_private_key(ec.SECP256R1()).private_numbers().private_value
-    return base64.urlsafe_b64encode(number.to_bytes(32)).rstrip(b"=").decode()
+    return base64.urlsafe_b64encode(number.to_bytes(_VAPID_BYTES)).rstrip(b"=").decode()
+
+
+def vapid_public_key(private: str) -> str:
+    """What web apps subscribe with, in the same form. Raises StackError where `private` is no such key."""
+    try:
+        raw = base64.urlsafe_b64decode(private + "=")
+        if len(raw) != _VAPID_BYTES:
+            raise ValueError("of another length")
+        key = ec.derive_private_key(int.from_bytes(raw), ec.SECP256R1()).public_key()
+    except ValueError:
+        raise StackError("that is no private key: 32 bytes in base64url") from None
+    point = key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+    return base64.urlsafe_b64encode(point).rstrip(b"=").decode()
 
 
 def new_service_account(token_url: str) -> str:
