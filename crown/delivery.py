@@ -88,7 +88,7 @@ class Engine:
             while not stopping.is_set():
                 if self._store_away:
                     await self._await_store(lanes, stopping)
-                taken = await lanes.take(self._room) if self._room else []
+                taken = await lanes.take(self._room) if self._room >= min(32, self._most) else []
                 for message in taken:
                     self._begin(message)
                 if not taken:
