@@ -44,10 +44,12 @@ def crowd(count: int) -> list[Person]:
 HERMIT = Person("hermit")
 
 
-async def register(channel: grpc.aio.Channel, token: str, people: Sequence[Person]) -> None:
-    """Stores their contacts and devices by the suite's own API."""
-    contacts = contact_service_pb2_grpc.ContactServiceStub(channel)
-    devices = device_service_pb2_grpc.DeviceServiceStub(channel)
+async def register(
+    ingest: grpc.aio.Channel, push: grpc.aio.Channel, token: str, people: Sequence[Person]
+) -> None:
+    """Stores their contacts and devices by the suite's own API: at the services, or at the gateway for both."""
+    contacts = contact_service_pb2_grpc.ContactServiceStub(ingest)
+    devices = device_service_pb2_grpc.DeviceServiceStub(push)
     metadata = (("authorization", f"Bearer {token}"),)
     async with asyncio.TaskGroup() as group:
         for one in people:

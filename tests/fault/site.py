@@ -204,7 +204,7 @@ async def site(stack: Stack, people_count: int) -> AsyncIterator[Site]:
         )
         gateway = f"127.0.0.1:{stack.settings.ports.gateway}"
         channel = await held.enter_async_context(grpc.aio.insecure_channel(gateway))
-        await register(channel, stack.token(service="feed"), people)
+        await register(channel, channel, stack.token(service="feed"), people)
         listeners = [
             Listener(one.user, f"http://{gateway}/socket/websocket", stack.token(user=one.user))
             for one in people
