@@ -17,29 +17,25 @@ import msgspec
 from nats.aio.client import Client as Nats
 
 from bench.child import BenchError, Child
+from bench.people import metadata, person, register
 from bench.rounds import in_turn, middle, ratio
 from bench.site import Site
 from bench.table import Figure
 from crown import subjects
-from crown.client.draft import draft
-from crown.notification.v1 import contact_service_pb2 as contacts
-from crown.notification.v1 import device_service_pb2 as devices
-from crown.notification.v1.contact_service_pb2_grpc import ContactServiceStub
-from crown.notification.v1.device_service_pb2_grpc import DeviceServiceStub
+from crown.client.draft import ChannelName, draft
 from crown.notification.v1.ingest_service_pb2 import SendBulkNotificationsRequest
-from crown.notification.v1.ingest_service_pb2_grpc import IngestServiceStub
+from crown.notification.v1.ingest_service_pb2_grpc import IngestServiceAsyncStub, IngestServiceStub
 
 PEOPLE = 500
 _ABREAST = 128
 _STEP_S = 0.02
-_REGISTER_LIMIT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
     """What is measured: the service, who it calls, and what it has to reach in a CPU second."""
 
-    name: str
+    name: ChannelName
     provider: str
     least: int
 
@@ -71,7 +67,7 @@ async def measure_smtp(site: Site) -> list[Figure]:
 async def _measure(site: Site, channel: Channel) -> Figure:
     count = 2_000 if site.quick else 8_000
     async with _load(site) as load, Child("bench.caller") as caller:
-        await load.register()
+        await register(site, PEOPLE)
         await caller.ask(20, open=_bare(site, channel))
         await load.drain(channel, 500)
         await caller.ask(60, count=200, abreast=_ABREAST)
@@ -103,24 +99,8 @@ def _figure(channel: Channel, count: int, pairs: Sequence[tuple[Run, Run]]) -> F
 class _Load:
     site: Site
     nats: Nats
-    ingest: IngestServiceStub
-    contacts: ContactServiceStub
-    devices: DeviceServiceStub
-    metadata: tuple[tuple[str, str], ...]
-
-    async def register(self) -> None:
-        """Gives everybody an address on every channel."""
-        async with asyncio.TaskGroup() as group:
-            for number in range(PEOPLE):
-                group.create_task(self._register(number))
-
-    async def _register(self, number: int) -> None:
-        user = _person(number)
-        contact = contacts.Contact(email=f"{user}@crowd.example", phone=f"+1415555{number:04d}")
-        request = contacts.UpdateContactRequest(user_id=user, contact=contact)
-        device = devices.RegisterDeviceRequest(user_id=user, token=f"device-of-{user}")
-        await self.contacts.UpdateContact(request, metadata=self.metadata, timeout=_REGISTER_LIMIT_S)
-        await self.devices.RegisterDevice(device, metadata=self.metadata, timeout=_REGISTER_LIMIT_S)
+    ingest: IngestServiceAsyncStub
+    bearer: tuple[tuple[str, str], ...]
 
     async def drain(self, channel: Channel, count: int) -> Run:
         """Lets a backlog of `count` grow while the worker stands still, then lets it go."""
@@ -137,7 +117,7 @@ class _Load:
         return Run(count / max(cpu_s, 1e-9), count / seconds)
 
     async def _send(self, channel: Channel, count: int) -> None:
-        people = [_person(number) for number in range(PEOPLE)]
+        people = [person(number) for number in range(PEOPLE)]
         items = [
             draft(
                 type=channel.name,
@@ -150,7 +130,7 @@ class _Load:
             for _ in range(count // PEOPLE)
         ]
         request = SendBulkNotificationsRequest(notifications=items)
-        answer = await self.ingest.SendBulkNotifications(request, metadata=self.metadata, timeout=30)
+        answer = await self.ingest.SendBulkNotifications(request, metadata=self.bearer, timeout=30)
         if any(result.HasField("error") for result in answer.results):
             raise BenchError(f"not accepted: {answer.results[0]}")
 
@@ -178,24 +158,9 @@ async def _load(site: Site) -> AsyncIterator[_Load]:
     given = site.nats()
     nats = Nats()
     await nats.connect(given["url"], user=given["user"], password=given["password"])
-    token = site.stack.token(service="bench")
-    async with (
-        grpc.aio.insecure_channel(site.stack.address("ingest-api")) as ingest,
-        grpc.aio.insecure_channel(site.stack.address("push")) as push,
-    ):
-        yield _Load(
-            site,
-            nats,
-            IngestServiceStub(ingest),
-            ContactServiceStub(ingest),
-            DeviceServiceStub(push),
-            (("authorization", f"Bearer {token}"),),
-        )
+    async with grpc.aio.insecure_channel(site.stack.address("ingest-api")) as ingest:
+        yield _Load(site, nats, IngestServiceStub(ingest), metadata(site))
     await nats.close()
-
-
-def _person(number: int) -> str:
-    return f"crowd{number:04d}"
 
 
 def _bare(site: Site, channel: Channel) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from bench import broadcast, bulk, connections, deliver, echo, fanout, frame, storm, unary
+from bench import broadcast, bulk, connections, deliver, echo, fanout, frame, outage, storm, unary
 from bench.site import Site
 from bench.table import Figure
 
@@ -48,6 +48,7 @@ ROWS = (
     Row("bulk", bulk.measure, only=("ingest-api",)),
     Row("deliver", deliver.measure, only=_CHANNELS, env=(*_NO_CAPS, ("CROWN_EMAIL_PROVIDERS", "sendgrid"))),
     Row("deliver-smtp", deliver.measure_smtp, only=_CHANNELS, env=(("CROWN_EMAIL_PROVIDERS", "smtp"),)),
+    Row("outage", outage.measure, only=_CHANNELS, env=_NO_CAPS),
     Row("frame", frame.measure),
     # Before the others: memory that they gave back would be no news.
     Row("connections", connections.measure, only=("realtime",), env=_CROWD),

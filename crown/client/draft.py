@@ -37,6 +37,9 @@ class Fields(TypedDict, total=False):
     expires_at: datetime
     idempotency_key: str
     address: Address
+    template_id: str
+    collapse_key: str
+    webhook_url: str
 
 
 def draft(**fields: Unpack[Fields]) -> SendNotificationRequest:
@@ -58,6 +61,9 @@ def draft(**fields: Unpack[Fields]) -> SendNotificationRequest:
         expires_at=timestamp(expires_at),
         idempotency_key=fields.get("idempotency_key", ""),
         address=fields.get("address"),
+        template_id=fields.get("template_id", ""),
+        collapse_key=fields.get("collapse_key", ""),
+        webhook_url=fields.get("webhook_url", ""),
     )
 
 
@@ -78,7 +84,7 @@ def _number(enum: Any, field: str, name: str | None) -> Any:
     if name is None:
         return None
     for known, number in enum.items():
-        if number and known == name.upper():
+        if number and known == name.upper() and known != "WEBHOOK":
             return number
-    allowed = ", ".join(known.lower() for known, number in enum.items() if number)
+    allowed = ", ".join(known.lower() for known, number in enum.items() if number and known != "WEBHOOK")
     raise InvalidRequest.of([Violation(field, f"must be one of {allowed}", "enum.defined_only")])

@@ -24,7 +24,7 @@ from pymongo import AsyncMongoClient
 from rich.console import Console
 from rich.table import Table
 
-from crown.client.draft import draft
+from crown.client.draft import ChannelName, draft
 from crown.notification.v1.ingest_service_pb2 import SendBulkNotificationsRequest
 from crown.notification.v1.ingest_service_pb2_grpc import IngestServiceStub
 from crown.notification.v1.types_pb2 import DeliveryState
@@ -48,7 +48,7 @@ class Policy:
     """What the worker is told to do about outcomes that nobody knows."""
 
     name: str
-    channel: str
+    channel: ChannelName
     provider: str
     setting: str
 
