@@ -23,8 +23,8 @@ from bench.site import Site
 from bench.table import Figure
 from crown import subjects
 from crown.client.draft import ChannelName, draft
+from crown.notification.v1 import ingest_service_pb2_grpc as ingest_grpc
 from crown.notification.v1.ingest_service_pb2 import SendBulkNotificationsRequest
-from crown.notification.v1.ingest_service_pb2_grpc import IngestServiceAsyncStub, IngestServiceStub
 
 PEOPLE = 500
 _ABREAST = 128
@@ -99,7 +99,7 @@ def _figure(channel: Channel, count: int, pairs: Sequence[tuple[Run, Run]]) -> F
 class _Load:
     site: Site
     nats: Nats
-    ingest: IngestServiceAsyncStub
+    ingest: ingest_grpc.IngestServiceAsyncStub
     bearer: tuple[tuple[str, str], ...]
 
     async def drain(self, channel: Channel, count: int) -> Run:
@@ -159,7 +159,7 @@ async def _load(site: Site) -> AsyncIterator[_Load]:
     nats = Nats()
     await nats.connect(given["url"], user=given["user"], password=given["password"])
     async with grpc.aio.insecure_channel(site.stack.address("ingest-api")) as ingest:
-        yield _Load(site, nats, IngestServiceStub(ingest), metadata(site))
+        yield _Load(site, nats, ingest_grpc.IngestServiceStub(ingest), metadata(site))
     await nats.close()
 
 

@@ -23,7 +23,7 @@ from bench.people import metadata, person, register
 from bench.site import Site
 from bench.table import Figure
 from crown.client.draft import ChannelName, draft
-from crown.notification.v1.ingest_service_pb2_grpc import IngestServiceAsyncStub, IngestServiceStub
+from crown.notification.v1 import ingest_service_pb2_grpc as ingest_grpc
 from stack.secrets import read
 
 PEOPLE = 100
@@ -94,7 +94,7 @@ def _drift(channel: str, calm: Latencies, hanging: Latencies, seconds: float) ->
 class _Scene:
     db: AsyncDatabase[_Document]
     http: aiohttp.ClientSession
-    ingest: IngestServiceAsyncStub
+    ingest: ingest_grpc.IngestServiceAsyncStub
     bearer: tuple[tuple[str, str], ...]
 
     async def run(self, seconds: float, settle: bool = True) -> Run:
@@ -170,6 +170,6 @@ async def _scene(site: Site) -> AsyncIterator[_Scene]:
         yield _Scene(
             mongo.get_default_database(),
             http,
-            IngestServiceStub(ingest),
+            ingest_grpc.IngestServiceStub(ingest),
             metadata(site),
         )

@@ -3,7 +3,6 @@ none. The engine knows no more of it. PersonDesk serves the channels that lead t
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,55 +47,42 @@ class PersonDesk:
 
     async def prepare(self, entry: Entry) -> Attempt | Change:
         """As Desk says."""
-        letter = await self._open(entry)
+        person = await self._lookup.person(entry.event.user_id)
+        letter = _opened(entry, person.key)
         if letter is None:
             return final(entry, DeliveryState.SUPPRESSED, "ERASED")
-        user_id = entry.event.user_id
-        choices, places, locale = await asyncio.gather(
-            self._lookup.choices(user_id), self._resolve(entry, letter), self._lookup.locale(user_id)
-        )
         # Read again here, at the last moment: an opt-out since the dispatch is obeyed.
-        if not preferences.allows(choices, entry.category, entry.event.channel):
+        if not preferences.allows(person.choices, entry.category, entry.event.channel):
             return final(entry, DeliveryState.SUPPRESSED, "PREFERENCE_OFF")
+        own = given(letter.address, self._channel)
+        places = [place for place in own or person.destinations if place.id not in entry.done]
         if not places:
             if entry.done:
                 return final(entry, DeliveryState.DELIVERED_TO_PROVIDER, "")
             return final(entry, DeliveryState.SUPPRESSED, "NO_ADDRESS")
-        if why := await self._suppressed(places):
+        suppression = await self._lookup.suppression(own[0].address) if own else person.suppression
+        if suppression is not None:
+            why = SuppressionReason.Type.Name(suppression.reason)
             return final(entry, DeliveryState.SUPPRESSED, f"ADDRESS_SUPPRESSED: {why}")
-        return _attempt(entry, letter, places, locale)
+        return _attempt(entry, letter, places, person.locale)
 
-    async def _open(self, entry: Entry) -> Letter | None:
-        """The content; None where the person, or the notification, was erased."""
-        key = await self._lookup.key(entry.event.user_id)
-        if key is None or not entry.ciphertext:
-            return None
-        try:
-            raw = key.unwrap(entry.wrapped_key).open(entry.ciphertext)
-        except VaultError:
-            # Erased and known anew since: the new key opens nothing old.
-            return None
-        content = NotificationContent.FromString(raw)
-        return Letter(
-            NotificationData.FromString(content.data),
-            Address.FromString(content.address),
-            content.template_id,
-            content.collapse_key,
-        )
 
-    async def _resolve(self, entry: Entry, letter: Letter) -> list[Destination]:
-        found = given(letter.address, self._channel)
-        if not found:
-            found = await self._lookup.destinations(entry.event.user_id)
-        return [place for place in found if place.id not in entry.done]
-
-    async def _suppressed(self, places: list[Destination]) -> str:
-        """Why nothing is sent to the address; empty where nothing speaks against it. Devices have no such list:
-        one that is gone is forgotten."""
-        if self._channel == Channel.PUSH:
-            return ""
-        found = await self._lookup.suppression(places[0].address)
-        return SuppressionReason.Type.Name(found.reason) if found else ""
+def _opened(entry: Entry, key: Key | None) -> Letter | None:
+    """The content; None where the person, or the notification, was erased."""
+    if key is None or not entry.ciphertext:
+        return None
+    try:
+        raw = key.unwrap(entry.wrapped_key).open(entry.ciphertext)
+    except VaultError:
+        # Erased and known anew since: the new key opens nothing old.
+        return None
+    content = NotificationContent.FromString(raw)
+    return Letter(
+        NotificationData.FromString(content.data),
+        Address.FromString(content.address),
+        content.template_id,
+        content.collapse_key,
+    )
 
 
 def given(address: Address, channel: Channel.Type.ValueType) -> list[Destination]:

@@ -11,6 +11,7 @@ A claim: {_id: "<delivery>:<number>", time, worker, row}, where `row` is the _id
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -143,10 +144,13 @@ class Ledger:
 
     async def _load(self, events: list[DeliveryEvent]) -> list[Entry | None]:
         row_ids = {row_id(event.notification_id, event.user_id) for event in events}
-        rows = {row["_id"]: row async for row in self._ledger.find({"_id": {"$in": list(row_ids)}})}
         wanted = {event.notification_id for event in events}
-        found = self._notifications.find({"_id": {"$in": list(wanted)}}, {"content": 1})
-        contents = {row["_id"]: row["content"] async for row in found}
+        found, notifications = await asyncio.gather(
+            self._ledger.find({"_id": {"$in": list(row_ids)}}).to_list(),
+            self._notifications.find({"_id": {"$in": list(wanted)}}, {"content": 1}).to_list(),
+        )
+        rows = {row["_id"]: row for row in found}
+        contents = {row["_id"]: row["content"] for row in notifications}
         return [
             _entry(event, rows.get(row_id(event.notification_id, event.user_id)), contents)
             for event in events

@@ -4,6 +4,10 @@ trip."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
 from crown.gather import Gather
 from crown.notification.v1.types_pb2 import Channel
 from crown.people import People
@@ -12,6 +16,20 @@ from crown.recipients import Destination, Recipients
 from crown.store import Database
 from crown.suppressions import Suppression, Suppressions
 from crown.vault import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What is known of somebody on one channel."""
+
+    # None where they were erased.
+    key: Key | None
+    choices: Choices
+    destinations: Sequence[Destination]
+    # Their language tag; empty where it is not known.
+    locale: str
+    # Why nothing is sent to their address; None where nothing speaks against it.
+    suppression: Suppression | None
 
 
 class Lookup:
@@ -23,33 +41,37 @@ class Lookup:
         self._preferences = Preferences(db)
         self._recipients = Recipients(db, self._people)
         self._suppressions = Suppressions(db, data_key)
-        # The person's key; None where they were erased.
-        self.key: Gather[str, Key | None] = Gather(self._keys)
-        # What the person chose.
-        self.choices: Gather[str, Choices] = Gather(self._get_choices)
-        # Where the person is reached on this channel.
-        self.destinations: Gather[str, list[Destination]] = Gather(self._get_destinations)
-        # The person's language tag; empty where it is not known.
-        self.locale: Gather[str, str] = Gather(self._get_locales)
+        # All about a person, by their id.
+        self.person: Gather[str, Person] = Gather(self._get_people)
         # By address: why nothing is sent to it; None where nothing speaks against it.
         self.suppression: Gather[str, Suppression | None] = Gather(self._get_suppressions)
 
-    async def _keys(self, user_ids: list[str]) -> list[Key | None]:
-        found = await self._people.keys(set(user_ids))
-        return [found.get(user_id) for user_id in user_ids]
-
-    async def _get_choices(self, user_ids: list[str]) -> list[Choices]:
-        found = await self._preferences.choices(set(user_ids))
-        return [found.get(user_id, {}) for user_id in user_ids]
-
-    async def _get_destinations(self, user_ids: list[str]) -> list[list[Destination]]:
-        found = await self._recipients.destinations(self._channel, set(user_ids))
-        return [found.get(user_id, []) for user_id in user_ids]
-
-    async def _get_locales(self, user_ids: list[str]) -> list[str]:
-        found = await self._recipients.locales(set(user_ids))
-        return [found.get(user_id, "") for user_id in user_ids]
+    async def _get_people(self, user_ids: list[str]) -> list[Person]:
+        wanted = set(user_ids)
+        keys, choices, places, locales = await asyncio.gather(
+            self._people.keys(wanted),
+            self._preferences.choices(wanted),
+            self._recipients.destinations(self._channel, wanted),
+            self._recipients.locales(wanted),
+        )
+        suppressed = await self._among([place.address for found in places.values() for place in found])
+        return [
+            Person(
+                keys.get(user_id),
+                choices.get(user_id, {}),
+                found := places.get(user_id, []),
+                locales.get(user_id, ""),
+                next((suppressed[place.address] for place in found if place.address in suppressed), None),
+            )
+            for user_id in user_ids
+        ]
 
     async def _get_suppressions(self, addresses: list[str]) -> list[Suppression | None]:
-        found = await self._suppressions.among(self._channel, set(addresses))
+        found = await self._among(addresses)
         return [found.get(address) for address in addresses]
+
+    async def _among(self, addresses: Collection[str]) -> dict[str, Suppression]:
+        """Devices have no list of what is suppressed: one that is gone is forgotten."""
+        if self._channel == Channel.PUSH or not addresses:
+            return {}
+        return await self._suppressions.among(self._channel, addresses)
