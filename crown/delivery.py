@@ -69,6 +69,8 @@ class Engine:
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._chance = chance or random.Random()
         self._most = self._room = in_flight
+        # Begun together, deliveries share round trips to the store; one by one, each would have its own.
+        self._wave = max(1, in_flight // 4)
         self._held: set[Message] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
@@ -88,7 +90,7 @@ class Engine:
             while not stopping.is_set():
                 if self._store_away:
                     await self._await_store(lanes, stopping)
-                taken = await lanes.take(self._room) if self._room >= min(32, self._most) else []
+                taken = await lanes.take(self._room) if self._room >= self._wave else []
                 for message in taken:
                     self._begin(message)
                 if not taken:

@@ -19,7 +19,7 @@ class Gather(Generic[K, V]):
         self,
         work: Callable[[list[K]], Awaitable[Sequence[V]]],
         most: int = 256,
-        parallel: int = 1,
+        parallel: int = 2,
     ) -> None:
         self._work = work
         self._most = most

@@ -116,9 +116,10 @@ class Ledger:
         self._ledger = db[collection]
         self._claims = db.claims
         self._notifications = db.notifications
-        self.load: Gather[DeliveryEvent, Entry | None] = Gather(self._load)
-        self.claim: Gather[Claim, bool] = Gather(self._claim)
-        self.record: Gather[Change, bool] = Gather(self._record)
+        # One round trip after the other: what comes meanwhile makes the next one larger.
+        self.load: Gather[DeliveryEvent, Entry | None] = Gather(self._load, parallel=1)
+        self.claim: Gather[Claim, bool] = Gather(self._claim, parallel=1)
+        self.record: Gather[Change, bool] = Gather(self._record, parallel=1)
 
     # -- dispatch
 

@@ -42,7 +42,7 @@ class Lookup:
         self._recipients = Recipients(db, self._people)
         self._suppressions = Suppressions(db, data_key)
         # All about a person, by their id.
-        self.person: Gather[str, Person] = Gather(self._get_people)
+        self.person: Gather[str, Person] = Gather(self._get_people, parallel=1)
         # By address: why nothing is sent to it; None where nothing speaks against it.
         self.suppression: Gather[str, Suppression | None] = Gather(self._get_suppressions)
 
