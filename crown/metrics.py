@@ -20,6 +20,18 @@ DEAD = Counter("crown_dead_letters_total", "Dead letters written", ["channel", "
 CALLBACKS = Counter(
     "crown_callbacks_total", "What providers told later, by what they told", ["provider", "type"]
 )
+PROVIDER_STATE = Gauge(
+    "crown_provider_state",
+    "0 in use, 1 being probed, 2 out, as this process sees it",
+    ["channel", "provider"],
+)
+OPENED = Counter(
+    "crown_provider_out_total", "How often a provider was found to be out", ["channel", "provider"]
+)
+PROBES = Counter(
+    "crown_provider_probes_total", "Calls to see whether a provider is back", ["channel", "provider"]
+)
+PAUSED = Gauge("crown_deliveries_paused", "1 while every provider of the channel is out", ["channel"])
 SWEPT = Counter("crown_swept_total", "Deliveries that the sweeper published again", ["channel"])
 SEGMENTS = Counter(
     "crown_sms_segments_total", "Segments of texts, as reserved before each attempt", ["country"]
