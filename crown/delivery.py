@@ -1,6 +1,6 @@
 """The delivery engine, the same for every channel. It brings each delivery on the bus to its end:
 
-    load → vet → prepare → claim → attempt → judge → record → settle
+    load → vet → prepare → choose → claim → attempt → judge → record → settle
 
 The claim is written before the provider is called, the outcome before the message is settled. So a crash at
 any point leaves either nothing done, or a claim without an outcome, which is asked about at the provider and
@@ -23,15 +23,15 @@ from crown.clock import now
 from crown.desk import Desk
 from crown.errors import CrownError
 from crown.gather import Gather
-from crown.judgement import judge, vet
+from crown.judgement import KILLED_MOST, Rules, judge, poisoned, vet
 from crown.lanes import Lanes
-from crown.ledger import Change, Claim, Entry, Ledger, row_id
+from crown.ledger import Change, Claim, Entry, Ledger, Taken, row_id
 from crown.notification.v1.events_pb2 import DeliveryEvent
 from crown.notification.v1.types_pb2 import Channel, DeliveryState
-from crown.outcome import Outcome, Unknown
-from crown.provider import Attempt, Provider
+from crown.outcome import Outcome, Retry, Unknown
+from crown.provider import Attempt
 from crown.pull import Message, Pull, ready
-from crown.route import Route
+from crown.route import Route, Turn
 from crown.stopping import pause, wake_when
 from crown.store import Store
 from crown.unknown import asks_first
@@ -41,8 +41,17 @@ log = logs.get(__name__)
 # A claim without an outcome for this long belongs to a worker that is gone. More than any provider's time
 # limit, less than the 30 s after which JetStream hands the message to another worker.
 LEASE_S = 20.0
+# Within this much of it a call may begin: its time limit of 10 s still ends before the lease does.
+_CALL_WITHIN = 0.4
 _EXTEND_S = 10.0
 _STORE_PAUSE_S = 2.0
+# A message that is older, or comes again, may be one that kills: it is noted before it is worked on.
+_FRESH_S = 5.0
+# Deliveries that somebody died of are worked on so many at a time, so that the guilty one is soon found.
+_SUSPECTS_AT_ONCE = 4
+# What is kept here of each pull while every provider is out: what a probe is made with.
+_KEPT_FOR_PROBES = 1
+_PAUSED_MOST_S = 15.0
 
 
 class Engine:
@@ -58,6 +67,7 @@ class Engine:
         ledger: Ledger,
         in_flight: int = 128,
         chance: random.Random | None = None,
+        rules: Rules | None = None,
     ) -> None:
         self._channel = channel
         self._name = subjects.NAMES[channel]
@@ -66,8 +76,10 @@ class Engine:
         self._bus = bus
         self._store = store
         self._ledger = ledger
-        self._worker = f"{socket.gethostname()}:{os.getpid()}"
+        # Not by the process's number alone: in a container every one has the same.
+        self._worker = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
         self._chance = chance or random.Random()
+        self._rules = rules or Rules()
         self._most = self._room = in_flight
         # Begun together, deliveries share round trips to the store; one by one, each would have its own.
         self._wave = max(1, in_flight // 4)
@@ -75,6 +87,10 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._store_away = False
+        self._paused = False
+        self._suspects = asyncio.Semaphore(_SUSPECTS_AT_ONCE)
+        # Starts of ours that could not be taken back while the store was away.
+        self._unsettled: list[Claim] = []
         self._tell: Gather[Outgoing, None] = Gather(self._publish, most=500, parallel=4)
 
     # -- the loop
@@ -84,17 +100,17 @@ class Engine:
         is redelivered to others."""
         lanes = self._lanes()
         await lanes.start()
-        keeper = asyncio.create_task(self._extend_held(), name="extend")
+        keeper = asyncio.create_task(self._extend_held(lanes), name="extend")
         waker = asyncio.create_task(wake_when(stopping, self._wake), name="wake")
         try:
             while not stopping.is_set():
                 if self._store_away:
                     await self._await_store(lanes, stopping)
-                taken = await lanes.take(self._room) if self._room >= self._wave else []
+                taken = await self._take(lanes)
                 for message in taken:
                     self._begin(message)
                 if not taken:
-                    await ready(self._wake, stopping)
+                    await ready(self._wake, stopping, min(1.0, max(0.01, self._route.wait_s() or 1.0)))
         finally:
             await lanes.stop()
             await self._drain(grace_s)
@@ -114,6 +130,31 @@ class Engine:
             self._wake,
         )
 
+    async def _take(self, lanes: Lanes) -> list[Message]:
+        """What there is to do, as far as we and the providers have room for it."""
+        wanted = min(self._room, len(lanes)) if self._room >= self._wave else 0
+        room = await self._route.room(wanted) if wanted else 0
+        await self._pause_or_resume(lanes)
+        return await lanes.take(room) if room else []
+
+    async def _pause_or_resume(self, lanes: Lanes) -> None:
+        """While every provider is out, nothing is asked for, and what waits here goes back for others; but for
+        what a probe is made with."""
+        idle = self._route.out() and (len(lanes) > 0 or self._route.wait_s() > 0)
+        if idle and not self._paused:
+            log.warning("route_out", channel=self._name, providers=self._route.names)
+            lanes.pause()
+        if idle:
+            await lanes.give_back(_KEPT_FOR_PROBES, self._put_off_s())
+        elif self._paused:
+            await lanes.resume()
+        if idle != self._paused:
+            metrics.PAUSED.labels(self._name).set(idle)
+        self._paused = idle
+
+    def _put_off_s(self) -> float:
+        return min(max(1.0, self._route.wait_s()), _PAUSED_MOST_S)
+
     def _begin(self, message: Message) -> None:
         self._room -= 1
         self._held.add(message)
@@ -132,12 +173,13 @@ class Engine:
             log.warning("drain_left_work", channel=self._name, count=len(left))
             await asyncio.wait(left, timeout=1)
 
-    async def _extend_held(self) -> None:
+    async def _extend_held(self, lanes: Lanes) -> None:
         while True:
             await asyncio.sleep(_EXTEND_S)
             if self._bus.connected:
                 for message in list(self._held):
                     await message.in_progress()
+                await lanes.extend()
 
     async def _await_store(self, lanes: Lanes, stopping: asyncio.Event) -> None:
         lanes.pause()
@@ -147,6 +189,10 @@ class Engine:
             if stopping.is_set():
                 return
         self._store_away = False
+        unsettled, self._unsettled = self._unsettled, []
+        for claim in unsettled:
+            await self._unstart(claim)
+        self._paused = False
         await lanes.resume()
 
     async def healthy(self) -> bool:
@@ -191,67 +237,116 @@ class Engine:
             # The row is written before the delivery is published, so it was erased.
             await message.ack()
             return
-        change = vet(entry, message.deliveries, now()) or await self._attempt(entry, message)
+        change = vet(entry, now(), self._rules) or await self._watched(entry, message)
         if change is not None:
             await self._finish(entry, change, message)
 
+    async def _watched(self, entry: Entry, message: Message) -> Change | None:
+        """`_attempt`; but where a worker may have died of this delivery before, it is noted that it is begun, so
+        that it is put aside after a few deaths whatever the bus remembers of them."""
+        claim = self._claim(entry)
+        if _is_fresh(message) and not entry.kills:
+            return await self._attempt(entry, message)
+        starts = await self._ledger.start(claim)
+        if starts >= KILLED_MOST:
+            return poisoned(entry)
+        try:
+            if starts > 1 or entry.kills:
+                async with self._suspects:
+                    change = await self._attempt(entry, message)
+            else:
+                change = await self._attempt(entry, message)
+        except (PyMongoError, CrownError, BusError):
+            await self._unstart(claim)
+            raise
+        if change is None:
+            await self._unstart(claim)
+        return change
+
+    async def _unstart(self, claim: Claim) -> None:
+        try:
+            await self._ledger.unstart(claim)
+        except PyMongoError:
+            self._unsettled.append(claim)
+
     async def _attempt(self, entry: Entry, message: Message) -> Change | None:
-        """Prepares, claims and sends; None where another worker is at it and the message waits."""
+        """Prepares, claims and sends; None where the message waits: for a provider, or for another worker that
+        is at it."""
         attempt = await self._desk.prepare(entry)
         if isinstance(attempt, Change):
             return attempt
-        return await self._claim_and_send(entry, attempt, message)
-
-    async def _claim_and_send(self, entry: Entry, attempt: Attempt, message: Message) -> Change | None:
-        row = row_id(entry.event.notification_id, entry.event.user_id)
-        claim = Claim(attempt.delivery_id, attempt.number, self._worker, row)
-        provider = self._route.choose(attempt)
-        if await self._ledger.claim(claim):
-            failpoint.reach("delivery.after_claim")
-            outcome: Outcome | None = await self._send(provider, attempt)
-            failpoint.reach("delivery.after_send")
-            if isinstance(outcome, Unknown) and asks_first(self._channel):
-                # A moment later the provider can say. The claim without an outcome makes whoever gets the
-                # message then ask it.
-                await message.nak(LEASE_S)
-                return None
-        else:
-            outcome = await self._take_over(provider, attempt, claim, message)
-        if outcome is None:
+        turn = self._route.choose(entry.provider)
+        if turn is None:
+            # No claim, so that this costs no attempt.
+            await message.nak(self._put_off_s())
             return None
-        return judge(entry, provider.name, outcome, now(), self._chance)
-
-    async def _send(self, provider: Provider, attempt: Attempt) -> Outcome:
-        began = time.perf_counter()
-        outcome: Outcome
+        claim = self._claim(entry, turn.provider.name)
+        began = time.monotonic()
         try:
-            outcome = await provider.send(attempt)
-        except Exception as error:
-            # A bug of ours, and the call may have gone out before it.
-            log.exception("provider_failed", channel=self._name, provider=provider.name)
-            outcome = Unknown(type(error).__name__)
-        metrics.ATTEMPT.labels(self._name, provider.name).observe(time.perf_counter() - began)
-        metrics.OUTCOMES.labels(self._name, provider.name, type(outcome).__name__).inc()
-        return outcome
+            won = await self._ledger.claim(claim)
+        except BaseException:
+            turn.release()
+            raise
+        if not won:
+            turn.release()
+            return await self._take_over(entry, attempt, claim, message)
+        return await self._send(entry, attempt, claim, turn, message, began)
+
+    def _claim(self, entry: Entry, provider: str = "") -> Claim:
+        event = entry.event
+        row = row_id(event.notification_id, event.user_id)
+        return Claim(event.delivery_id, entry.claims + 1, self._worker, row, provider)
+
+    async def _send(
+        self, entry: Entry, attempt: Attempt, claim: Claim, turn: Turn, message: Message, began: float
+    ) -> Change | None:
+        failpoint.reach("delivery.after_claim")
+        if time.monotonic() - began > LEASE_S * _CALL_WITHIN:
+            # We slept, by a signal or on a machine that did. Others may take the claim for abandoned by now.
+            turn.release()
+            log.warning("claim_too_old", channel=self._name, delivery_id=claim.delivery_id)
+            await self._ledger.let_go(claim)
+            await message.nak(1.0)
+            return None
+        outcome = await turn.send(attempt)
+        failpoint.reach("delivery.after_send")
+        if isinstance(outcome, Unknown) and asks_first(self._channel):
+            # A moment later the provider can say. The claim without an outcome makes whoever gets the
+            # message then ask it.
+            await self._ledger.let_go(claim, unclear=outcome.error)
+            await message.nak(LEASE_S)
+            return None
+        return judge(entry, claim.provider, outcome, now(), self._chance, self._rules)
 
     async def _take_over(
-        self, provider: Provider, attempt: Attempt, claim: Claim, message: Message
-    ) -> Outcome | None:
+        self, entry: Entry, attempt: Attempt, claim: Claim, message: Message
+    ) -> Change | None:
         """The claim is somebody's. Where they are gone the provider is asked what became of it; None: they
         may still be at it, and the message waits."""
         taken = await self._ledger.claimed(claim)
-        age_s = (now() - taken).total_seconds() if taken else 0.0
-        if taken is None or age_s < LEASE_S:
+        age_s = (now() - taken.time).total_seconds() if taken else 0.0
+        if taken is None or (age_s < LEASE_S and not taken.unsent):
             await message.nak(max(1.0, LEASE_S - age_s))
             return None
-        found = await provider.find(attempt, taken)
+        taken = await self._ledger.ask(claim) or taken
+        if taken.asked >= KILLED_MOST:
+            return poisoned(entry)
+        outcome = await self._find(attempt, taken)
         log.info(
             "attempt_taken_over",
             channel=self._name,
             delivery_id=claim.delivery_id,
-            found=type(found).__name__ if found else "nothing",
+            found=type(outcome).__name__,
         )
-        return found or Unknown("WORKER_GONE")
+        killed = not (taken.unsent or taken.unclear)
+        return judge(entry, taken.provider, outcome, now(), self._chance, self._rules, killed=killed)
+
+    async def _find(self, attempt: Attempt, taken: Taken) -> Outcome:
+        """What became of an attempt whose claim was left without an outcome, as far as anybody can say."""
+        if taken.unsent:
+            return Retry("NOT_SENT")
+        found = await self._route.find(taken.provider, attempt, taken.time)
+        return found or Unknown(taken.unclear or "WORKER_GONE")
 
     # -- record and settle
 
@@ -290,3 +385,7 @@ def _decode(message: Message) -> DeliveryEvent | None:
     except DecodeError:
         return None
     return event if event.delivery_id and event.notification_id and event.user_id else None
+
+
+def _is_fresh(message: Message) -> bool:
+    return message.deliveries == 1 and time.time() - message.time_ns / 1e9 < _FRESH_S

@@ -1,5 +1,6 @@
 """Direct sends: one attempt, now, for a caller that waits for the provider's answer. A document in `direct`
-is written before the provider is called, so that the same key never sends twice, on any replica."""
+is written before the provider is called, so that the same key never sends twice, on any replica. Where a provider
+surely did not take it the next one is tried, as long as the caller waits."""
 
 from __future__ import annotations
 
@@ -12,14 +13,16 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from crown import ids, logs, subjects
 from crown.auth import caller
 from crown.clock import Clock, now
-from crown.errors import InProgress, OutcomeUnknown, ProviderUnavailable, Refused
+from crown.errors import InProgress, OutcomeUnknown, ProviderUnavailable, Refused, Suppressed
 from crown.notification.v1.channel_send_pb2 import SendReceipt
 from crown.notification.v1.notification_pb2 import NotificationData
-from crown.notification.v1.types_pb2 import Category, Channel, DeliveryState
-from crown.outcome import Delivered, Discard, Retry, Snooze, Unknown
-from crown.provider import Attempt, Provider
+from crown.notification.v1.types_pb2 import Category, Channel, DeliveryState, SuppressionReason
+from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
+from crown.provider import Attempt
 from crown.recipients import Destination
+from crown.route import Route
 from crown.store import Database, Document
+from crown.suppressions import Suppressions
 
 log = logs.get(__name__)
 
@@ -28,14 +31,21 @@ _LEASE = timedelta(seconds=20)
 
 
 class DirectSend:
-    """Direct sends on one channel by one provider. `drain` before the provider is closed."""
+    """Direct sends on one channel. `drain` before the route is closed."""
 
     def __init__(
-        self, db: Database, channel: Channel.Type.ValueType, provider: Provider, clock: Clock = now
+        self,
+        db: Database,
+        channel: Channel.Type.ValueType,
+        route: Route,
+        suppressions: Suppressions,
+        clock: Clock = now,
     ) -> None:
         self._rows = db.direct
+        self._type = channel
         self._channel = subjects.CHANNELS[channel]
-        self._provider = provider
+        self._route = route
+        self._suppressions = suppressions
         self._clock = clock
         self._sending: set[asyncio.Task[SendReceipt]] = set()
 
@@ -43,21 +53,34 @@ class DirectSend:
         self, to: Destination, data: NotificationData, key: str, collapse_key: str = ""
     ) -> SendReceipt:
         """Sends `data` to `to` for the caller; with a key that was used before, answers what became of it
-        then. Raises Refused, ProviderUnavailable, InProgress and OutcomeUnknown."""
+        then. Raises Suppressed, Refused, ProviderUnavailable, InProgress and OutcomeUnknown."""
         delivery_id = ids.direct(caller().subject, self._channel, key) if key else uuid4().hex
         if not await self._claim(delivery_id):
             return await self._earlier(delivery_id)
-        attempt = _attempt(delivery_id, to, data, self._clock(), collapse_key)
+        if (why := await self._suppressed(to)) is not None:
+            await self._release(delivery_id)
+            raise Suppressed("nothing is sent to this address any more", metadata={"why": why})
+        attempt, left = _attempt(delivery_id, to, data, self._clock(), collapse_key), asyncio.Event()
         # In a task of its own: a caller who leaves must not cut off a call that the provider has heard.
-        task = asyncio.create_task(self._attempt(attempt), name=f"direct {self._channel}")
+        task = asyncio.create_task(self._attempt(attempt, left), name=f"direct {self._channel}")
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            left.set()
+            raise
 
     async def drain(self) -> None:
         """Waits for the sends whose callers have left; a provider ends each within 10 s."""
         if self._sending:
             await asyncio.wait(self._sending)
+
+    async def _suppressed(self, to: Destination) -> str | None:
+        if self._type == Channel.PUSH:
+            return None
+        found = (await self._suppressions.among(self._type, [to.address])).get(to.address)
+        return SuppressionReason.Type.Name(found.reason) if found else None
 
     async def _claim(self, delivery_id: str) -> bool:
         try:
@@ -74,19 +97,35 @@ class DirectSend:
             raise InProgress("the same key is being sent right now; retry")
         return _told(row)
 
-    async def _attempt(self, attempt: Attempt) -> SendReceipt:
-        outcome = await self._provider.send(attempt)
+    async def _attempt(self, attempt: Attempt, left: asyncio.Event) -> SendReceipt:
+        name, outcome = await self._send(attempt, left)
         log.info("direct_send", delivery_id=attempt.delivery_id, outcome=type(outcome).__name__)
         if isinstance(outcome, Retry | Snooze):
             await self._release(attempt.delivery_id)
             raise ProviderUnavailable(
-                f"{self._provider.name} refused for now; nothing was sent",
+                f"{name or 'every provider'} refused for now; nothing was sent",
                 retry_after_s=outcome.after_s or 1.0,
-                metadata={"provider": self._provider.name, "code": outcome.error},
+                metadata={"provider": name, "code": outcome.error},
             )
-        made = {"provider": self._provider.name, **_made(outcome)}
+        made = {"provider": name, **_made(outcome)}
         await self._keep(attempt.delivery_id, made)
         return _told({"_id": attempt.delivery_id, **made})
+
+    async def _send(self, attempt: Attempt, left: asyncio.Event) -> tuple[str, Outcome]:
+        """What the last provider said that was tried, and its name. Another one is tried only where this one
+        surely did not take it, never after an Unknown, and only until the caller has `left`."""
+        tried: list[str] = []
+        outcome: Outcome = Snooze("PROVIDERS_OUT", self._route.wait_s())
+        while not left.is_set():
+            await self._route.room(1)
+            turn = self._route.choose(tried[-1] if tried else "", tried, careful=True)
+            if turn is None:
+                break
+            tried.append(turn.provider.name)
+            outcome = await turn.send(attempt)
+            if not isinstance(outcome, Retry | Snooze):
+                break
+        return tried[-1] if tried else "", outcome
 
     async def _keep(self, delivery_id: str, made: Document) -> None:
         try:

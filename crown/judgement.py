@@ -4,19 +4,34 @@ means after it. Nothing here reads or writes."""
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from crown import backoff
 from crown.ledger import Change, Entry
 from crown.notification.v1.types_pb2 import DeliveryState
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
-from crown.unknown import resends_allowed
+from crown.unknown import USUAL, Policy
 
-# A message that came this much more often than its claims explain has killed workers before they claimed.
-KILLED_MOST = 8
+# So many workers may die of one delivery before it is put aside.
+KILLED_MOST = 4
+POISON = "POISON_KILLED_WORKER"
 # JetStream's schedules tick once a second, so that one may come a little before its time by our clock.
 _EARLY = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What one deployment decides about deliveries."""
+
+    # After this long a delivery has expired, whatever its notification says.
+    most_age: timedelta = timedelta(hours=72)
+    unknown: Policy = USUAL
+
+    def expire_time(self, entry: Entry) -> datetime:
+        """When the delivery stops being worth sending."""
+        oldest = entry.begin_time + self.most_age
+        return min(entry.expire_time, oldest) if entry.expire_time else oldest
 
 
 def as_is(entry: Entry) -> Change:
@@ -32,6 +47,7 @@ def as_is(entry: Entry) -> Change:
         entry.provider_message_id,
         entry.due_time,
         entry.done,
+        entry.kills,
     )
 
 
@@ -40,23 +56,36 @@ def final(entry: Entry, state: DeliveryState.Type.ValueType, reason: str) -> Cha
     return replace(as_is(entry), state=state, reason=reason, due_time=None)
 
 
-def vet(entry: Entry, redeliveries: int, moment: datetime) -> Change | None:
-    """What can be said of a delivery before anything is looked up; None: go on and attempt it.
-    `redeliveries` is how often its message has come."""
+def poisoned(entry: Entry) -> Change:
+    """The change that puts a delivery aside that kills workers before they claim it. Its next attempt has another
+    number, under which nobody has died yet."""
+    return replace(final(entry, DeliveryState.FAILED, POISON), claims=entry.claims + 1)
+
+
+def vet(entry: Entry, moment: datetime, rules: Rules) -> Change | None:
+    """What can be said of a delivery before anything is looked up; None: go on and attempt it."""
     if entry.final:
         return as_is(entry)
     if entry.due_time is not None and entry.due_time > moment + _EARLY:
         # Its retry is scheduled, or was about to be when its worker died: schedule it (again).
         return as_is(entry)
-    if entry.expire_time is not None and entry.expire_time <= moment:
+    if rules.expire_time(entry) <= moment:
         return final(entry, DeliveryState.EXPIRED, "EXPIRED")
-    if not entry.claims and redeliveries > KILLED_MOST:
-        return final(entry, DeliveryState.FAILED, "POISON_KILLED_WORKER")
     return None
 
 
-def judge(entry: Entry, provider: str, outcome: Outcome, moment: datetime, chance: random.Random) -> Change:
-    """The change that `outcome` makes, with the attempt counted."""
+def judge(
+    entry: Entry,
+    provider: str,
+    outcome: Outcome,
+    moment: datetime,
+    chance: random.Random,
+    rules: Rules,
+    *,
+    killed: bool = False,
+) -> Change:
+    """The change that `outcome` makes, with the attempt counted. `killed`: the worker that made it is gone, and
+    `outcome` is what could be learnt since."""
     change = Change(
         entry.event,
         DeliveryState.RETRYING,
@@ -65,7 +94,10 @@ def judge(entry: Entry, provider: str, outcome: Outcome, moment: datetime, chanc
         unknowns=entry.unknowns,
         provider=provider,
         done=entry.done,
+        kills=entry.kills + 1 if killed else 0,
+        detail="" if isinstance(outcome, Delivered) else outcome.error,
     )
+    later = _Later(entry, moment, chance, rules)
     match outcome:
         case Delivered(message_id):
             return replace(change, state=DeliveryState.DELIVERED_TO_PROVIDER, provider_message_id=message_id)
@@ -78,28 +110,35 @@ def judge(entry: Entry, provider: str, outcome: Outcome, moment: datetime, chanc
         case Snooze(error, after_s, done):
             waiting = replace(change, attempts=entry.attempts, reason=error, done=(*entry.done, *done))
             # It costs no attempt, but who says nothing of when is not asked every two seconds for ever.
-            return _later(entry, waiting, backoff.delay_s(change.claims, after_s, chance), moment)
+            return later.due(waiting, change.claims, after_s)
         case Retry(error, after_s, done):
-            failed = replace(change, reason=error, done=(*entry.done, *done))
-            return _again_or_give_up(entry, failed, after_s, moment, chance)
+            return later.again(replace(change, reason=error, done=(*entry.done, *done)), after_s)
         case Unknown(error, done):
             unclear = replace(change, unknowns=entry.unknowns + 1, done=(*entry.done, *done))
-            if unclear.unknowns > resends_allowed(entry.event.channel, entry.category):
+            if unclear.unknowns > rules.unknown.resends_allowed(entry.event.channel, entry.category):
                 return replace(unclear, state=DeliveryState.UNKNOWN, reason=f"OUTCOME_UNKNOWN: {error}")
-            return _again_or_give_up(entry, replace(unclear, reason=error), None, moment, chance)
+            return later.again(replace(unclear, reason=error), None)
 
 
-def _again_or_give_up(
-    entry: Entry, change: Change, after_s: float | None, moment: datetime, chance: random.Random
-) -> Change:
-    if change.attempts >= backoff.ATTEMPTS_MOST:
-        reason = f"RETRIES_EXHAUSTED: {change.reason}"
-        return replace(change, state=DeliveryState.FAILED, reason=reason)
-    return _later(entry, change, backoff.delay_s(change.attempts, after_s, chance), moment)
+@dataclass(frozen=True, slots=True)
+class _Later:
+    """Whether there is a next attempt, and when."""
 
+    entry: Entry
+    moment: datetime
+    chance: random.Random
+    rules: Rules
 
-def _later(entry: Entry, change: Change, wait_s: float, moment: datetime) -> Change:
-    due = moment + timedelta(seconds=wait_s)
-    if entry.expire_time is not None and due >= entry.expire_time:
-        return replace(change, state=DeliveryState.EXPIRED, reason=f"EXPIRED: {change.reason}")
-    return replace(change, due_time=due)
+    def again(self, change: Change, after_s: float | None) -> Change:
+        if change.kills >= KILLED_MOST:
+            return replace(change, state=DeliveryState.FAILED, reason=POISON)
+        if change.attempts >= backoff.ATTEMPTS_MOST:
+            reason = f"RETRIES_EXHAUSTED: {change.reason}"
+            return replace(change, state=DeliveryState.FAILED, reason=reason)
+        return self.due(change, change.attempts, after_s)
+
+    def due(self, change: Change, failures: int, after_s: float | None) -> Change:
+        due = self.moment + timedelta(seconds=backoff.delay_s(failures, after_s, self.chance))
+        if due >= self.rules.expire_time(self.entry):
+            return replace(change, state=DeliveryState.EXPIRED, reason=f"EXPIRED: {change.reason}")
+        return replace(change, due_time=due)

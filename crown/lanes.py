@@ -66,5 +66,19 @@ class Lanes:
                 share -= len(taken)
         return found
 
+    def __len__(self) -> int:
+        """Messages that wait here."""
+        return sum(len(pull) for pull in self._all())
+
+    async def give_back(self, keep: int, delay_s: float) -> None:
+        """Gives back what waits here but the first `keep` of each pull; it comes again after `delay_s`."""
+        for pull in self._all():
+            await pull.give_back(keep, delay_s)
+
+    async def extend(self) -> None:
+        """Keeps what waits here from going to others."""
+        for pull in self._all():
+            await pull.extend()
+
     def _all(self) -> list[Pull]:
         return [pull for pulls in self._pulls.values() for pull in pulls]

@@ -3,10 +3,13 @@ too. Dispatch writes rows, channels change them; a delivery that is final stays 
 
 A row: {_id: "<notification>/<user>", notification_id, user_id, create_time, expire_time, kind, category,
 lane, channels, wrapped_key, deliveries: {<channel>: {id, state, reason, attempts, claims, unknowns, provider,
-provider_message_id, update_time, due_time, done}}, open: [<channel>, …], read_time, delete_time,
-unread: true}. `unread` stands where the app shows it, until it is read or deleted.
+provider_message_id, update_time, due_time, done, kills, reopen_time}}, open: [<channel>, …], read_time,
+delete_time, unread: true}. `unread` stands where the app shows it, until it is read or deleted.
 
-A claim: {_id: "<delivery>:<number>", time, worker, row}, where `row` is the _id of the row.
+A claim: {_id: "<delivery>:<number>", time, worker, row, provider, unclear, unsent, asked}. `row` is the _id of the
+row; `unclear` and `unsent` are what its worker knew when it let go of it, `asked` how often others asked what became
+of it. Beside it may stand {_id: "<delivery>:<number>:starts", time, row, starts}: how often workers began to prepare
+the attempt and were not heard of again.
 """
 
 from __future__ import annotations
@@ -65,6 +68,15 @@ class Entry:
     expire_time: datetime | None
     wrapped_key: bytes
     ciphertext: bytes
+    # Workers in a row that were gone when they should have told how their attempt ended.
+    kills: int = 0
+    # When somebody had a delivery that was given up tried again.
+    reopen_time: datetime | None = None
+
+    @property
+    def begin_time(self) -> datetime:
+        """When its time began to run."""
+        return self.reopen_time or self.create_time
 
     @property
     def channel(self) -> str:
@@ -91,21 +103,38 @@ class Change:
     provider_message_id: str = ""
     due_time: datetime | None = None
     done: tuple[str, ...] = ()
+    kills: int = 0
+    # The provider's own answer, as its code; it is told and not kept.
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to make attempt `number` of a delivery. `row` is the delivery's row."""
+    """The right to make attempt `number` of a delivery by `provider`. `row` is the delivery's row."""
 
     delivery_id: str
     number: int
     worker: str
     row: str = ""
+    provider: str = ""
 
     @property
     def id(self) -> str:
         """The document's id: whoever inserts it first has the claim."""
         return f"{self.delivery_id}:{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A claim that somebody has. `asked` counts those who asked what became of it, this time included."""
+
+    time: datetime
+    provider: str
+    # Why its worker could not say what became of it; empty where it did not come to that.
+    unclear: str
+    # True where its worker let go of it before the call.
+    unsent: bool
+    asked: int
 
 
 class Ledger:
@@ -120,6 +149,9 @@ class Ledger:
         self.load: Gather[DeliveryEvent, Entry | None] = Gather(self._load, parallel=1)
         self.claim: Gather[Claim, bool] = Gather(self._claim, parallel=1)
         self.record: Gather[Change, bool] = Gather(self._record, parallel=1)
+        # Notes that the attempt is about to be prepared, before anything is done for it; answers how often that
+        # was noted and never settled.
+        self.start: Gather[Claim, int] = Gather(self._start, parallel=1)
 
     # -- dispatch
 
@@ -169,10 +201,41 @@ class Ledger:
             free.discard(claim.id)
         return won
 
-    async def claimed(self, claim: Claim) -> datetime | None:
-        """When somebody took this claim; None where nobody has."""
-        row = await self._claims.find_one({"_id": claim.id}, {"time": 1})
-        return row["time"] if row else None
+    async def _start(self, claims: list[Claim]) -> list[int]:
+        moment = now()
+        updates = [
+            UpdateOne(
+                {"_id": _starts(claim)},
+                {"$inc": {"starts": 1}, "$set": {"time": moment, "row": claim.row}},
+                upsert=True,
+            )
+            for claim in claims
+        ]
+        await self._claims.bulk_write(updates, ordered=False)
+        wanted = {"_id": {"$in": [_starts(claim) for claim in claims]}}
+        found = {row["_id"]: row["starts"] async for row in self._claims.find(wanted, {"starts": 1})}
+        return [found.get(_starts(claim), 1) for claim in claims]
+
+    async def unstart(self, claim: Claim) -> None:
+        """Takes one `start` back: its worker is well, and has put the delivery off."""
+        await self._claims.update_one({"_id": _starts(claim)}, {"$inc": {"starts": -1}})
+
+    async def claimed(self, claim: Claim) -> Taken | None:
+        """The claim as somebody took it; None where nobody has."""
+        row = await self._claims.find_one({"_id": claim.id})
+        return _taken(row) if row else None
+
+    async def ask(self, claim: Claim) -> Taken | None:
+        """`claimed`, with this one noted who asks what became of it: before asking, which may kill."""
+        row = await self._claims.find_one_and_update(
+            {"_id": claim.id}, {"$inc": {"asked": 1}}, return_document=True
+        )
+        return _taken(row) if row else None
+
+    async def let_go(self, claim: Claim, *, unclear: str = "") -> None:
+        """Notes what the claim's worker knows of its attempt: that nothing was sent, or why that is `unclear`."""
+        known: Document = {"unclear": unclear} if unclear else {"unsent": True}
+        await self._claims.update_one({"_id": claim.id}, {"$set": known})
 
     async def _record(self, changes: list[Change]) -> list[bool]:
         moment = now()
@@ -202,7 +265,10 @@ class Ledger:
             # The claims stay: each attempt ever made has a number of its own.
             f"{at}.attempts": 0,
             f"{at}.unknowns": 0,
-            f"{at}.update_time": now(),
+            f"{at}.kills": 0,
+            f"{at}.update_time": (moment := now()),
+            # Its age counts from here on.
+            f"{at}.reopen_time": moment,
             f"{at}.due_time": None,
         }
         if lane is not None:
@@ -212,7 +278,27 @@ class Ledger:
 
 
 def _document(claim: Claim, moment: datetime) -> Document:
-    return {"_id": claim.id, "time": moment, "worker": claim.worker, "row": claim.row}
+    return {
+        "_id": claim.id,
+        "time": moment,
+        "worker": claim.worker,
+        "row": claim.row,
+        "provider": claim.provider,
+    }
+
+
+def _starts(claim: Claim) -> str:
+    return f"{claim.id}:starts"
+
+
+def _taken(row: Document) -> Taken:
+    return Taken(
+        row["time"],
+        row.get("provider", ""),
+        row.get("unclear", ""),
+        row.get("unsent", False),
+        row.get("asked", 0),
+    )
 
 
 def _entry(event: DeliveryEvent, row: Document | None, contents: dict[str, bytes]) -> Entry | None:
@@ -236,6 +322,8 @@ def _entry(event: DeliveryEvent, row: Document | None, contents: dict[str, bytes
         row["expire_time"],
         row["wrapped_key"],
         contents.get(event.notification_id, b""),
+        delivery.get("kills", 0),
+        delivery.get("reopen_time"),
     )
 
 
@@ -253,6 +341,7 @@ def _update(change: Change, moment: datetime) -> UpdateOne:
         f"{at}.update_time": moment,
         f"{at}.due_time": change.due_time,
         f"{at}.done": list(change.done),
+        f"{at}.kills": change.kills,
     }
     update: Document = {"$set": fields}
     if change.state in FINAL:

@@ -39,6 +39,8 @@ def outcome(channel: str, change: Change) -> Outgoing:
         provider=change.provider,
         provider_message_id=change.provider_message_id,
         occur_time=timestamp(now()),
+        detail=change.detail,
+        due_time=timestamp(change.due_time),
     )
     headers = {tracing.HEADER: tracing.current()}
     return Outgoing(subjects.event(channel), event.SerializeToString(), headers)

@@ -1,5 +1,5 @@
 """How an attempt can end. A channel returns one of these and never raises for what a provider did; an
-exception is a bug, and counts as Retry."""
+exception is a bug, and counts as Unknown."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Snooze:
-    """The provider asks us to wait; costs no attempt. `done` as for Retry."""
+    """Not now; costs no attempt. `done` as for Retry. The provider asks us to wait, and gets nothing from this
+    process until then; unless `alone`, where it is only this one that waits."""
 
     error: str
     after_s: float | None = None
     done: tuple[str, ...] = ()
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

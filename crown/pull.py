@@ -114,8 +114,7 @@ class Pull:
             self._watch.cancel()
         if self._subscription is not None:
             await self._subscription.unsubscribe()
-        while self._waiting:
-            await self._waiting.popleft().nak(0.05)
+        await self.give_back(0, 0.05)
 
     def pause(self) -> None:
         """Asks for nothing more until `resume`."""
@@ -125,6 +124,16 @@ class Pull:
         """Goes on asking."""
         self._pausing = False
         await self._request()
+
+    async def give_back(self, keep: int, delay_s: float) -> None:
+        """Gives back all that waits here but the first `keep`; it comes again after `delay_s`, to anybody."""
+        while len(self._waiting) > keep:
+            await self._waiting.pop().nak(delay_s)
+
+    async def extend(self) -> None:
+        """Keeps what waits here from going to others."""
+        for message in list(self._waiting):
+            await message.in_progress()
 
     def __len__(self) -> int:
         """Messages that wait here."""

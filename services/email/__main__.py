@@ -6,13 +6,11 @@ import asyncio
 from functools import partial
 
 from crown import channel, rpc
-from crown.direct import DirectSend
 from crown.http import Http
 from crown.notification.v1 import email_callback_service_pb2, email_service_pb2
 from crown.notification.v1.types_pb2 import Channel, SuppressionReason
 from crown.preferences import Preferences
 from crown.provider import Provider
-from crown.route import Route
 from crown.suppressions import Suppressions
 from services.email.callbacks import EmailCallbackService
 from services.email.message import Composer
@@ -43,9 +41,9 @@ async def main(settings: EmailSettings, stopping: asyncio.Event) -> None:
         suppress = partial(suppressions.add, Channel.EMAIL, reason=SuppressionReason.BOUNCE, source="smtp")
         composer = Composer(settings.letterhead)
         providers = [provider(name, settings, composer, suppress) for name in settings.providers.split(",")]
-        route = Route(providers)
+        route = channel.route(settings, to, Channel.EMAIL, providers)
         engine = channel.engine(settings, to, Channel.EMAIL, route)
-        direct = DirectSend(to.store.db, Channel.EMAIL, providers[0])
+        direct = channel.direct(to, Channel.EMAIL, route)
         service = EmailService(direct, settings.links)
         server = rpc.Server(settings)
         server.add(email_service_pb2.DESCRIPTOR.services_by_name["EmailService"], service, service.checks())

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from crown import channel, rpc
-from crown.direct import DirectSend
 from crown.http import Http
 from crown.notification.v1 import device_service_pb2, push_service_pb2
 from crown.notification.v1.types_pb2 import Channel
-from crown.route import Route
 from crown.unread import Unread
 from services.push.access_token import AccessToken
 from services.push.devices import DeviceService
@@ -47,9 +45,9 @@ async def main(settings: PushSettings, stopping: asyncio.Event) -> None:
     """Serves and delivers until `stopping` is set."""
     async with channel.connected(settings, "push") as to:
         made = providers(settings, Unread(to.store.db).count, to.recipients.forget_devices)
-        route = Route(made)
+        route = channel.route(settings, to, Channel.PUSH, made)
         engine = channel.engine(settings, to, Channel.PUSH, route)
-        direct = DirectSend(to.store.db, Channel.PUSH, made[0])
+        direct = channel.direct(to, Channel.PUSH, route)
         push = PushService(direct, settings.links, settings.egress)
         devices = DeviceService(to.recipients, settings.egress)
         server = rpc.Server(settings)

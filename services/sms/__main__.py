@@ -9,9 +9,7 @@ from crown import channel, presence, rpc
 from crown.channel import Connections
 from crown.delivery import Engine
 from crown.desk import PersonDesk
-from crown.direct import DirectSend
 from crown.http import Http
-from crown.ledger import Ledger
 from crown.notification.v1 import sms_service_pb2
 from crown.notification.v1.types_pb2 import Channel
 from crown.provider import Provider
@@ -40,7 +38,7 @@ def provider(name: str, settings: SmsSettings) -> Provider:
 def engine(settings: SmsSettings, to: Connections, route: Route, gate: Gate) -> Engine:
     """The engine, with the gate before each attempt."""
     desk = SmsDesk(PersonDesk(Channel.SMS, to.store.db, to.data_key), gate, random.Random())
-    return Engine(Channel.SMS, route, desk, to.bus, to.store, Ledger(to.store.db), settings.in_flight)
+    return channel.engine(settings, to, Channel.SMS, route, desk)
 
 
 async def main(settings: SmsSettings, stopping: asyncio.Event) -> None:
@@ -49,8 +47,8 @@ async def main(settings: SmsSettings, stopping: asyncio.Event) -> None:
     async with channel.connected(settings, "sms") as to:
         gate = Gate(settings.texts, settings.numbers, Caps(redis, settings.limits, to.data_key))
         providers = [provider(name, settings) for name in settings.providers.split(",")]
-        route = Route(providers)
-        direct = DirectSend(to.store.db, Channel.SMS, providers[0])
+        route = channel.route(settings, to, Channel.SMS, providers)
+        direct = channel.direct(to, Channel.SMS, route)
         service = SmsService(direct, gate, Suppressions(to.store.db, to.data_key))
         server = rpc.Server(settings)
         server.add(sms_service_pb2.DESCRIPTOR.services_by_name["SmsService"], service, service.checks())

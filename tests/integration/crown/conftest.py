@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from crown import backoff, delivery, subjects
+from crown import backoff, delivery, route, subjects
 from crown.subjects import Consumer
 
 
@@ -18,6 +18,7 @@ def quick() -> Iterator[None]:
         patch.setattr(backoff, "FIRST_S", 0.05)
         patch.setattr(delivery, "LEASE_S", 2.0)
         patch.setattr(delivery, "_EXTEND_S", 0.5)
+        patch.setattr(route, "_HOLD_LEAST_S", 0.1)
         patch.setattr(delivery, "_STORE_PAUSE_S", 0.2)
         for name in ("worker", "retrier"):
             patch.setattr(subjects, name, _impatient(getattr(subjects, name)))

@@ -8,14 +8,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
+from crown.circuit import Limits
 from crown.delivery import Engine
 from crown.desk import PersonDesk
+from crown.judgement import Rules
 from crown.ledger import Ledger
 from crown.notification.v1.types_pb2 import Channel
 from crown.outcome import Delivered, Outcome
 from crown.provider import Attempt
 from crown.route import Route
+from crown.subjects import NAMES
 from tests.integration.local import Local
 
 # What a send ends with; an exception is raised, a function is asked.
@@ -57,13 +61,37 @@ class Scripted:
         return [attempt for attempt in self.sent if attempt.user_id == user_id]
 
 
+# For tests in which providers fail on purpose, and are not out.
+FORGIVING = Limits(calls_least=1_000_000)
+
+
 @asynccontextmanager
 async def delivering(
-    local: Local, channel: Channel.Type.ValueType, *providers: Scripted, in_flight: int = 128
+    local: Local,
+    channel: Channel.Type.ValueType,
+    *providers: Scripted,
+    in_flight: int = 128,
+    limits: Limits = FORGIVING,
+    rules: Rules | None = None,
+    **route: Any,
 ) -> AsyncIterator[Engine]:
     """An engine works while the block runs."""
+    made = engine(local, channel, *providers, in_flight=in_flight, limits=limits, rules=rules, **route)
+    async with local.working(made.run):
+        yield made
+
+
+def engine(
+    local: Local,
+    channel: Channel.Type.ValueType,
+    *providers: Scripted,
+    in_flight: int = 128,
+    limits: Limits = FORGIVING,
+    rules: Rules | None = None,
+    **route: Any,
+) -> Engine:
+    """An engine with a route over these providers, `route` being what else it is told."""
     chance = random.Random(7)
+    way = Route(providers, channel=NAMES[channel], most=in_flight, limits=limits, chance=chance, **route)
     desk, ledger = PersonDesk(channel, local.db, local.data_key), Ledger(local.db)
-    engine = Engine(channel, Route(providers), desk, local.bus, local.store, ledger, in_flight, chance)
-    async with local.working(engine.run):
-        yield engine
+    return Engine(channel, way, desk, local.bus, local.store, ledger, in_flight, chance, rules)

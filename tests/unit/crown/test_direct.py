@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,12 +13,13 @@ from pymongo.errors import AutoReconnect, DuplicateKeyError
 from crown.auth import Principal, set_caller
 from crown.clock import now
 from crown.direct import DirectSend
-from crown.errors import CrownError, InProgress, OutcomeUnknown, ProviderUnavailable, Refused
+from crown.errors import CrownError, InProgress, OutcomeUnknown, ProviderUnavailable, Refused, Suppressed
 from crown.notification.v1.notification_pb2 import NotificationData
-from crown.notification.v1.types_pb2 import Channel, DeliveryState
+from crown.notification.v1.types_pb2 import Channel, DeliveryState, SuppressionReason
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.provider import Attempt
 from crown.recipients import Destination
+from crown.route import Route
 
 TO = Destination("email", "ann@example.org")
 DATA = NotificationData(title="Hello")
@@ -55,9 +57,8 @@ class Rows:
 class Stub:
     """A provider that does what the test says, one outcome a call."""
 
-    name = "stub"
-
-    def __init__(self) -> None:
+    def __init__(self, name: str = "stub") -> None:
+        self.name = name
         self.outcomes: list[Outcome] = []
         self.attempts: list[Attempt] = []
         self.gate = asyncio.Event()
@@ -73,6 +74,20 @@ class Stub:
 
     async def close(self) -> None:
         pass
+
+
+class NotSuppressed:
+    """No address is suppressed, unless the test says so."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, SuppressionReason.Type.ValueType] = {}
+
+    async def among(self, _channel: int, addresses: list[str]) -> dict[str, Any]:
+        return {
+            address: SimpleNamespace(reason=self.found[address])
+            for address in addresses
+            if address in self.found
+        }
 
 
 class Clock:
@@ -101,12 +116,28 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def direct(rows: Rows, stub: Stub, clock: Clock) -> DirectSend:
+def other() -> Stub:
+    """Who stands in for the stub."""
+    return Stub("other")
+
+
+@pytest.fixture
+def suppressed() -> NotSuppressed:
+    return NotSuppressed()
+
+
+@pytest.fixture
+def route(stub: Stub, other: Stub) -> Route:
+    return Route([stub, other])
+
+
+@pytest.fixture
+def direct(rows: Rows, route: Route, suppressed: NotSuppressed, clock: Clock) -> DirectSend:
     class Db:
         direct = rows
 
     set_caller(Principal("service", "feed", frozenset(), 0.0))
-    return DirectSend(Db(), Channel.EMAIL, stub, clock)  # type: ignore[arg-type]
+    return DirectSend(Db(), Channel.EMAIL, route, suppressed, clock)  # type: ignore[arg-type]
 
 
 async def test_a_receipt(direct: DirectSend, stub: Stub) -> None:
@@ -139,14 +170,75 @@ async def test_the_same_key_of_another_service_is_another(direct: DirectSend, st
     assert (await direct.send(TO, DATA, "k")).delivery_id != first.delivery_id
 
 
-@pytest.mark.parametrize("outcome", [Retry("503", 7.0), Snooze("429", 7.0)])
-async def test_what_was_not_sent_may_be_sent_again(direct: DirectSend, stub: Stub, outcome: Outcome) -> None:
-    stub.outcomes = [outcome, Delivered("m1")]
+async def test_what_was_not_sent_may_be_sent_again(direct: DirectSend, stub: Stub, other: Stub) -> None:
+    stub.outcomes = [Retry("503"), Delivered("m1")]
+    other.outcomes = [Snooze("429", 7.0)]
     with pytest.raises(ProviderUnavailable) as error:
         await direct.send(TO, DATA, "k")
     assert error.value.retry_after_s == 7.0
-    assert error.value.metadata["provider"] == "stub"
+    assert error.value.metadata == {"provider": "other", "code": "429"}
     assert (await direct.send(TO, DATA, "k")).provider_message_id == "m1"
+
+
+@pytest.mark.parametrize("outcome", [Retry("503"), Snooze("429", 7.0)])
+async def test_where_one_surely_did_not_take_it_the_next_one_is_tried(
+    direct: DirectSend, stub: Stub, other: Stub, outcome: Outcome
+) -> None:
+    stub.outcomes, other.outcomes = [outcome], [Delivered("m2")]
+    receipt = await direct.send(TO, DATA, "k")
+    assert (receipt.provider, receipt.provider_message_id) == ("other", "m2")
+    assert await direct.send(TO, DATA, "k") == receipt
+    assert (len(stub.attempts), len(other.attempts)) == (1, 1)
+
+
+async def test_who_is_out_is_not_even_tried(direct: DirectSend, stub: Stub, other: Stub) -> None:
+    stub.outcomes, other.outcomes = [Retry("503")] * 10, [Delivered(f"m{n}") for n in range(12)]
+    for number in range(12):
+        await direct.send(TO, DATA, f"k{number}")
+    assert len(stub.attempts) == 10
+
+
+async def test_while_everybody_is_out_nothing_is_sent(direct: DirectSend, stub: Stub, other: Stub) -> None:
+    stub.outcomes, other.outcomes = [Retry("503")] * 10, [Retry("503")] * 10
+    for number in range(10):
+        with pytest.raises(ProviderUnavailable, match="other refused for now"):
+            await direct.send(TO, DATA, f"k{number}")
+    with pytest.raises(ProviderUnavailable, match="every provider refused for now") as error:
+        await direct.send(TO, DATA, "k")
+    assert error.value.metadata["code"] == "PROVIDERS_OUT"
+    assert 3 < (error.value.retry_after_s or 0) < 7
+    assert (len(stub.attempts), len(other.attempts)) == (10, 10)
+
+
+async def test_for_who_has_left_no_other_one_is_tried(direct: DirectSend, stub: Stub, other: Stub) -> None:
+    stub.outcomes = [Retry("503")]
+    stub.gate.clear()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await direct.send(TO, DATA, "k")
+    stub.gate.set()
+    await asyncio.gather(*direct._sending, return_exceptions=True)
+    assert other.attempts == []
+
+
+@pytest.mark.parametrize("reason", [SuppressionReason.BOUNCE, SuppressionReason.MANUAL])
+async def test_a_suppressed_address_gets_nothing(
+    direct: DirectSend,
+    stub: Stub,
+    suppressed: NotSuppressed,
+    reason: SuppressionReason.Type.ValueType,
+) -> None:
+    stub.outcomes = [Delivered("m1")]
+    suppressed.found = {TO.address: reason}
+    with pytest.raises(Suppressed) as error:
+        await direct.send(TO, DATA, "k")
+    assert error.value.metadata == {"why": SuppressionReason.Type.Name(reason)}
+    # Its key is free again: what ended the suppression must not be in vain.
+    suppressed.found = {}
+    receipt = await direct.send(TO, DATA, "k")
+    # And what was sent before is still told.
+    suppressed.found = {TO.address: reason}
+    assert await direct.send(TO, DATA, "k") == receipt
 
 
 @pytest.mark.parametrize(
@@ -221,9 +313,11 @@ async def test_a_receipt_that_cannot_be_kept_is_still_told(
     assert len(stub.attempts) == 1
 
 
-async def test_a_claim_that_cannot_be_released(direct: DirectSend, stub: Stub, rows: Rows) -> None:
+async def test_a_claim_that_cannot_be_released(
+    direct: DirectSend, stub: Stub, other: Stub, rows: Rows
+) -> None:
     rows.away = {"delete_one"}
-    stub.outcomes = [Retry("503")]
+    stub.outcomes, other.outcomes = [Retry("503")], [Retry("503")]
     with pytest.raises(ProviderUnavailable):
         await direct.send(TO, DATA, "k")
     with pytest.raises(InProgress):

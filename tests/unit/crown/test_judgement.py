@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crown import backoff
-from crown.judgement import KILLED_MOST, as_is, final, judge, vet
+from crown.judgement import KILLED_MOST, Rules, as_is, final, judge, poisoned, vet
 from crown.ledger import FINAL, Change, Entry
 from crown.notification.v1.events_pb2 import DeliveryEvent
 from crown.notification.v1.types_pb2 import Category, Channel, DeliveryState
@@ -25,6 +25,7 @@ CATEGORIES = tuple(value for value in Category.Type.values() if value)
 PENDING, RETRYING = DeliveryState.PENDING, DeliveryState.RETRYING
 FAILED, UNKNOWN, EXPIRED = DeliveryState.FAILED, DeliveryState.UNKNOWN, DeliveryState.EXPIRED
 TO_PROVIDER = DeliveryState.DELIVERED_TO_PROVIDER
+RULES = Rules()
 
 
 def entry(**given: Any) -> Entry:
@@ -57,7 +58,7 @@ def entry(**given: Any) -> Entry:
 
 
 def judged(found: Entry, outcome: Outcome, seed: int = 1) -> Change:
-    return judge(found, "acme", outcome, NOW, random.Random(seed))
+    return judge(found, "acme", outcome, NOW, random.Random(seed), RULES)
 
 
 def wait_s(change: Change) -> float:
@@ -71,7 +72,7 @@ def wait_s(change: Change) -> float:
 @pytest.mark.parametrize("state", sorted(FINAL), ids=DeliveryState.Type.Name)
 def test_what_is_final_stays(state: DeliveryState.Type.ValueType) -> None:
     found = entry(state=state, reason="why", attempts=3, claims=4, provider="acme", expire_time=NOW)
-    assert vet(found, 99, NOW) == as_is(found)
+    assert vet(found, NOW, RULES) == as_is(found)
 
 
 def test_final_is_all_but_pending_and_retrying() -> None:
@@ -85,7 +86,7 @@ def test_final_is_all_but_pending_and_retrying() -> None:
 def test_a_retry_ahead_is_waited_for(due_in_s: float | None, waits: bool) -> None:
     due = None if due_in_s is None else NOW + timedelta(seconds=due_in_s)
     found = entry(state=RETRYING, due_time=due, claims=1, attempts=1)
-    assert vet(found, 1, NOW) == (as_is(found) if waits else None)
+    assert vet(found, NOW, RULES) == (as_is(found) if waits else None)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_a_retry_ahead_is_waited_for(due_in_s: float | None, waits: bool) -> Non
 def test_what_expired_is_not_sent(expires_in_s: float | None, expired: bool) -> None:
     expire = None if expires_in_s is None else NOW + timedelta(seconds=expires_in_s)
     found = entry(expire_time=expire, claims=1, attempts=1, done=("a",))
-    change = vet(found, 1, NOW)
+    change = vet(found, NOW, RULES)
     assert (change is not None) == expired
     if change is not None:
         assert (change.state, change.reason, change.due_time) == (EXPIRED, "EXPIRED", None)
@@ -102,20 +103,51 @@ def test_what_expired_is_not_sent(expires_in_s: float | None, expired: bool) -> 
 
 
 @pytest.mark.parametrize(
-    ("redeliveries", "claims", "killed"),
+    ("age", "reopened", "expired"),
     [
-        (1, 0, False),
-        (KILLED_MOST, 0, False),
-        (KILLED_MOST + 1, 0, True),
-        (KILLED_MOST + 1, 1, False),
-        (99, 5, False),
+        (timedelta(hours=71), None, False),
+        (timedelta(hours=72), None, True),
+        (timedelta(days=9), None, True),
+        (timedelta(days=9), timedelta(hours=71), False),
+        (timedelta(days=9), timedelta(hours=72), True),
     ],
 )
-def test_what_kills_workers_before_a_claim_is_put_aside(redeliveries: int, claims: int, killed: bool) -> None:
-    change = vet(entry(claims=claims), redeliveries, NOW)
-    assert (change is not None) == killed
-    if change is not None:
-        assert (change.state, change.reason) == (FAILED, "POISON_KILLED_WORKER")
+def test_nothing_is_sent_for_ever(age: timedelta, reopened: timedelta | None, expired: bool) -> None:
+    found = entry(create_time=NOW - age, reopen_time=None if reopened is None else NOW - reopened)
+    change = vet(found, NOW, RULES)
+    assert (change is not None and change.state == EXPIRED) == expired
+
+
+def test_its_own_end_may_come_before_that_of_all() -> None:
+    short = Rules(timedelta(minutes=5))
+    found = entry(expire_time=NOW + timedelta(hours=1), create_time=NOW - timedelta(minutes=4))
+    assert vet(found, NOW, short) is None
+    assert vet(found, NOW + timedelta(minutes=1), short) is not None
+    assert judged(found, Retry("E", 61 * 60)).state == EXPIRED
+    late = judge(found, "acme", Retry("E", 60.0), NOW, random.Random(1), short)
+    assert (late.state, late.reason) == (EXPIRED, "EXPIRED: E")
+
+
+def test_what_kills_workers_before_a_claim_is_put_aside_under_a_number_of_its_own() -> None:
+    change = poisoned(entry(claims=2, attempts=1))
+    assert (change.state, change.reason) == (FAILED, "POISON_KILLED_WORKER")
+    assert (change.claims, change.attempts) == (3, 1)
+
+
+@pytest.mark.parametrize("outcome", [Unknown("WORKER_GONE"), Retry("NOT_LISTED")], ids=type)
+def test_what_kills_workers_at_the_provider_is_put_aside(outcome: Outcome) -> None:
+    found, kills = entry(channel=Channel.EMAIL), 0
+    while found.state not in FINAL:
+        change = judge(found, "acme", outcome, NOW, random.Random(1), RULES, killed=True)
+        found, kills = lived(found, change), kills + 1
+    assert (found.state, found.reason, kills) == (FAILED, "POISON_KILLED_WORKER", KILLED_MOST)
+
+
+def test_a_worker_that_lives_clears_the_delivery_of_suspicion() -> None:
+    change = judged(entry(kills=KILLED_MOST - 1), Retry("E1"))
+    assert (change.state, change.kills) == (RETRYING, 0)
+    found = judge(entry(kills=9), "acme", Delivered("m"), NOW, random.Random(1), RULES, killed=True)
+    assert found.state == TO_PROVIDER
 
 
 def test_an_end_without_an_attempt_counts_none() -> None:
@@ -264,6 +296,7 @@ def lived(found: Entry, change: Change) -> Entry:
         unknowns=change.unknowns,
         due_time=change.due_time,
         done=change.done,
+        kills=change.kills,
     )
 
 
@@ -287,11 +320,11 @@ def test_a_life_is_bounded_and_ends_once(
     found = entry(channel=channel, category=category, expire_time=expire)
     sends = 0
     for outcome in outcomes:
-        change = vet(found, 1, moment)
+        change = vet(found, moment, RULES)
         if change is not None:
             break
         sends += not isinstance(outcome, Snooze)
-        change = judge(found, "acme", outcome, moment, chance)
+        change = judge(found, "acme", outcome, moment, chance, RULES)
         assert change.claims == found.claims + 1
         assert 0 <= change.attempts - found.attempts <= 1
         assert (change.state in FINAL) == (change.due_time is None)
@@ -299,8 +332,7 @@ def test_a_life_is_bounded_and_ends_once(
         moment = max(moment, change.due_time or moment)
     assert sends <= backoff.ATTEMPTS_MOST
     if found.state in FINAL:
-        for redeliveries in (1, 99):
-            assert vet(found, redeliveries, moment + timedelta(days=9)) == as_is(found)
+        assert vet(found, moment + timedelta(days=9), RULES) == as_is(found)
     if channel == Channel.SMS:
         allowed = 1 if category == Category.SECURITY else 0
         assert found.unknowns <= allowed + 1
