@@ -16,11 +16,13 @@ class Delivered:
 @dataclass(frozen=True, slots=True)
 class Retry:
     """It was surely not sent, and may work later. `after_s` is the provider's wish, None where it has none;
-    `done` are the destinations that have it already."""
+    `done` are the destinations that have it already. It speaks against the provider, unless `alone`, where it is
+    the fault of this destination's own service."""
 
     error: str
     after_s: float | None = None
     done: tuple[str, ...] = ()
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,11 @@ class Discard:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """The call broke off after the provider may have taken it. `done` as for Retry."""
+    """The call broke off after the provider may have taken it. `done` and `alone` as for Retry."""
 
     error: str
     done: tuple[str, ...] = ()
+    alone: bool = False
 
 
 Outcome = Delivered | Retry | Snooze | Discard | Unknown

@@ -278,7 +278,7 @@ class Route:
         match outcome:
             case Delivered() | Discard():
                 member.circuit.succeeded(call, now)
-            case Retry() | Unknown():
+            case Retry(alone=False) | Unknown(alone=False):
                 member.circuit.failed(call, now)
             case Snooze(alone=False, after_s=asked_s):
                 wait_s = min(max(asked_s or 0.0, _HOLD_LEAST_S), backoff.ASKED_MOST_S)

@@ -8,8 +8,9 @@ messages and checks them; they are sent here, since the SDK retries out of sight
 | 404 UNREGISTERED                  | Gone: forgotten                                                        |
 | 403 SENDER_ID_MISMATCH            | Gone: its token is of another project                                  |
 | 429                               | Snooze, as long as Retry-After says, else a minute                     |
+| 429 for the rate of the device    | likewise, and this one alone                                           |
 | 500, 503                          | Retry, after Retry-After                                               |
-| 401 THIRD_PARTY_AUTH_ERROR        | Retry: the project's key for APNs or Web Push is wrong, not the message |
+| 401 THIRD_PARTY_AUTH_ERROR        | Retry, alone: the project's key for APNs or Web Push is wrong          |
 | 401                               | Retry, with another token                                              |
 | 3xx, 403, 404, 408 of another kind | Retry: project or address are wrong, not the message                  |
 | another 4xx                       | Discard                                                                |
@@ -21,6 +22,7 @@ messages and checks them; they are sent here, since the SDK retries out of sight
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -39,6 +41,8 @@ from services.push.together import Gone
 _TOKEN_TIMEOUT_S = 3.0
 # What Google asks to wait where a 429 names no time: https://firebase.google.com/docs/cloud-messaging/scale-fcm
 _QUOTA_PAUSE_S = 60.0
+# A device has a rate of its own; the text of the error is all that tells it from the project's.
+_DEVICE_RATE = re.compile(rb"device message rate", re.IGNORECASE)
 _ERROR_TYPE = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 
 
@@ -114,11 +118,12 @@ def outcome(answer: Answer, moment: datetime) -> Outcome | Gone:
         case (404, "UNREGISTERED") | (403, "SENDER_ID_MISMATCH"):
             return Gone(error)
         case 429, _:
-            return Snooze(error, _QUOTA_PAUSE_S if asked_s is None else asked_s)
+            alone = _DEVICE_RATE.search(answer.body) is not None
+            return Snooze(error, _QUOTA_PAUSE_S if asked_s is None else asked_s, alone=alone)
         case 500 | 503, _:
             return Retry(error, asked_s)
         case 401, "THIRD_PARTY_AUTH_ERROR":
-            return Retry(error)
+            return Retry(error, alone=True)
         case 401, _:
             return Retry("UNAUTHENTICATED")
         case 403 | 404 | 408, _:

@@ -18,7 +18,7 @@ from crown.provider import Attempt
 from crown.recipients import Destination
 from crown.rendering import Links
 from services.push.message import Message, compose
-from services.push.together import Gone, together
+from services.push.together import Gone, apart, together
 
 log = logs.get(__name__)
 
@@ -73,7 +73,8 @@ class Push:
             apps = [place for place in attempt.destinations if place.kind != DeviceKind.WEB_PUSH]
             both = (self._carry(self._fcm, message, apps), self._carry(self._web_push, message, browsers))
             by_apps, by_browsers = await asyncio.gather(*both)
-            results = {**by_apps, **by_browsers}
+            # Each browser has a push service of its own: one that is out must not stop all other pushes.
+            results = by_apps | {id: apart(result) for id, result in by_browsers.items()}
         await self._drop([p for p in attempt.destinations if isinstance(results[p.id], Gone)])
         return together(results)
 

@@ -7,7 +7,7 @@ others. Else it is Delivered where any took it, and Discard where none did."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 
@@ -25,22 +25,29 @@ def together(results: Mapping[str, Outcome | Gone]) -> Outcome:
     unknown = [r for r in results.values() if isinstance(r, Unknown)]
     later = [r for r in results.values() if isinstance(r, Retry | Snooze)]
     done = tuple(id for id, r in results.items() if not isinstance(r, Unknown | Retry | Snooze))
+    # One result that speaks of the provider does so for all.
+    alone = all(result.alone for result in (*unknown, *later))
     if unknown:
-        return Unknown(unknown[0].error, done)
+        return Unknown(unknown[0].error, done, alone)
     if later:
-        return _later(later, done)
+        return _later(later, done, alone=alone)
     return _final(list(results.values()))
 
 
-def _later(later: list[Retry | Snooze], done: tuple[str, ...]) -> Outcome:
+def apart(result: Outcome | Gone) -> Outcome | Gone:
+    """`result`, as one that tells nothing of the provider as a whole."""
+    return replace(result, alone=True) if isinstance(result, Retry | Snooze | Unknown) else result
+
+
+def _later(later: list[Retry | Snooze], done: tuple[str, ...], *, alone: bool) -> Outcome:
     """The longest wish counts. One failure that is no request to wait makes it a Retry, which is counted:
     a device that never works must not keep the others snoozing for ever."""
     asked = [r.after_s for r in later if r.after_s is not None]
     after_s = max(asked) if asked else None
     failed = next((r for r in later if isinstance(r, Retry)), None)
     if failed is not None:
-        return Retry(failed.error, after_s, done)
-    return Snooze(later[0].error, after_s, done)
+        return Retry(failed.error, after_s, done, alone)
+    return Snooze(later[0].error, after_s, done, alone)
 
 
 def _final(results: list[Outcome | Gone]) -> Outcome:

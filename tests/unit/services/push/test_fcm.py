@@ -107,9 +107,9 @@ async def test_only_what_is_left_is_to_do(fcm: Push, sandbox: Any, attempt: Make
     assert await fcm.send(attempt("token-a", "token-b")) == Unknown("TIMEOUT", ("at0",))
 
 
-def body(status: str, code: str = "") -> dict[str, Any]:
+def body(status: str, code: str = "", message: str = "") -> dict[str, Any]:
     details = [{"@type": FCM_ERROR, "errorCode": code}] if code else []
-    return {"error": {"code": 0, "message": "", "status": status, "details": details}}
+    return {"error": {"code": 0, "message": message, "status": status, "details": details}}
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def body(status: str, code: str = "") -> dict[str, Any]:
             id="redirect",
         ),
         pytest.param({"status": 400}, Discard("PROVIDER_REFUSED", "INVALID_ARGUMENT"), id="400"),
-        pytest.param({"status": 401}, Retry("THIRD_PARTY_AUTH_ERROR"), id="401 of APNs"),
+        pytest.param({"status": 401}, Retry("THIRD_PARTY_AUTH_ERROR", alone=True), id="401 of APNs"),
         pytest.param({"status": 401, "body": body("UNAUTHENTICATED")}, Retry("UNAUTHENTICATED"), id="401"),
         pytest.param(
             {"status": 403, "body": body("PERMISSION_DENIED")}, Retry("PERMISSION_DENIED"), id="403"
@@ -134,6 +134,14 @@ def body(status: str, code: str = "") -> dict[str, Any]:
         pytest.param({"status": 404, "body": "<p>no such page"}, Retry("404"), id="404 of a proxy"),
         pytest.param({"status": 413, "body": "x"}, Discard("PROVIDER_REFUSED", "413"), id="another 4xx"),
         pytest.param({"status": 429}, Snooze("QUOTA_EXCEEDED", 60.0), id="429"),
+        pytest.param(
+            {
+                "status": 429,
+                "body": body("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED", "Device message rate exceeded"),
+            },
+            Snooze("QUOTA_EXCEEDED", 60.0, alone=True),
+            id="429 of a device",
+        ),
         pytest.param(
             {"status": 429, "headers": {"Retry-After": "3"}},
             Snooze("QUOTA_EXCEEDED", 3.0),

@@ -104,7 +104,11 @@ async def test_only_who_is_needed_is_asked(
     ("app", "web", "expected"),
     [
         (Retry("503", 9.0), Delivered(), Retry("503", 9.0, ("web",))),
-        (Delivered(), Snooze("429", 7.0), Snooze("429", 7.0, ("app",))),
+        # A browser's push service says nothing of Firebase.
+        (Delivered(), Snooze("429", 7.0), Snooze("429", 7.0, ("app",), alone=True)),
+        (Delivered(), Retry("500", 3.0), Retry("500", 3.0, ("app",), alone=True)),
+        (Delivered(), Unknown("TIMEOUT"), Unknown("TIMEOUT", ("app",), alone=True)),
+        (Snooze("QUOTA_EXCEEDED", 9.0), Snooze("429", 7.0), Snooze("QUOTA_EXCEEDED", 9.0)),
         (Unknown("TIMEOUT"), Retry("500"), Unknown("TIMEOUT", ())),
         (Gone("404"), Delivered("m"), Delivered("m")),
         (Gone("UNREGISTERED"), Gone("410"), Discard("UNREGISTERED", "UNREGISTERED")),
@@ -136,7 +140,7 @@ async def test_where_browsers_are_not_reached(
     fcm: Scripted, store: Store, links: Links, attempt: Make
 ) -> None:
     push = Push("fcm", fcm, None, links, store.badge, store.forget)
-    assert await push.send(attempt(APP, WEB)) == Retry("WEB_PUSH_NOT_SET_UP", None, ("app",))
+    assert await push.send(attempt(APP, WEB)) == Retry("WEB_PUSH_NOT_SET_UP", None, ("app",), alone=True)
     await push.close()
     assert fcm.closed
 
