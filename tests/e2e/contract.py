@@ -22,6 +22,7 @@ from stack.settings import ROOT
 # Which process serves what ingest-api does not.
 _PROCESSES = {
     "EmailService": "email",
+    "EmailCallbackService": "email",
     "PushService": "push",
     "DeviceService": "push",
     "SmsService": "sms",
@@ -33,6 +34,7 @@ _SAMPLES = {
     "notification_id": "01a202de-cd68-776b-aacc-66961d5740dd",
     "device_id": "0",
     "group_id": "g",
+    "suppression_id": "0",
     "topic": "group:g",
 }
 _CALL_LIMIT_S = 10.0

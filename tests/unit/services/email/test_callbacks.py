@@ -24,7 +24,7 @@ from services.email import sendgrid_signature
 from services.email.callbacks import EmailCallbackService
 from services.email.sendgrid_signature import SendGridSignature
 from services.email.unsubscribe_link import UnsubscribeLinks
-from tests.unit.services.email.sendgrid_signer import Signer
+from tests.sendgrid_signer import Signer
 
 SERVICE = pb.DESCRIPTOR.services_by_name["EmailCallbackService"]
 SIGNER = Signer()
@@ -81,11 +81,7 @@ def event(kind: str, **given: Any) -> dict[str, Any]:
 async def post(
     stub: EmailCallbackServiceStub, body: bytes, signer: Signer = SIGNER, age: int = 0
 ) -> HttpBody:
-    stamp = str(int(time.time()) - age)
-    headers = (
-        (sendgrid_signature.SIGNATURE, signer.sign(stamp, body)),
-        (sendgrid_signature.TIMESTAMP, stamp),
-    )
+    headers = tuple(signer.headers(body, age).items())
     request = pb.ReceiveSendGridEventsRequest(body=HttpBody(content_type="application/json", data=body))
     return await stub.ReceiveSendGridEvents(request, metadata=headers)
 

@@ -14,7 +14,7 @@ from sendgrid.helpers.eventwebhook import EventWebhook
 
 from crown.errors import SignatureInvalid
 from services.email.sendgrid_signature import SendGridSignature, keys
-from tests.unit.services.email.sendgrid_signer import Signer
+from tests.sendgrid_signer import Signer
 
 SIGNER, OTHER = Signer(), Signer()
 NOW = 1_795_600_000
