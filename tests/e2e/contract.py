@@ -23,6 +23,8 @@ from stack.settings import ROOT
 _PROCESSES = {
     "EmailService": "email",
     "EmailCallbackService": "email",
+    "TemplateService": "email",
+    "SmsCallbackService": "sms",
     "PushService": "push",
     "DeviceService": "push",
     "SmsService": "sms",
@@ -35,6 +37,10 @@ _SAMPLES = {
     "device_id": "0",
     "group_id": "g",
     "suppression_id": "0",
+    "dead_letter_id": "0",
+    "replay_id": "0",
+    "template_id": "t",
+    "token": "t",
     "topic": "group:g",
 }
 _CALL_LIMIT_S = 10.0

@@ -78,7 +78,10 @@ async def test_what_waits_is_not_sent_either(
     path = await link(feed, mailbox, person, kind="friend_request")
     await mailbox.script("RCPT", person.email, reply="451 4.3.0 later")
     sent = await feed.send("email", user_id=person.user_id, kind="friend_request", data=data())
-    await until(lambda: feed.look(sent), lambda found: found["deliveries"][0]["state"] == "RETRYING")
+    await until(
+        lambda: feed.look(sent),
+        lambda found: [one["state"] for one in found["deliveries"]] == ["RETRYING"],
+    )
     assert (await follow(rest, "POST", path)).status == 200
     found = await feed.outcome(sent)
     assert (found["state"], found["reason"]) == ("SUPPRESSED", "PREFERENCE_OFF")
