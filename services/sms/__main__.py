@@ -5,22 +5,29 @@ from __future__ import annotations
 import asyncio
 import random
 
+from redis.asyncio import Redis
+
 from crown import channel, presence, rpc
 from crown.channel import Connections
 from crown.delivery import Engine
 from crown.desk import PersonDesk
 from crown.http import Http
-from crown.notification.v1 import sms_service_pb2
+from crown.notification.v1 import sms_callback_service_pb2, sms_service_pb2
 from crown.notification.v1.types_pb2 import Channel
 from crown.provider import Provider
 from crown.route import Route
 from crown.suppressions import Suppressions
+from services.sms.callbacks import SmsCallbackService
 from services.sms.caps import Caps
 from services.sms.desk import SmsDesk
 from services.sms.gate import Gate
+from services.sms.inbound import Inbound
 from services.sms.service import SmsService
 from services.sms.settings import SmsSettings
+from services.sms.sns_certificates import Certificates
+from services.sms.sns_signature import SnsSignature
 from services.sms.twilio import Twilio
+from services.sms.twilio_signature import TwilioSignature
 
 
 def provider(name: str, settings: SmsSettings) -> Provider:
@@ -41,6 +48,27 @@ def engine(settings: SmsSettings, to: Connections, route: Route, gate: Gate) -> 
     return channel.engine(settings, to, Channel.SMS, route, desk)
 
 
+def callbacks(
+    settings: SmsSettings,
+    to: Connections,
+    suppressions: Suppressions,
+    certificates: Certificates,
+    redis: Redis,
+) -> SmsCallbackService:
+    """The servicer for what providers tell later."""
+    return SmsCallbackService(
+        to.bus,
+        suppressions,
+        Inbound(suppressions, redis),
+        TwilioSignature(settings.twilio_tokens),
+        SnsSignature(certificates, settings.topics),
+        certificates,
+        settings.status_address,
+        settings.gateway_url,
+        settings.help,
+    )
+
+
 async def main(settings: SmsSettings, stopping: asyncio.Event) -> None:
     """Serves and delivers until `stopping` is set."""
     redis = presence.connect(settings.redis_host.get_secret_value())
@@ -49,10 +77,15 @@ async def main(settings: SmsSettings, stopping: asyncio.Event) -> None:
         providers = [provider(name, settings) for name in settings.providers.split(",")]
         route = channel.route(settings, to, Channel.SMS, providers)
         direct = channel.direct(to, Channel.SMS, route)
-        service = SmsService(direct, gate, Suppressions(to.store.db, to.data_key))
+        suppressions = Suppressions(to.store.db, to.data_key)
+        service = SmsService(direct, gate, suppressions)
         server = rpc.Server(settings)
         server.add(sms_service_pb2.DESCRIPTOR.services_by_name["SmsService"], service, service.checks())
+        certificates = Certificates(settings.cert_hosts, settings.issuers)
+        told = callbacks(settings, to, suppressions, certificates, redis)
+        server.add(sms_callback_service_pb2.DESCRIPTOR.services_by_name["SmsCallbackService"], told)
         await channel.run(settings, to, server, engine(settings, to, route, gate), direct, route, stopping)
+        await certificates.close()
     await redis.aclose()
 
 

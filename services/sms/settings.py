@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import phonenumbers
+from cryptography import x509
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from crown.channel_settings import ChannelSettings
@@ -166,6 +168,13 @@ class SmsSettings(ChannelSettings):
         Egress.of(_items(value))
         return value
 
+    @field_validator("sns_ca_file")
+    @classmethod
+    def _has_certificates(cls, value: str) -> str:
+        if value:
+            _certificates(value)
+        return value
+
     @field_validator("providers")
     @classmethod
     def _are_configured(cls, value: str, info: ValidationInfo) -> str:
@@ -216,6 +225,11 @@ class SmsSettings(ChannelSettings):
         return tuple(_items(self.sns_cert_hosts))
 
     @property
+    def issuers(self) -> tuple[x509.Certificate, ...]:
+        """Who must have issued the certificates of those hosts."""
+        return tuple(_certificates(self.sns_ca_file)) if self.sns_ca_file else ()
+
+    @property
     def status_address(self) -> str:
         """Where Twilio is to tell what became of a text; empty: nowhere."""
         return self.status_url or (f"{self.gateway_url}{_STATUS_PATH}" if self.gateway_url else "")
@@ -243,6 +257,13 @@ def _items(value: str) -> list[str]:
 def _pairs(value: str) -> list[tuple[str, str]]:
     parts = (item.partition("=") for item in _items(value))
     return [(country.strip(), sender.strip()) for country, _, sender in parts]
+
+
+def _certificates(path: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(Path(path).read_bytes())
+    except (OSError, ValueError):
+        raise ValueError("must be the path of a file of certificates in PEM") from None
 
 
 def _is_country(value: str) -> bool:
