@@ -25,9 +25,11 @@ import asyncio
 import re
 from contextlib import AsyncExitStack
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 
 from crown import retry_after
 from crown.clock import Clock, now
@@ -103,7 +105,7 @@ class Sns:
         clock: Clock = now,
     ) -> None:
         self._http = http
-        self._opens = sns_wire.client(http, key, region, url)
+        self._opens = partial(sns_wire.client, http, key, region, url)
         self._open = AsyncExitStack()
         self._client: Any = None
         self._opening = asyncio.Lock()
@@ -128,9 +130,9 @@ class Sns:
             return _unspoken(garbled.answer)
         except ClientError as error:
             return _refused(error, self._clock())
-        except BotoCoreError as error:
-            # It speaks like SNS, and then breaks off.
-            return Unknown(type(error).__name__)
+        except ResponseParserError:
+            # It began to speak like SNS, and broke off. The error holds what came, and is not to be logged.
+            return Unknown("ANSWER_GARBLED")
         message_id = found.get("MessageId", "")
         return Delivered(message_id) if message_id else Unknown("NO_MESSAGE_ID")
 
@@ -147,7 +149,7 @@ class Sns:
         async with self._opening:
             if self._client is None:
                 # Reads the description of the service: not before it is needed.
-                self._client = await self._open.enter_async_context(self._opens)
+                self._client = await self._open.enter_async_context(self._opens())
         return self._client
 
     def _attributes(self, attempt: Attempt, to: str) -> dict[str, dict[str, str]]:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from crown.clock import now
 from crown.errors import ProviderUnavailable, SignatureInvalid
-from services.sms import sns_certificates
+from crown.http import Answer
 from services.sms.sns_certificates import Certificates
 from services.sms.sns_signature import SnsSignature
 from tests.unit.services.sms.sns_signer import TOPIC, Signer, elliptic_certificate, notification, subscription
@@ -203,9 +203,9 @@ async def test_those_of_sns_are_called(
     asked: list[str] = []
     served = SIGNER.pem
 
-    async def get(url: str, _headers: object, _query: object) -> sns_certificates.Answer:
+    async def get(url: str, _headers: object, _query: object) -> Answer:
         asked.append(url)
-        return sns_certificates.Answer(200, {}, served)
+        return Answer(200, {}, served)
 
     monkeypatch.setattr(certificates._http, "get", get)
     body = SIGNER.sign(notification(url, "hello"))

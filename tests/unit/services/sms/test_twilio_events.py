@@ -9,13 +9,14 @@ import pytest
 from crown.clock import timestamp
 from crown.notification.v1.types_pb2 import CallbackType, Channel
 from services.sms import twilio_events
+from services.sms.told import Told
 
 HEARD = datetime(2026, 11, 25, 12, tzinfo=UTC)
 SID = "SM" + "0" * 32
 DELIVERY, NOTIFICATION = "d" * 32, "0191d6f1-0000-7000-8000-000000000000"
 
 
-def read(**form: str) -> twilio_events.Told | None:
+def read(**form: str) -> Told | None:
     return twilio_events.read({"MessageSid": SID, **form}, NOTIFICATION, DELIVERY, HEARD)
 
 
