@@ -74,11 +74,11 @@ async def main(settings: SmsSettings, stopping: asyncio.Event) -> None:
     redis = presence.connect(settings.redis_host.get_secret_value())
     async with channel.connected(settings, "sms") as to:
         gate = Gate(settings.texts, settings.numbers, Caps(redis, settings.limits, to.data_key))
-        providers = [provider(name, settings) for name in settings.providers.split(",")]
-        route = channel.route(settings, to, Channel.SMS, providers)
+        providers = [provider(name, settings) for name in settings.shares]
+        route = channel.route(settings, to, Channel.SMS, providers, settings.shares)
         direct = channel.direct(to, Channel.SMS, route)
         suppressions = Suppressions(to.store.db, to.data_key)
-        service = SmsService(direct, gate, suppressions)
+        service = SmsService(direct, gate)
         server = rpc.Server(settings)
         server.add(sms_service_pb2.DESCRIPTOR.services_by_name["SmsService"], service, service.checks())
         certificates = Certificates(settings.cert_hosts, settings.issuers)

@@ -10,7 +10,7 @@ from crown.auth import caller
 from crown.clock import now
 from crown.direct import DirectSend
 from crown.door import Check, Context
-from crown.errors import CapReached, Suppressed, Violation
+from crown.errors import CapReached, Violation
 from crown.notification.v1.notification_pb2 import NotificationData
 from crown.notification.v1.sms_service_pb2 import (
     PreviewSmsRequest,
@@ -18,9 +18,7 @@ from crown.notification.v1.sms_service_pb2 import (
     SendSmsRequest,
     SendSmsResponse,
 )
-from crown.notification.v1.types_pb2 import Channel, SuppressionReason
 from crown.recipients import Destination
-from crown.suppressions import Suppressions
 from services.sms.gate import Gate
 from services.sms.segments import count
 
@@ -39,10 +37,9 @@ _REFUSALS = {
 class SmsService:
     """The servicer."""
 
-    def __init__(self, direct: DirectSend, gate: Gate, suppressions: Suppressions) -> None:
+    def __init__(self, direct: DirectSend, gate: Gate) -> None:
         self._direct = direct
         self._gate = gate
-        self._suppressions = suppressions
 
     def checks(self) -> Mapping[str, Check]:
         """What the door checks beside the rules in the protos, by method."""
@@ -51,9 +48,6 @@ class SmsService:
     async def SendSms(self, request: SendSmsRequest, _context: Context) -> SendSmsResponse:
         """Sends one text message now."""
         number = str(addresses.phone(request.to, "to"))
-        if found := await self._suppressions.among(Channel.SMS, [number]):
-            why = SuppressionReason.Type.Name(found[number].reason)
-            raise Suppressed("nothing is sent to this number any more", metadata={"why": why})
         await self._reserve(number, request)
         receipt = await self._direct.send(Destination("phone", number), request.data, request.idempotency_key)
         receipt.segments = count(self._gate.texts.compose(request.data)).segments

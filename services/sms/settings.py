@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ import phonenumbers
 from cryptography import x509
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
+from crown import shares
 from crown.channel_settings import ChannelSettings
 from crown.egress import Egress
 from crown.link_settings import Origin
@@ -75,7 +77,7 @@ class SmsSettings(ChannelSettings):
     # What a person hears who texts HELP; left out: nothing.
     help: str = Field("", validation_alias="CROWN_SMS_HELP", max_length=1_600)
 
-    # In the order of preference; left out: those that are configured.
+    # In the order of preference, each with or without a weight; left out: those that are configured.
     providers: str = Field("", validation_alias="CROWN_SMS_PROVIDERS")
 
     @model_validator(mode="before")
@@ -181,15 +183,17 @@ class SmsSettings(ChannelSettings):
         if any(field not in info.data for _, field in _NEEDS.values()):
             return value  # what is wrong with one of them is told already
         ready = [name for name, (_, field) in _NEEDS.items() if info.data[field].get_secret_value()]
-        chosen = _items(value) or ready
-        if not chosen:
+        if not ready:
             raise ValueError("SMS_API_KEY or CROWN_SNS_KEY is required")
-        for name in chosen:
-            if name not in _NEEDS:
-                raise ValueError(f"must list {' and '.join(_NEEDS)} in the order of preference")
+        for name in shares.parse(value, _NEEDS):
             if name not in ready:
                 raise ValueError(f"lists {name}, which needs {_NEEDS[name][0]}")
-        return ",".join(dict.fromkeys(chosen))
+        return value or ",".join(ready)
+
+    @property
+    def shares(self) -> Mapping[str, int]:
+        """The providers in the order of preference, with their weights."""
+        return shares.parse(self.providers, _NEEDS)
 
     @property
     def account(self) -> tuple[str, str]:

@@ -6,7 +6,6 @@ import pytest
 
 from services.sms.keywords import Word, meaning
 
-
 STOPS = ("STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT")
 # The last is as wide as Chinese keyboards make it.
 WRITTEN = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any
@@ -16,10 +16,8 @@ from crown.notification.v1 import sms_service_pb2 as pb
 from crown.notification.v1.channel_send_pb2 import SendReceipt
 from crown.notification.v1.notification_pb2 import NotificationData
 from crown.notification.v1.sms_service_pb2_grpc import SmsServiceStub
-from crown.notification.v1.types_pb2 import Channel, SuppressionReason
 from crown.recipients import Destination
 from crown.rendering import Links
-from crown.suppressions import Suppression
 from services.sms.caps import Reached
 from services.sms.gate import Gate
 from services.sms.numbers import Numbers
@@ -56,28 +54,13 @@ class StubCaps:
         return self.reached
 
 
-class StubSuppressions:
-    """Nobody, until told otherwise."""
-
-    def __init__(self) -> None:
-        self.numbers: set[str] = set()
-
-    async def among(self, channel: int, addresses: Collection[str]) -> dict[str, Suppression]:
-        assert channel == Channel.SMS
-        return {
-            number: Suppression("s1", Channel.SMS, SuppressionReason.UNSUBSCRIBE, "twilio", now())
-            for number in addresses
-            if number in self.numbers
-        }
-
-
 class Desk:
     """The service, and what it works with."""
 
     def __init__(self, links: Links) -> None:
-        self.direct, self.caps, self.suppressions = Direct(), StubCaps(), StubSuppressions()
+        self.direct, self.caps = Direct(), StubCaps()
         gate = Gate(Texts(links), Numbers({"US", "DE"}, {"DE": "Crown"}, OWN), self.caps)  # type: ignore[arg-type]
-        self.service = SmsService(self.direct, gate, self.suppressions)  # type: ignore[arg-type]
+        self.service = SmsService(self.direct, gate)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -126,15 +109,6 @@ async def test_what_is_refused(
         await sms.SendSms(request, metadata=TOKEN)
     assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert (field, rule) in {(v.field, v.reason) for v in violations(error.value)}
-    assert (desk.direct.sent, desk.caps.asked) == ([], [])
-
-
-async def test_who_said_stop(sms: Any, desk: Desk) -> None:
-    desk.suppressions.numbers = {"+14155550123"}
-    with pytest.raises(grpc.aio.AioRpcError) as error:
-        await sms.SendSms(HELLO, metadata=TOKEN)
-    assert error.value.code() == grpc.StatusCode.FAILED_PRECONDITION
-    assert info(error.value) == ("SUPPRESSED", {"why": "UNSUBSCRIBE"})
     assert (desk.direct.sent, desk.caps.asked) == ([], [])
 
 

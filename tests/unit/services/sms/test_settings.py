@@ -98,18 +98,21 @@ def test_a_provider_that_lacks_something(monkeypatch: pytest.MonkeyPatch) -> Non
     assert problems() == ["CROWN_SMS_PROVIDERS: lists sns, which needs CROWN_SNS_KEY"]
     monkeypatch.setenv("CROWN_SNS_KEY", "AKIA1234:secret/+=")
     settings = SmsSettings.load()
-    assert settings.providers == "twilio,sns"
+    assert settings.shares == {"twilio": 1, "sns": 0}
     assert settings.sns_account == ("AKIA1234", "secret/+=")
     assert "secret" not in repr(settings)
 
 
 def test_those_that_are_configured(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert SmsSettings.load().providers == "twilio"
+    assert SmsSettings.load().shares == {"twilio": 1}
     monkeypatch.setenv("CROWN_SNS_KEY", "AKIA1234:secret")
-    assert SmsSettings.load().providers == "twilio,sns"
+    assert SmsSettings.load().shares == {"twilio": 1, "sns": 0}
+    monkeypatch.setenv("CROWN_SMS_PROVIDERS", "sns:1, twilio:3")
+    assert SmsSettings.load().shares == {"sns": 1, "twilio": 3}
     monkeypatch.delenv("SMS_API_KEY")
+    monkeypatch.delenv("CROWN_SMS_PROVIDERS")
     found = SmsSettings.load()
-    assert (found.providers, found.twilio_tokens) == ("sns", ())
+    assert (found.shares, found.twilio_tokens) == ({"sns": 1}, ())
 
 
 @pytest.mark.parametrize(
