@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from stack import keys, logs, show
+from stack import dlq, keys, logs, show
 from stack.control import UP_LIMIT_S, Stack
 from stack.errors import StackError, StartFailed
 from stack.plan import GATEWAY
@@ -25,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(dlq.app, name="dlq")
 
 _FAILED_LOG_LINES = 20
 _STAY_POLL_S = 2
