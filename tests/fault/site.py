@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,6 +36,14 @@ _JOIN_LIMIT_S = 30.0
 _LAST_FRAMES_S = 0.5
 
 _Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """How often a provider was called for one delivery."""
+
+    mean: float
+    most: int
 
 
 class Site:
@@ -81,6 +90,24 @@ class Site:
         for provider in ("sendgrid", "twilio", "fcm"):
             await self._post(ports.sandbox, "/script", {"provider": provider, "answer": {"delay_s": delay_s}})
         await self._post(ports.mailbox_http, "/script", {"command": "DATA", "delay_s": delay_s})
+
+    async def script(self, provider: str, answer: Mapping[str, Any]) -> None:
+        """From now on this provider does so; until `heal`."""
+        order = {"provider": provider, "answer": answer}
+        await self._post(self.stack.settings.ports.sandbox, "/script", order)
+
+    async def heal(self, provider: str) -> None:
+        """From now on this provider works."""
+        await self._post(self.stack.settings.ports.sandbox, "/script", {"provider": provider, "clear": True})
+
+    async def calls(self) -> dict[str, Calls]:
+        """By channel, how often a provider was called for each delivery since `begin`: a claim stands for a call."""
+        found: dict[str, list[int]] = {}
+        async for row in self._db.ledger.find({"create_time": {"$gte": _date(self._began)}}):
+            for channel, one in row["deliveries"].items():
+                if claims := one.get("claims"):
+                    found.setdefault(channel, []).append(claims)
+        return {channel: Calls(sum(each) / len(each), max(each)) for channel, each in found.items()}
 
     async def _post(self, port: int, path: str, body: Mapping[str, Any] | None = None) -> None:
         async with self._http.post(f"http://127.0.0.1:{port}{path}", json=body or {}) as answer:
