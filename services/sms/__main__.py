@@ -44,7 +44,8 @@ def provider(name: str, settings: SmsSettings) -> Provider:
 
 def engine(settings: SmsSettings, to: Connections, route: Route, gate: Gate) -> Engine:
     """The engine, with the gate before each attempt."""
-    desk = SmsDesk(PersonDesk(Channel.SMS, to.store.db, to.data_key), gate, random.Random())
+    person = PersonDesk(Channel.SMS, to.store.db, to.data_key)
+    desk = SmsDesk(person, gate, settings.rules, random.Random())
     return channel.engine(settings, to, Channel.SMS, route, desk)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from crown.desk import Desk
-from crown.judgement import as_is, final
+from crown.judgement import Rules, as_is, final
 from crown.ledger import Change, Entry
 from crown.notification.v1.types_pb2 import DeliveryState
 from crown.provider import Attempt
@@ -21,10 +21,11 @@ _SPREAD_S = 120.0
 class SmsDesk:
     """Asks `inner` first, so that nothing is spent on who does not want it."""
 
-    def __init__(self, inner: Desk, gate: Gate, chance: random.Random | None = None) -> None:
+    def __init__(self, inner: Desk, gate: Gate, rules: Rules, chance: random.Random) -> None:
         self._inner = inner
         self._gate = gate
-        self._chance = chance or random.Random()
+        self._rules = rules
+        self._chance = chance
 
     async def prepare(self, entry: Entry) -> Attempt | Change:
         """As Desk says."""
@@ -43,6 +44,6 @@ class SmsDesk:
         if reached.until is None:
             return final(entry, DeliveryState.FAILED, reason)
         due = reached.until + timedelta(seconds=self._chance.uniform(0, _SPREAD_S))
-        if entry.expire_time is not None and due >= entry.expire_time:
+        if due >= self._rules.expire_time(entry):
             return final(entry, DeliveryState.EXPIRED, f"EXPIRED: {reason}")
         return replace(as_is(entry), state=DeliveryState.RETRYING, reason=reason, due_time=due)

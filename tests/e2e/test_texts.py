@@ -3,11 +3,13 @@ back, through the gateway and signed as Twilio signs."""
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+import aiohttp
 import pytest
 from twilio.request_validator import RequestValidator
 
@@ -133,6 +135,13 @@ async def test_who_has_no_key_gets_nothing(rest: Rest, path: str, body: bytes) -
     headers = {"Content-Type": "application/x-www-form-urlencoded", "X-Twilio-Signature": "AAAA"}
     answer = await rest.nobody.post(path, body, headers=headers)
     assert (answer.status, answer.problem.reason) == (403, "SIGNATURE_INVALID")
+
+
+@pytest.mark.parametrize("path", [STATUS, INBOUND, "/webhooks/sns"])
+async def test_ten_megabytes(rest: Rest, path: str) -> None:
+    # It may be answered before all of it was written.
+    with contextlib.suppress(aiohttp.ClientConnectionError):
+        assert (await rest.nobody.post(path, bytes(10 << 20))).status == 413
 
 
 async def test_the_path_that_is_signed_is_the_gateways_word(twilio: Twilio) -> None:
