@@ -12,6 +12,7 @@ import msgspec
 
 from stack.mailbox.letters import Letter
 
+_BEGINS_CHARS = 120
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
 
 
@@ -29,6 +30,23 @@ class Reading(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     headers: dict[str, str]
     notification_id: str
     delivery_id: str
+
+
+class Glance(msgspec.Struct, frozen=True, gc=False):
+    """A letter in a list: `begins` is the beginning of its text."""
+
+    id: str
+    time: str
+    to: tuple[str, ...]
+    subject: str
+    begins: str
+
+
+def glance(letter: Letter) -> Glance:
+    """The letter as a list shows it."""
+    found = read(letter)
+    text = " ".join(found.text.removeprefix(found.subject).split())
+    return Glance(found.id, found.time, found.to, found.subject, text[:_BEGINS_CHARS])
 
 
 def read(letter: Letter) -> Reading:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
+
 import msgspec
 from aiohttp import web
 
 from stack import strict
-from stack.mailbox import page, script
+from stack.mailbox import script, shown
 from stack.mailbox.letters import Letter, Letters
-from stack.mailbox.reading import read
+from stack.mailbox.reading import Glance, glance, read
 from stack.mailbox.script import Scripts
 from stack.replies import check_names, json_reply, whole_number, wrong_reply
 
 PAGE_LIMIT = 10_000
-PAGE_ROWS = 200
+# How far back a search looks.
+SEARCHED_MOST = 5_000
 _PARAMETERS = ("to", "notification_id", "limit", "offset")
+_PAGE = Path(__file__).parent / "page"
 
 
 class Desk:
@@ -23,12 +28,18 @@ class Desk:
     def __init__(self, letters: Letters, scripts: Scripts) -> None:
         self._letters = letters
         self._scripts = scripts
+        # By the letter itself, which never changes: the page asks every other second.
+        self._glance = lru_cache(SEARCHED_MOST)(glance)
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/", self.page),
+            web.get("/mailbox.css", self.page),
+            web.get("/mailbox.js", self.page),
+            web.get("/letters", self.letters),
             web.get("/messages", self.messages),
             web.get("/messages/{id}", self.message),
+            web.get("/messages/{id}/html", self.html),
             web.get("/messages/{id}/source", self.source),
             web.get("/script", self.pending),
             web.post("/script", self.script),
@@ -36,12 +47,34 @@ class Desk:
             web.get("/healthz", self.health),
         ]
 
-    async def page(self, _request: web.Request) -> web.Response:
+    async def page(self, request: web.Request) -> web.FileResponse:
+        """The page and what belongs to it."""
+        name = request.path.lstrip("/") or "mailbox.html"
+        return web.FileResponse(_PAGE / name, headers=shown.PAGE_HEADERS)
+
+    async def letters(self, request: web.Request) -> web.Response:
+        """What the page lists, newest first; `search` is a part of a recipient or a subject."""
+        asked = request.query
+        try:
+            check_names(asked, ("search", "limit"))
+            limit = whole_number(asked, "limit", 100, PAGE_LIMIT)
+        except strict.Violation as wrong:
+            return wrong_reply(wrong)
         found = self._letters.find()
-        newest = [read(letter) for letter in reversed(found[-PAGE_ROWS:])]
-        text = page.render(newest, len(found))
-        headers = {"Content-Security-Policy": page.POLICY, "X-Content-Type-Options": "nosniff"}
-        return web.Response(text=text, content_type="text/html", headers=headers)
+        return json_reply(
+            {"letters": self._search(found, asked.get("search", ""), limit), "total": len(found)}
+        )
+
+    def _search(self, letters: list[Letter], search: str, limit: int) -> list[Glance]:
+        wanted = search.casefold()
+        found: list[Glance] = []
+        for letter in reversed(letters[-SEARCHED_MOST:]):
+            if len(found) >= limit:
+                break
+            seen = self._glance(letter)
+            if wanted in f"{' '.join(seen.to)} {seen.subject}".casefold():
+                found.append(seen)
+        return found
 
     async def messages(self, request: web.Request) -> web.Response:
         """Oldest first; `to` is a recipient of the envelope."""
@@ -62,9 +95,15 @@ class Desk:
         text = letter.data.decode(errors="replace")
         return json_reply({**msgspec.to_builtins(read(letter)), "source": text})
 
+    async def html(self, request: web.Request) -> web.Response:
+        """The HTML part, of which nothing runs, however it is opened; `pictures` lets it load those."""
+        letter = self._letter(request)
+        headers = shown.headers(pictures=request.query.get("pictures") == "1")
+        return web.Response(text=shown.html(read(letter).html), content_type="text/html", headers=headers)
+
     async def source(self, request: web.Request) -> web.Response:
         """The bytes as they came, as text that no browser takes for anything else."""
-        headers = {"Content-Security-Policy": page.POLICY, "X-Content-Type-Options": "nosniff"}
+        headers = shown.headers(pictures=False)
         return web.Response(body=self._letter(request).data, content_type="text/plain", headers=headers)
 
     async def pending(self, _request: web.Request) -> web.Response:
@@ -80,6 +119,7 @@ class Desk:
     async def reset(self, _request: web.Request) -> web.Response:
         """Throws away the mail and the scripts."""
         self._scripts.clear()
+        self._glance.cache_clear()
         return json_reply({"forgotten": self._letters.clear()})
 
     async def health(self, _request: web.Request) -> web.Response:

@@ -12,6 +12,7 @@ import aiosmtplib
 import pytest
 from pydantic import SecretStr
 
+from stack.mailbox import shown
 from stack.mailbox.letters import Letter
 from stack.mailbox.reading import read
 from stack.mailbox.server import start
@@ -145,19 +146,62 @@ async def test_reset_throws_the_mail_away(post: Post) -> None:
     await post.send()
 
 
-async def test_the_page_shows_mail_that_cannot_do_harm(post: Post) -> None:
-    await post.send(subject="<script>alert(1)</script>")
-    status, text = await post.call("GET", "/")
-    assert status == 200
-    assert "<script>" not in text
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
-    async with post.http.get(f"http://127.0.0.1:{post.mailbox.http_port}/") as response:
-        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
-
-
-async def test_an_empty_page_says_so(post: Post) -> None:
-    assert "No mail yet" in (await post.call("GET", "/"))[1]
+async def test_the_page_is_its_own_files_and_nothing_else(post: Post) -> None:
+    url = f"http://127.0.0.1:{post.mailbox.http_port}"
+    for path, kind in {"/": "text/html", "/mailbox.css": "text/css", "/mailbox.js": "javascript"}.items():
+        async with post.http.get(f"{url}{path}") as response:
+            assert response.status == 200
+            assert kind in response.headers["Content-Type"]
+            policy = response.headers["Content-Security-Policy"]
+            assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+            assert "unsafe" not in policy
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert (await post.call("GET", "/../web.py"))[0] == 404
     assert await post.call("GET", "/healthz") == (200, {"status": "ok"})
+
+
+async def test_the_html_of_a_mail_may_run_nothing(post: Post) -> None:
+    await post.send()
+    (kept,) = await post.kept()
+    url = f"http://127.0.0.1:{post.mailbox.http_port}/messages/{kept['id']}/html"
+    for query, images in {"": "img-src data:;", "?pictures=1": "img-src data: https: http:;"}.items():
+        async with post.http.get(f"{url}{query}") as response:
+            policy = response.headers["Content-Security-Policy"]
+            assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; ")
+            assert images in policy
+            assert policy.endswith("sandbox allow-popups allow-popups-to-escape-sandbox")
+            assert response.headers["Referrer-Policy"] == "no-referrer"
+            assert await response.text() == '<base target="_blank"><p>Hi Ann</p>\n'
+    assert (await post.call("GET", "/messages/nothing/html"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<HTML><Head lang=x><title>a", '<HTML><Head lang=x><base target="_blank"><title>a'),
+        ("<p>a<header>", '<base target="_blank"><p>a<header>'),
+        ("", '<base target="_blank">'),
+    ],
+)
+def test_links_open_beside_the_mail(text: str, expected: str) -> None:
+    assert shown.html(text) == expected
+
+
+async def test_what_the_page_lists(post: Post) -> None:
+    await post.send("ann@example.org", subject="Grüße <b>")
+    await post.send("Bob@example.org", subject="Hello")
+    status, found = await post.call("GET", "/letters")
+    assert (status, found["total"]) == (200, 2)
+    assert [(one["to"], one["subject"], one["begins"]) for one in found["letters"]] == [
+        (["Bob@example.org"], "Hello", "Hi Ann"),
+        (["ann@example.org"], "Grüße <b>", "Hi Ann"),
+    ]
+    for search, count in {"GRÜSSE": 1, "bob@EXAMPLE": 1, "example": 2, "nobody": 0}.items():
+        _, found = await post.call("GET", "/letters", params={"search": search})
+        assert (len(found["letters"]), found["total"]) == (count, 2), search
+    assert len((await post.call("GET", "/letters", params={"limit": "1"}))[1]["letters"]) == 1
+    assert (await post.call("GET", "/letters", params={"limit": "x"}))[0] == 400
+    assert (await post.call("GET", "/letters", params={"seach": "x"}))[0] == 400
 
 
 ODD = {
