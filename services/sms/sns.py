@@ -83,7 +83,8 @@ _OURS = {
 }
 _ABOUT_NUMBER = re.compile(r"phone\s?number", re.IGNORECASE)
 _ABOUT_MESSAGE = re.compile(r"\b(?:empty |invalid )?message\b(?! ?attribute)", re.IGNORECASE)
-# What SNS takes as the name of a sender.
+# What SNS takes as the number of a sender, a short code among them, and as its name.
+_NUMBER = re.compile(r"\+?[0-9]{5,15}")
 _NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9-]{3,11}")
 
 
@@ -156,7 +157,7 @@ class Sns:
         marketing = attempt.category == Category.MARKETING
         found = {"AWS.SNS.SMS.SMSType": _string("Promotional" if marketing else "Transactional")}
         sender = self._numbers.sender(self._numbers.country(to))
-        if sender.startswith("+"):
+        if _NUMBER.fullmatch(sender):
             found["AWS.MM.SMS.OriginationNumber"] = _string(sender)
         elif _NAME.fullmatch(sender):
             found["AWS.SNS.SMS.SenderID"] = _string(sender)

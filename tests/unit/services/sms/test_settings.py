@@ -67,6 +67,8 @@ def test_senders(monkeypatch: pytest.MonkeyPatch, sender: str) -> None:
         ("CROWN_SNS_PRICE_MOST", "hush"),
         ("CROWN_SNS_TOPICS", "arn:aws:sns:eu-west-1:123456789012:ok,hush"),
         ("CROWN_SNS_CERT_HOSTS", "https://hush"),
+        ("CROWN_SNS_CA_FILE", "/hush"),
+        ("CROWN_SNS_CA_FILE", __file__),
         ("CROWN_SMS_SENDERS", "DE=hush-hush-hush"),
         ("CROWN_SMS_SENDERS", "XX=hush"),
         ("CROWN_SMS_COUNTRIES", "US,hush"),

@@ -129,6 +129,13 @@ async def test_kinds_and_senders(
     assert fake.attributes == {f"AWS.{name}": value for name, value in expected.items()}
 
 
+async def test_a_short_code(fake: FakeSns, links: Links, attempt: Make) -> None:
+    client = make(fake.url, links, sender="12345")
+    await client.send(attempt(ANN))
+    await client.close()
+    assert fake.attributes["AWS.MM.SMS.OriginationNumber"] == "12345"
+
+
 async def test_a_price(fake: FakeSns, links: Links, attempt: Make) -> None:
     client = make(fake.url, links, price_most="0.10")
     await client.send(attempt(ANN))
