@@ -27,10 +27,14 @@ def provider(
     """The provider of this name. `suppress` is told of addresses that do not exist."""
     if name == "smtp":
         pool = SmtpPool(settings.smtp_server, composer.letterhead.domain)
-        return Smtp(pool, composer, suppress=suppress)
+        return Smtp(pool, composer, settings.provider_timeout_s, suppress)
     key = settings.sendgrid_api_key.get_secret_value()
     return SendGrid(
-        Http(settings.in_flight), settings.sendgrid_url, key, composer, tracking=settings.sendgrid_tracking
+        Http(settings.in_flight, settings.provider_timeout_s),
+        settings.sendgrid_url,
+        key,
+        composer,
+        tracking=settings.sendgrid_tracking,
     )
 
 
@@ -40,8 +44,8 @@ async def main(settings: EmailSettings, stopping: asyncio.Event) -> None:
         suppressions = Suppressions(to.store.db, to.data_key)
         suppress = partial(suppressions.add, Channel.EMAIL, reason=SuppressionReason.BOUNCE, source="smtp")
         composer = Composer(settings.letterhead)
-        providers = [provider(name, settings, composer, suppress) for name in settings.providers.split(",")]
-        route = channel.route(settings, to, Channel.EMAIL, providers)
+        providers = [provider(name, settings, composer, suppress) for name in settings.shares]
+        route = channel.route(settings, to, Channel.EMAIL, providers, settings.shares)
         engine = channel.engine(settings, to, Channel.EMAIL, route)
         direct = channel.direct(to, Channel.EMAIL, route)
         service = EmailService(direct, settings.links)

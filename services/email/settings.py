@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from email.utils import getaddresses
 from typing import Any
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
-from crown import addresses, vault
+from crown import addresses, shares, vault
 from crown.channel_settings import ChannelSettings
 from crown.errors import Violation
 from crown.link_settings import Origin
@@ -40,7 +41,7 @@ class EmailSettings(ChannelSettings):
     unsubscribe_keys: SecretStr = Field(SecretStr(""), validation_alias="CROWN_UNSUBSCRIBE_KEYS")
     # "Crown <notifications@crown.example>": who people see, and where returned mail goes.
     sender: str = Field(validation_alias="CROWN_EMAIL_FROM")
-    # In the order of preference; left out: those that are configured.
+    # In the order of preference, each with or without a weight; left out: those that are configured.
     providers: str = Field("", validation_alias="CROWN_EMAIL_PROVIDERS")
 
     @model_validator(mode="before")
@@ -86,15 +87,17 @@ class EmailSettings(ChannelSettings):
         if any(field not in info.data for _, field in _NEEDS.values()):
             return value  # what is wrong with one of them is told already
         ready = [name for name, (_, field) in _NEEDS.items() if info.data[field].get_secret_value()]
-        chosen = [name.strip() for name in value.split(",") if name.strip()] or ready
-        if not chosen:
+        if not ready:
             raise ValueError("SMTP_HOST or CROWN_SENDGRID_API_KEY is required")
-        for name in chosen:
-            if name not in _NEEDS:
-                raise ValueError(f"must list {' and '.join(_NEEDS)} in the order of preference")
+        for name in shares.parse(value, _NEEDS):
             if name not in ready:
                 raise ValueError(f"lists {name}, which needs {_NEEDS[name][0]}")
-        return ",".join(dict.fromkeys(chosen))
+        return value or ",".join(ready)
+
+    @property
+    def shares(self) -> Mapping[str, int]:
+        """The providers in the order of preference, with their weights."""
+        return shares.parse(self.providers, _NEEDS)
 
     @property
     def smtp_server(self) -> SmtpServer:

@@ -2,10 +2,10 @@
 
 | where it stopped               | answer          | outcome                                             |
 | ------------------------------ | --------------- | --------------------------------------------------- |
-| waiting for a free connection  |                 | Snooze: nothing was tried                           |
+| waiting for a free connection  |                 | Snooze, alone: nothing was tried                    |
 | connect, TLS, login, MAIL FROM | any, or none    | Retry: 5xx is about us there, not about the mail    |
 | MAIL FROM                      | 552             | Discard: the mail is too large                      |
-| RCPT TO                        | 4xx, or none    | Retry                                               |
+| RCPT TO                        | 4xx, or none    | Retry; alone, where it is about the mailbox         |
 | RCPT TO                        | 5xx             | Discard: no such mailbox, or it refuses us          |
 | DATA, before the text is sent  | 4xx, or none    | Retry                                               |
 | DATA, before the text is sent  | 5xx             | Discard                                             |
@@ -39,7 +39,7 @@ from services.email.smtp_wire import Answer, Wire
 log = logs.get(__name__)
 
 _DOT = re.compile(rb"(?m)^\.")
-_ENHANCED = re.compile(r"5\.(\d{1,3}\.\d{1,3})\b")
+_ENHANCED = re.compile(r"([245])\.((\d{1,3})\.\d{1,3})\b")
 # No such mailbox, no such domain, moved without a word, a domain that takes no mail. Not: a mailbox that is full,
 # what a policy forbids, and what is wrong with the sender.
 _NO_MAILBOX = {"1.1", "1.2", "1.6", "1.10"}
@@ -76,7 +76,8 @@ class Smtp:
         except _Refused as error:
             if _is_gone(handover.stage, error.answer):
                 await self._gone(mail.to)
-            return refused(handover.stage, error.answer.code)
+            alone = _is_about_mailbox(handover.stage, error.answer)
+            return refused(handover.stage, error.answer.code, alone=alone)
         except SMTPResponseException as error:
             return refused(handover.stage, error.code)
         except (SMTPException, OSError, TimeoutError) as error:
@@ -203,10 +204,18 @@ def _is_gone(stage: str, answer: Answer) -> bool:
     """Whether the server says that there is no such mailbox, by an enhanced code (RFC 3463). The bare 550 says this
     as well as that a policy forbids it (RFC 5321, 4.2.3), so that it proves nothing."""
     found = _ENHANCED.match(answer.text) if stage == "RCPT" and answer.code // 100 == 5 else None
-    return found is not None and found[1] in _NO_MAILBOX
+    return found is not None and found[1] == "5" and found[2] in _NO_MAILBOX
 
 
-def refused(stage: str, code: int) -> Outcome:
+def _is_about_mailbox(stage: str, answer: Answer) -> bool:
+    """Whether a refusal says nothing about the server: the mailbox is busy, full or away for now."""
+    if stage != "RCPT" or answer.code == 421:
+        return False
+    found = _ENHANCED.match(answer.text)
+    return answer.code == 450 if found is None else found[3] in {"1", "2"}
+
+
+def refused(stage: str, code: int, *, alone: bool = False) -> Outcome:
     """What an answer other than the wanted one means; the table at the top."""
     error = f"{stage}_{code}"
     match stage, code // 100:
@@ -215,7 +224,7 @@ def refused(stage: str, code: int) -> Outcome:
         case "CONNECT" | "MAIL", _:
             return Retry(error)
         case _, 4:
-            return Retry(error)
+            return Retry(error, alone=alone)
         case "RCPT", 5:
             return Discard("ADDRESS_REFUSED", error)
         case _, 5:
@@ -231,7 +240,7 @@ def broken(stage: str, error: Exception) -> Outcome:
     word = "TIMEOUT" if isinstance(error, TimeoutError) else "CONNECTION_LOST"
     match stage:
         case "WAIT":
-            return Snooze("ALL_CONNECTIONS_BUSY")
+            return Snooze("ALL_CONNECTIONS_BUSY", alone=True)
         case "END":
             return Unknown(word)
         case "CONNECT":

@@ -49,7 +49,7 @@ def test_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (server.user, server.password) == ("ann", "secret")
     assert settings.sendgrid_api_key.get_secret_value() == "SG.key"
     assert settings.sendgrid_url == "http://127.0.0.1:3009"
-    assert settings.providers == "sendgrid,smtp"
+    assert settings.shares == {"sendgrid": 1, "smtp": 0}
     assert settings.in_flight == 7
     assert settings.sendgrid_tracking is True
     url = settings.unsubscribe_links.url("user1", Category.SOCIAL)
@@ -97,6 +97,8 @@ def test_a_secret_from_a_file(
         ("CROWN_EMAIL_FROM", "hush@example.org, eve@example.net"),
         ("CROWN_EMAIL_FROM", "Hush\r\nBcc: eve@example.net <ann@example.org>"),
         ("CROWN_EMAIL_PROVIDERS", "smtp,hush"),
+        ("CROWN_EMAIL_PROVIDERS", "smtp:hush"),
+        ("CROWN_EMAIL_PROVIDERS", "smtp,smtp:1"),
         ("CROWN_PUBLIC_URL", "crown.hush"),
         ("CROWN_IN_FLIGHT", "0"),
         ("CROWN_IN_FLIGHT", "hush"),
@@ -120,9 +122,15 @@ def test_no_provider_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_left_out_those_that_are_configured(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert EmailSettings.load().providers == "smtp"
+    assert EmailSettings.load().shares == {"smtp": 1}
     monkeypatch.setenv("CROWN_SENDGRID_API_KEY", "SG.key")
-    assert EmailSettings.load().providers == "smtp,sendgrid"
+    assert EmailSettings.load().shares == {"smtp": 1, "sendgrid": 0}
+
+
+def test_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROWN_SENDGRID_API_KEY", "SG.key")
+    monkeypatch.setenv("CROWN_EMAIL_PROVIDERS", "sendgrid:3, smtp:1")
+    assert EmailSettings.load().shares == {"sendgrid": 3, "smtp": 1}
 
 
 def test_without_an_address_of_the_gateway_there_are_no_links_to_unsubscribe() -> None:

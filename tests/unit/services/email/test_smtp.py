@@ -73,7 +73,18 @@ async def test_a_mail_arrives(smtp: Smtp, mailbox: Any, attempt: Make) -> None:
             id="MAIL 552: about the mail",
         ),
         pytest.param({"command": "MAIL", "drop": True}, Retry("MAIL_CONNECTION_LOST"), id="MAIL lost"),
-        pytest.param({"command": "RCPT", "reply": "450 4.2.1 busy"}, Retry("RCPT_450"), id="RCPT 4xx"),
+        pytest.param({"command": "RCPT", "reply": "451 4.3.0 busy"}, Retry("RCPT_451"), id="RCPT 4xx"),
+        pytest.param({"command": "RCPT", "reply": "450 4.7.1 slower"}, Retry("RCPT_450"), id="RCPT: policy"),
+        pytest.param(
+            {"command": "RCPT", "reply": "450 4.2.1 busy"},
+            Retry("RCPT_450", alone=True),
+            id="RCPT: the mailbox",
+        ),
+        pytest.param(
+            {"command": "RCPT", "reply": "450 busy"},
+            Retry("RCPT_450", alone=True),
+            id="RCPT 450 without more",
+        ),
         pytest.param({"command": "RCPT", "reply": "421 4.3.2 bye"}, Retry("RCPT_421"), id="RCPT 421"),
         pytest.param(
             {"command": "RCPT", "reply": "550 5.1.1 nobody"},
@@ -190,7 +201,7 @@ async def test_all_connections_are_busy(mailbox: Any, links: Links, attempt: Mak
     first = asyncio.create_task(client.send(attempt("ann@example.org")))
     await asyncio.sleep(0.1)
     impatient = Smtp(client._pool, client._composer, timeout_s=0.1)
-    assert await impatient.send(attempt("ann@example.org")) == Snooze("ALL_CONNECTIONS_BUSY")
+    assert await impatient.send(attempt("ann@example.org")) == Snooze("ALL_CONNECTIONS_BUSY", alone=True)
     assert await first == Unknown("TIMEOUT")
     await client.close()
 
