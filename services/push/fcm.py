@@ -1,5 +1,5 @@
-"""Push by Firebase Cloud Messaging's HTTP v1 API, one call a device, all at the same time. The SDK builds the
-messages and checks them; they are sent here, since the SDK retries out of sight and stops the loop.
+"""Push by Firebase Cloud Messaging's HTTP v1 API, one call a device, all at the same time. They are sent here and
+not by the SDK, which retries out of sight and stops the loop.
 
 | answer                            | for that device                                                        |
 | --------------------------------- | ---------------------------------------------------------------------- |

@@ -1,14 +1,12 @@
-"""A push as Firebase Cloud Messaging takes it, built and checked with Firebase's own classes: one message for
-Android, iOS and the web, encoded once for all devices of a person."""
+"""A push as Firebase Cloud Messaging takes it: one message for Android, iOS and the web, encoded once for all devices
+of a person. The SDK's classes would make the same, which a test checks, in as much time as a fifth of a delivery."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
-from firebase_admin import messaging
 
 from crown.notification.v1.types_pb2 import DeviceKind
 from crown.outcome import Discard
@@ -17,7 +15,6 @@ from services.push.message import Message, Urgency
 from services.push.shortening import shortened, too_large
 
 PAYLOAD_MOST_BYTES = 4_096
-_encode: Callable[[messaging.Message], dict[str, Any]] = messaging._MessagingService.encode_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,59 +44,57 @@ def payload(message: Message) -> Payload | Discard:
 
 
 def _fields(message: Message) -> dict[str, Any]:
-    made = messaging.Message(
-        data=message.texts,
-        notification=messaging.Notification(
-            message.title or None, message.text or None, message.image or None
-        ),
-        android=_android(message),
-        apns=_apns(message),
-        webpush=_webpush(message),
-    )
-    # The encoder wants a target; whose, does not matter here.
-    made.token = "-"  # noqa: S105 -- nor is it a password
-    fields = _encode(made)
-    del fields["token"]
-    return fields
+    shown = {"title": message.title, "body": message.text, "image": message.image}
+    return {
+        "data": message.texts,
+        "notification": {name: text for name, text in shown.items() if text},
+        "android": _android(message),
+        "apns": _apns(message),
+        "webpush": _webpush(message),
+    }
 
 
-def _android(message: Message) -> messaging.AndroidConfig:
-    return messaging.AndroidConfig(
+def _android(message: Message) -> dict[str, Any]:
+    notification: dict[str, Any] = {"tag": message.collapse_id}
+    if message.badge:
+        notification["notification_count"] = message.badge
+    # "normal" waits until the device wakes up by itself.
+    priority = "normal" if message.urgency == Urgency.LOW else "high"
+    found: dict[str, Any] = {"priority": priority, "notification": notification}
+    if message.ttl is not None:
+        found["ttl"] = f"{int(message.ttl.total_seconds())}s"
+    if message.collapses:
         # A device keeps messages of four keys at most, so only what the sender wants to collapse has one.
-        collapse_key=message.collapse_id if message.collapses else None,
-        # "normal" waits until the device wakes up by itself.
-        priority="normal" if message.urgency == Urgency.LOW else "high",
-        ttl=message.ttl,
-        notification=messaging.AndroidNotification(
-            tag=message.collapse_id, notification_count=message.badge or None
-        ),
-    )
+        found["collapse_key"] = message.collapse_id
+    return found
 
 
-def _apns(message: Message) -> messaging.APNSConfig:
+def _apns(message: Message) -> dict[str, Any]:
     headers = {"apns-collapse-id": message.collapse_id}
     if message.urgency == Urgency.LOW:
         headers["apns-priority"] = "5"
     if message.expire_time is not None:
         headers["apns-expiration"] = str(int(message.expire_time.timestamp()))
-    # A picture is fetched by the app's extension, which runs only where it may alter the message.
-    aps = messaging.Aps(badge=message.badge, mutable_content=True if message.image else None)
-    image = messaging.APNSFCMOptions(image=message.image) if message.image else None
-    shown = messaging.APNSPayload(aps) if message.image or message.badge is not None else None
-    return messaging.APNSConfig(headers, shown, image)
+    found: dict[str, Any] = {"headers": headers}
+    aps = {} if message.badge is None else {"badge": message.badge}
+    if message.image:
+        # A picture is fetched by the app's extension, which runs only where it may alter the message.
+        aps["mutable-content"] = 1
+        found["fcm_options"] = {"image": message.image}
+    if aps:
+        found["payload"] = {"aps": aps}
+    return found
 
 
-def _webpush(message: Message) -> messaging.WebpushConfig:
-    headers = {"Urgency": str(message.urgency)}
+def _webpush(message: Message) -> dict[str, Any]:
+    headers = {"Urgency": message.urgency.value}
     if message.ttl is not None:
         headers["TTL"] = str(int(message.ttl.total_seconds()))
+    found: dict[str, Any] = {"headers": headers, "notification": {"tag": message.collapse_id}}
     # FCM takes https only; a public address without it is one of a developer's machine.
-    link = message.link if message.link.startswith("https://") else None
-    return messaging.WebpushConfig(
-        headers=headers,
-        notification=messaging.WebpushNotification(tag=message.collapse_id),
-        fcm_options=messaging.WebpushFCMOptions(link) if link else None,
-    )
+    if message.link.startswith("https://"):
+        found["fcm_options"] = {"link": message.link}
+    return found
 
 
 def _size(fields: dict[str, Any]) -> int:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from firebase_admin import messaging
 from google.protobuf.struct_pb2 import Struct
 
 from crown.notification.v1.types_pb2 import Category, DeviceKind
@@ -115,6 +116,69 @@ def test_the_kind_of_a_device_names_the_target(
     message = json.loads(found.addressed(Destination("d1", 'a"b\\c', kind)))["message"]
     assert message[field] == 'a"b\\c'
     assert {"token", "fid"} & set(message) == {field}
+
+
+def by_the_sdk(sent: dict[str, Any]) -> dict[str, Any]:
+    """What Firebase's own classes make of the same, or refuse."""
+    android, apns, web = sent["android"], sent["apns"], sent["webpush"]
+    aps = apns.get("payload", {}).get("aps", {})
+    image = apns.get("fcm_options", {}).get("image")
+    link = web.get("fcm_options", {}).get("link")
+    told = sent["notification"]
+    message = messaging.Message(
+        data=sent["data"],
+        notification=messaging.Notification(told.get("title"), told.get("body"), told.get("image")),
+        android=messaging.AndroidConfig(
+            collapse_key=android.get("collapse_key"),
+            priority=android["priority"],
+            ttl=timedelta(seconds=int(android["ttl"][:-1])) if "ttl" in android else None,
+            notification=messaging.AndroidNotification(
+                tag=android["notification"]["tag"],
+                notification_count=android["notification"].get("notification_count"),
+            ),
+        ),
+        apns=messaging.APNSConfig(
+            headers=apns["headers"],
+            payload=messaging.APNSPayload(
+                messaging.Aps(
+                    badge=aps.get("badge"), mutable_content=True if "mutable-content" in aps else None
+                )
+            )
+            if aps
+            else None,
+            fcm_options=messaging.APNSFCMOptions(image=image) if image else None,
+        ),
+        webpush=messaging.WebpushConfig(
+            headers=web["headers"],
+            notification=messaging.WebpushNotification(tag=web["notification"]["tag"]),
+            fcm_options=messaging.WebpushFCMOptions(link) if link else None,
+        ),
+    )
+    message.token = "t"
+    found: dict[str, Any] = messaging._MessagingService.encode_message(message)
+    del found["token"]
+    return found
+
+
+@pytest.mark.parametrize("badge", [None, 0, 7])
+@pytest.mark.parametrize("category", [Category.SOCIAL, Category.MARKETING])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"image_url": "https://crown.example/a.png"},
+        {"title": "", "action_url": "", "kind": ""},
+        {"message": "", "collapse_key": "score"},
+        {"expire_time": NOW + timedelta(hours=1)},
+        {"expire_time": NOW - timedelta(hours=1)},
+        {"expire_time": NOW + timedelta(days=90, microseconds=7)},
+    ],
+)
+def test_firebases_own_classes_make_the_same(
+    attempt: Make, links: Links, given: dict[str, Any], badge: int | None, category: Category.Type.ValueType
+) -> None:
+    found = sent(attempt("t", category=category, **given), links, badge)
+    assert found == by_the_sdk(found)
 
 
 def largest(message: dict[str, Any]) -> int:
