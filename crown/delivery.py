@@ -25,7 +25,7 @@ from crown.errors import CrownError
 from crown.gather import Gather
 from crown.judgement import KILLED_MOST, Rules, judge, poisoned, vet
 from crown.lanes import Lanes
-from crown.ledger import Change, Claim, Entry, Ledger, Taken, row_id
+from crown.ledger import Change, Claim, Entry, Ledger, Taken, row_of
 from crown.notification.v1.events_pb2 import DeliveryEvent
 from crown.notification.v1.types_pb2 import Channel, DeliveryState
 from crown.outcome import Outcome, Retry, Unknown
@@ -293,9 +293,8 @@ class Engine:
         return await self._send(entry, attempt, claim, turn, message, began)
 
     def _claim(self, entry: Entry, provider: str = "") -> Claim:
-        event = entry.event
-        row = row_id(event.notification_id, event.user_id)
-        return Claim(event.delivery_id, entry.claims + 1, self._worker, row, provider)
+        row = row_of(entry.event)
+        return Claim(entry.event.delivery_id, entry.claims + 1, self._worker, row, provider)
 
     async def _send(
         self, entry: Entry, attempt: Attempt, claim: Claim, turn: Turn, message: Message, began: float

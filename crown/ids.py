@@ -34,6 +34,11 @@ def delivery(notification_id: str, user_id: str, channel: str) -> str:
     return _digest(b"delivery", notification_id, user_id, channel).hex()
 
 
+def webhook(delivery_id: str, state: str) -> str:
+    """The id of the word to a sender that a delivery has this state."""
+    return _digest(b"webhook", delivery_id, state).hex()
+
+
 def direct(sender: str, channel: str, key: str) -> str:
     """The id of a direct send by service `sender` with idempotency key `key`."""
     return _digest(b"direct", sender, channel, key).hex()

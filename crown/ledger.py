@@ -1,10 +1,11 @@
 """The ledger: one row for each notification and person, with the state of every delivery. It is the inbox,
 too. Dispatch writes rows, channels change them; a delivery that is final stays as it is.
 
-A row: {_id: "<notification>/<user>", notification_id, user_id, create_time, expire_time, kind, category,
-lane, channels, wrapped_key, deliveries: {<channel>: {id, state, reason, attempts, claims, unknowns, provider,
-provider_message_id, update_time, due_time, done, kills, reopen_time}}, open: [<channel>, …], read_time,
-delete_time, unread: true}. `unread` stands where the app shows it, until it is read or deleted.
+A row: {_id: "<notification>/<user>", notification_id, user_id, create_time, decide_time, expire_time, kind,
+category, lane, channels, wrapped_key, deliveries: {<channel>: {id, state, decided, reason, attempts, claims,
+unknowns, provider, provider_message_id, update_time, due_time, done, kills, reopen_time, open_time, click_time}},
+open: [<channel>, …], read_time, delete_time, unread: true}. `decided` is the state that dispatch gave it. `unread`
+stands where the app shows it, until it is read or deleted.
 
 A claim: {_id: "<delivery>:<number>", time, worker, row, provider, unclear, unsent, asked}. `row` is the _id of the
 row; `unclear` and `unsent` are what its worker knew when it let go of it, `asked` how often others asked what became
@@ -24,7 +25,7 @@ from pymongo import UpdateOne
 from crown.clock import now
 from crown.gather import Gather
 from crown.notification.v1.events_pb2 import DeliveryEvent
-from crown.notification.v1.types_pb2 import Category, DeliveryState, Priority
+from crown.notification.v1.types_pb2 import Category, Channel, DeliveryState, Priority
 from crown.store import Database, Document, insert_new
 from crown.subjects import NAMES
 
@@ -41,6 +42,14 @@ DEAD = frozenset({DeliveryState.FAILED, DeliveryState.UNKNOWN})
 def row_id(notification_id: str, user_id: str) -> str:
     """The id of a row. Notification ids have a fixed length, so that no two pairs give the same id."""
     return f"{notification_id}/{user_id}"
+
+
+def row_of(event: DeliveryEvent) -> str:
+    """The id of the row that an event's delivery stands in. What goes back to senders has a row for each thing
+    that they are told, with the delivery's own id."""
+    if event.channel == Channel.WEBHOOK:
+        return event.delivery_id
+    return row_id(event.notification_id, event.user_id)
 
 
 def rows_of(notification_id: str) -> Document:
@@ -176,7 +185,7 @@ class Ledger:
     # -- channels
 
     async def _load(self, events: list[DeliveryEvent]) -> list[Entry | None]:
-        row_ids = {row_id(event.notification_id, event.user_id) for event in events}
+        row_ids = {row_of(event) for event in events}
         wanted = {event.notification_id for event in events}
         found, notifications = await asyncio.gather(
             self._ledger.find({"_id": {"$in": list(row_ids)}}).to_list(),
@@ -184,10 +193,7 @@ class Ledger:
         )
         rows = {row["_id"]: row for row in found}
         contents = {row["_id"]: row["content"] for row in notifications}
-        return [
-            _entry(event, rows.get(row_id(event.notification_id, event.user_id)), contents)
-            for event in events
-        ]
+        return [_entry(event, rows.get(row_of(event)), contents) for event in events]
 
     async def _claim(self, claims: list[Claim]) -> list[bool]:
         moment = now()
@@ -348,7 +354,7 @@ def _update(change: Change, moment: datetime) -> UpdateOne:
         update["$pull"] = {"open": channel}
     # The conditions keep a late worker from taking back a final state, or what a later attempt has made.
     where = {
-        "_id": row_id(change.event.notification_id, change.event.user_id),
+        "_id": row_of(change.event),
         f"{at}.state": {"$in": _NOT_FINAL},
         f"{at}.claims": {"$not": {"$gt": change.claims}},
     }

@@ -20,6 +20,11 @@ DEAD = Counter("crown_dead_letters_total", "Dead letters written", ["channel", "
 CALLBACKS = Counter(
     "crown_callbacks_total", "What providers told later, by what they told", ["provider", "type"]
 )
+CALLBACKS_RECORDED = Counter(
+    "crown_callbacks_recorded_total",
+    "What providers told later, by what it did: moved, kept, or unknown where no delivery was meant",
+    ["channel", "effect"],
+)
 PROVIDER_STATE = Gauge(
     "crown_provider_state",
     "0 in use, 1 being probed, 2 out, as this process sees it",

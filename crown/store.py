@@ -6,7 +6,9 @@ majority before it counts.
 | notifications | notification                 | notification id              |
 | ledger        | notification and person      | notification id / user id    |
 | claims        | attempt of a delivery        | delivery id : number         |
-| timeline      | state that a delivery took   | delivery id : number : state |
+| webhooks      | word to a sender             | its delivery id              |
+| timeline      | outcome of an attempt        | delivery id : number : state |
+|               | or word of a provider        | callback : callback id       |
 | direct        | direct send                  | delivery id                  |
 | people        | person: their key, wrapped   | user id                      |
 | contacts      | person                       | user id                      |
@@ -42,6 +44,14 @@ _DAY_S = 86_400
 _PING_LIMIT_S = 2.0
 _DUPLICATE = 11_000
 _INDEXES: Mapping[str, list[IndexModel]] = {
+    "notifications": [
+        # Those alone whose senders want to hear what becomes of them.
+        IndexModel(
+            [("_id", ASCENDING), ("webhook_url", ASCENDING)],
+            name="webhook",
+            partialFilterExpression={"webhook_url": {"$exists": True}},
+        )
+    ],
     "ledger": [
         IndexModel(
             [("user_id", ASCENDING), ("create_time", DESCENDING), ("_id", DESCENDING)], name="history"
@@ -60,10 +70,32 @@ _INDEXES: Mapping[str, list[IndexModel]] = {
             name="unread",
             partialFilterExpression={"unread": True},
         ),
+        # SNS gives nothing back but its own id of a message.
+        IndexModel(
+            [("deliveries.sms.provider_message_id", ASCENDING)],
+            name="sns",
+            partialFilterExpression={"deliveries.sms.provider": "sns"},
+        ),
+    ],
+    "webhooks": [
+        IndexModel([("open", ASCENDING), ("lane", ASCENDING), ("create_time", ASCENDING)], name="open"),
+        # Long after the last attempt.
+        IndexModel([("create_time", ASCENDING)], name="old", expireAfterSeconds=30 * _DAY_S),
     ],
     # Long after the ledger has the outcome of the attempt; never a lock that expires.
     "claims": [IndexModel([("time", ASCENDING)], name="old", expireAfterSeconds=30 * _DAY_S)],
-    "timeline": [IndexModel([("notification_id", ASCENDING), ("time", ASCENDING)], name="notification")],
+    "timeline": [
+        # In the order of the story; a person is found in it without reading the entries of all others.
+        IndexModel(
+            [
+                ("notification_id", ASCENDING),
+                ("time", ASCENDING),
+                ("_id", ASCENDING),
+                ("user_id", ASCENDING),
+            ],
+            name="story",
+        )
+    ],
     "direct": [IndexModel([("time", ASCENDING)], name="old", expireAfterSeconds=90 * _DAY_S)],
     "devices": [IndexModel([("user_id", ASCENDING), ("last_seen_time", DESCENDING)], name="person")],
     "groups": [

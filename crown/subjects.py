@@ -96,6 +96,11 @@ def event(channel: str) -> str:
     return f"crown.event.outcome.{channel}"
 
 
+def decided(channel: str) -> str:
+    """Where it is told what dispatch itself brought to an end, of notifications whose sender wants to hear."""
+    return f"crown.event.decided.{channel}"
+
+
 def callback(channel: str) -> str:
     """Where it is told what providers said later."""
     return f"crown.event.callback.{channel}"

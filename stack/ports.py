@@ -21,6 +21,7 @@ _SERVICES = {
     "sms": (36, 56),
     "realtime": (37, 57),
     "realtime-relay": (38, 58),
+    "ingest-webhook": (39, 59),
 }
 
 

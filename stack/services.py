@@ -32,6 +32,7 @@ ROLES = (
     Role("ingest-dispatch-critical", "ingest", ("services.ingest", "dispatch"), lanes="critical"),
     Role("ingest-dispatch", "ingest", ("services.ingest", "dispatch"), lanes="normal,bulk"),
     Role("ingest-record", "ingest", ("services.ingest", "record")),
+    Role("ingest-webhook", "ingest", ("services.ingest", "webhook")),
     Role("email", "email", ("services.email",), needs=(*_STORES, "mailbox", "sandbox")),
     Role("push", "push", ("services.push",), needs=(*_STORES, "sandbox")),
     Role("sms", "sms", ("services.sms",), needs=(*_STORES, "sandbox")),

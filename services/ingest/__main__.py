@@ -1,4 +1,4 @@
-"""Starts one role of ingest: `python -m services.ingest api | dispatch | record`."""
+"""Starts one role of ingest: `python -m services.ingest api | dispatch | record | webhook`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from crown.people import People
 from crown.recipients import Recipients
 from crown.store import Store
 from crown.suppressions import Suppressions
+from services.ingest import webhook_engine, webhook_secrets
 from services.ingest.choices import PreferenceService
 from services.ingest.contacts import ContactService
 from services.ingest.dead_letters import DeadLetterService
@@ -48,6 +49,7 @@ from services.ingest.service import IngestService
 from services.ingest.settings import IngestSettings
 from services.ingest.suppressions import SuppressionService
 from services.ingest.sweep import Sweeper
+from services.ingest.webhook_secrets import WebhookSecrets
 from services.ingest.undertaker import Undertaker
 
 # What the gateway's reflection lists: every service of the suite, whoever serves it.
@@ -69,7 +71,7 @@ async def api(settings: IngestSettings, stopping: asyncio.Event) -> None:
     bus = await Bus.connect(settings, "ingest-api")
     store = Store.open(settings, "ingest-api")
     redis = Redis.from_url(settings.redis_host.get_secret_value(), socket_timeout=1, socket_connect_timeout=1)
-    ingest = IngestService(bus, store.db, redis, data_key, settings.allowed_hosts)
+    ingest = IngestService(bus, store.db, redis, data_key, settings.allowed_hosts, settings.callable_hosts)
     contacts = ContactService(Recipients(store.db, People(store.db, data_key)))
     dead_letters = DeadLetterService(bus, store.db, data_key)
     status = StatusService(settings.peer_addresses)
@@ -129,6 +131,23 @@ async def record(settings: IngestSettings, stopping: asyncio.Event) -> None:
     await store.close()
 
 
+async def webhook(settings: IngestSettings, stopping: asyncio.Event) -> None:
+    """Tells senders what became of what they sent."""
+    given = webhook_secrets.parse(settings.webhook_secret.get_secret_value())
+    secrets = WebhookSecrets(given, vault.data_key(settings.data_key.get_secret_value()))
+    bus = await Bus.connect(settings, "ingest-webhook")
+    store = await Store.connect(settings, "ingest-webhook")
+    route = webhook_engine.route(settings.callable_hosts, secrets)
+    engine = webhook_engine.engine(bus, store, settings.callable_hosts, route)
+    server = rpc.Server(settings)
+    async with server.serving(engine.healthy), asyncio.TaskGroup() as tasks:
+        tasks.create_task(engine.run(stopping, settings.grace_s))
+        tasks.create_task(rpc.until(stopping, bus.closed))
+    await route.close()
+    await bus.close()
+    await store.close()
+
+
 def _only(file: FileDescriptor) -> ServiceDescriptor:
     """The one service of a file of the contract."""
     (service,) = file.services_by_name.values()
@@ -139,6 +158,7 @@ _ROLES: dict[str, Callable[[IngestSettings, asyncio.Event], Awaitable[None]]] = 
     "api": api,
     "dispatch": dispatch,
     "record": record,
+    "webhook": webhook,
 }
 
 

@@ -14,6 +14,7 @@ from crown.errors import Violation
 from crown.notification.v1.events_pb2 import IntakeEvent, NotificationContent, Sealed
 from crown.notification.v1.ingest_service_pb2 import SendNotificationRequest
 from crown.subjects import LANES
+from services.ingest.webhook_hosts import WebhookHosts
 
 RECIPIENTS_A_PART = 1_000
 DATA_MOST_BYTES = 16 << 10
@@ -29,16 +30,28 @@ class Accepted:
     parts: list[bytes]
 
 
-def problems(request: SendNotificationRequest, hosts: Collection[str]) -> list[Violation]:
-    """What the rules in the protos cannot say; see `all_problems`."""
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the rules in the protos cannot say of a request of `sender`: where its links may lead, and which hosts
+    may be called about it."""
+
+    sender: str
+    links: Collection[str]
+    webhooks: WebhookHosts
+
+
+def problems(request: SendNotificationRequest, rules: Rules) -> list[Violation]:
+    """What breaks `rules`; see `all_problems`."""
     data = request.data
-    found = links.problems(data, hosts)
+    found = links.problems(data, rules.links)
     if data.ByteSize() > DATA_MOST_BYTES:
         found.append(Violation("data", f"must be at most {DATA_MOST_BYTES} bytes", "size"))
     if request.kind and request.kind not in catalogue.KINDS:
         found.append(Violation("kind", f"must be one of {', '.join(catalogue.KINDS)}", "kind"))
     if request.HasField("address"):
         found += _address_problems(request)
+    if request.webhook_url and (why := rules.webhooks.problem(rules.sender, request.webhook_url)):
+        found.append(Violation("webhook_url", why, "webhook"))
     return found
 
 
@@ -51,9 +64,9 @@ def _address_problems(request: SendNotificationRequest) -> list[Violation]:
     return [problem for problem in checked if isinstance(problem, Violation)]
 
 
-def all_problems(request: SendNotificationRequest, hosts: Collection[str]) -> list[Violation]:
+def all_problems(request: SendNotificationRequest, rules: Rules) -> list[Violation]:
     """Every violation of one item of a bulk, whose items the door does not check."""
-    return validation.together(validation.violations(request), problems(request, hosts))
+    return validation.together(validation.violations(request), problems(request, rules))
 
 
 def resolve(

@@ -25,8 +25,9 @@ from crown.notification.v1.events_pb2 import (
     EphemeralEvent,
     IntakeEvent,
     LiveEvent,
+    OutcomeEvent,
 )
-from crown.notification.v1.types_pb2 import DeliveryState
+from crown.notification.v1.types_pb2 import DeliveryState, TimelineEvent
 from crown.people import People
 from crown.preferences import CATEGORIES, Choices, Preferences
 from crown.pull import Message, Pull, ready
@@ -219,6 +220,7 @@ class Dispatcher:
     async def _publish(self, work: list[tuple[Order, Document]]) -> None:
         live: list[Outgoing] = []
         quiet: list[str] = []
+        decided: list[Outgoing] = []
         deliveries: dict[str, list[Outgoing]] = {}
         for order, row in work:
             for channel, state in row["deliveries"].items():
@@ -226,12 +228,16 @@ class Dispatcher:
                 if state["state"] == DeliveryState.PENDING:
                     lane = subjects.LANES[row["lane"]]
                     deliveries.setdefault(lane, []).append(_delivery(order, row, channel, state["id"]))
+                elif order.event.webhook_url and state["state"] == state.get("decided"):
+                    decided.append(_decided(order, row, channel, state))
             if _is_delivered(row, "real_time"):
                 live.append(_live(order, row))
             elif _is_delivered(row, "in_app"):
                 quiet.append(row["user_id"])
         await asyncio.gather(
-            self._bus.publish_all(live), *(self._bus.publish_many(found) for found in deliveries.values())
+            self._bus.publish_all(live),
+            self._bus.publish_many(decided),
+            *(self._bus.publish_many(found) for found in deliveries.values()),
         )
         await self._tell_counts(quiet)
 
@@ -250,7 +256,12 @@ class Dispatcher:
         for order in orders:
             notification_id = order.event.notification_id
             if order.event.request_hash != standing[notification_id]["request_hash"]:
-                entry = {"notification_id": notification_id, "time": now(), "event": "KEY_REUSED"}
+                entry = {
+                    "notification_id": notification_id,
+                    "user_id": "",
+                    "time": now(),
+                    "event": TimelineEvent.KEY_REUSED,
+                }
                 await self._timeline.update_one(
                     {"_id": f"{notification_id}:reused"}, {"$setOnInsert": entry}, upsert=True
                 )
@@ -326,8 +337,10 @@ def _stands(order: Order, standing: dict[str, Document]) -> bool:
 
 
 def _notification(event: IntakeEvent) -> Document:
+    webhook = {"webhook_url": event.webhook_url} if event.webhook_url else {}
     return {
         "_id": event.notification_id,
+        **webhook,
         "sender": event.sender,
         "kind": event.kind,
         "category": event.category,
@@ -349,6 +362,7 @@ def _row(order: Order, user_id: str, key: Key, present: datetime) -> Document:
         "notification_id": event.notification_id,
         "user_id": user_id,
         "create_time": moment(event.create_time),
+        "decide_time": present,
         "expire_time": _expire_time(event),
         "kind": event.kind,
         "category": event.category,
@@ -378,6 +392,8 @@ def _state(event: IntakeEvent, user_id: str, decision: Decision, present: dateti
         "state": decision.state,
         "reason": decision.reason,
         "update_time": present,
+        # Stays, whatever becomes of it: the timeline tells it.
+        "decided": decision.state,
     }
 
 
@@ -396,6 +412,20 @@ def _delivery(order: Order, row: Document, channel: str, delivery_id: str) -> Ou
     )
     subject = subjects.delivery(channel, subjects.LANES[row["lane"]])
     return Outgoing(subject, event.SerializeToString(), {tracing.HEADER: order.trace})
+
+
+def _decided(order: Order, row: Document, channel: str, state: dict[str, Any]) -> Outgoing:
+    """Tells that a delivery was at its end as soon as it was decided on."""
+    event = OutcomeEvent(
+        delivery_id=state["id"],
+        notification_id=row["notification_id"],
+        user_id=row["user_id"],
+        channel=_CHANNEL_OF[channel],
+        state=state["state"],
+        reason=state["reason"],
+        occur_time=timestamp(row["decide_time"]),
+    )
+    return Outgoing(subjects.decided(channel), event.SerializeToString(), {tracing.HEADER: order.trace})
 
 
 def _live(order: Order, row: Document) -> Outgoing:

@@ -32,7 +32,7 @@ class Overview:
 
     async def find(self, notification_id: str) -> Notification | None:
         """The notification; None where there is none."""
-        row = await self._find(notification_id) or await self._await(notification_id)
+        row = await self.document(notification_id)
         if row is None:
             return None
         # Asked before the rows are read: what is final stays so, and nobody is told "done" beside a delivery
@@ -41,6 +41,10 @@ class Overview:
         cursor = self._ledger.find(rows_of(notification_id), {"deliveries": 1, "user_id": 1}).sort("_id", 1)
         rows = [found async for found in cursor.limit(DELIVERIES_MOST)]
         return _notification(row, rows, is_open)
+
+    async def document(self, notification_id: str) -> Document | None:
+        """The notification as it is stored, without content; None where there is none."""
+        return await self._find(notification_id) or await self._await(notification_id)
 
     async def _find(self, notification_id: str) -> Document | None:
         return await self._notifications.find_one({"_id": notification_id}, {"content": 0})
@@ -101,6 +105,8 @@ def deliveries(row: Document) -> list[Delivery]:
             provider_message_id=state.get("provider_message_id", ""),
             update_time=timestamp(state["update_time"]),
             due_time=timestamp(state.get("due_time")),
+            open_time=timestamp(state.get("open_time")),
+            click_time=timestamp(state.get("click_time")),
         )
         for channel, state in row["deliveries"].items()
     ]

@@ -1,32 +1,47 @@
-"""The recorder: what became of deliveries, from the bus into the timeline of each notification."""
+"""The recorder: what became of deliveries, from the bus into the ledger, the timelines and the ears of senders.
+Engines have brought their outcomes into the ledger themselves; what providers told later is brought there here.
+
+In this order, so that a crash between any two loses nothing: timelines, the rows of what senders are told, the
+ledger, the messages about those rows, the acks. Whatever comes again then finds the ledger as it was, or
+everything done but the messages, and for those rows the sweeper looks."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Iterable, Sequence
+from datetime import timedelta
 
-from google.protobuf.message import DecodeError
 from pymongo import UpdateOne
 from pymongo.errors import PyMongoError
 
-from crown import logs, subjects
-from crown.bus import Bus
-from crown.clock import moment
-from crown.notification.v1.events_pb2 import OutcomeEvent
+from crown import dead_letters, failpoint, logs, subjects
+from crown.bus import Bus, BusError
+from crown.clock import now
+from crown.errors import CrownError
+from crown.ledger import Ledger
+from crown.notification.v1.events_pb2 import CallbackEvent
 from crown.pull import Message, Pull, ready
 from crown.stopping import wake_when
-from crown.store import Store
+from crown.store import Document, Store
+from services.ingest import events, facts, turn, webhooks
+from services.ingest.events import Event
+from services.ingest.facts import Facts
 
 log = logs.get(__name__)
 
 _A_TURN = 500
 _PAUSE_S = 2.0
+# A provider's word may come before its worker has written down the id that it is known by.
+_EARLY = timedelta(seconds=30)
 
 
 class Recorder:
-    """Writes outcomes down; the same one twice is one."""
+    """Writes events down; the same one twice is one."""
 
     def __init__(self, bus: Bus, store: Store) -> None:
-        self._timeline = store.db.timeline
+        self._bus = bus
+        self._db = store.db
+        self._webhooks = Ledger(store.db, webhooks.COLLECTION)
         self._wake = asyncio.Event()
         self._pull = Pull(bus, subjects.recorder(), self._wake, 1_000)
 
@@ -38,18 +53,20 @@ class Recorder:
             while not stopping.is_set():
                 taken = await self._pull.take(_A_TURN)
                 if taken:
-                    await self._write(taken)
+                    await self._settle(taken)
                 else:
                     await ready(self._wake, stopping)
         finally:
             waker.cancel()
             await self._pull.stop()
 
-    async def _write(self, messages: list[Message]) -> None:
-        updates = [update for message in messages if (update := _update(message)) is not None]
+    async def _settle(self, messages: list[Message]) -> None:
+        """Writes the events down, then acks them; all come again where the store is away."""
+        heard = [(message, event) for message in messages if (event := events.read(message)) is not None]
         try:
-            if updates:
-                await self._timeline.bulk_write(updates, ordered=False)
+            known = await facts.gather(self._db, [event for _, event in heard])
+            early = {message for message, event in heard if _is_early(message, event, known)}
+            await self._write([event for message, event in heard if message not in early], known)
         except PyMongoError as error:
             log.warning("recorder_waits", error=type(error).__name__)
             for message in messages:
@@ -57,30 +74,58 @@ class Recorder:
             await asyncio.sleep(_PAUSE_S)
             return
         for message in messages:
-            await message.ack()
+            if message in early:
+                await message.nak(_PAUSE_S)
+            else:
+                await message.ack()
+
+    async def _write(self, heard: Sequence[Event], known: Facts) -> None:
+        present = now()
+        made = turn.take(heard, known, present)
+        if made.entries:
+            kept = [_kept(entry) for entry in made.entries.values()]
+            await self._db.timeline.bulk_write(kept, ordered=False)
+        told = {row["_id"]: row for row in (webhooks.row(word, present) for word in made.words)}
+        await self._webhooks.insert(list(told.values()))
+        failpoint.reach("record.before_ledger")
+        # Before the ledger too: after a crash nobody would know any more that there is something to close.
+        await self._reconcile(made.settled)
+        if updates := made.updates(present):
+            await self._db.ledger.bulk_write(updates, ordered=False)
+        failpoint.reach("record.after_ledger")
+        await self._reconcile(made.settled)
+        await self._forget(made.gone)
+        await self._publish(told.values())
+
+    async def _reconcile(self, delivery_ids: Iterable[str]) -> None:
+        for delivery_id in delivery_ids:
+            await dead_letters.reconcile(self._db, delivery_id)
+
+    async def _forget(self, notification_ids: Collection[str]) -> None:
+        """Tells no more about notifications whose receiver says that it is gone."""
+        if notification_ids:
+            where = {"_id": {"$in": list(notification_ids)}}
+            await self._db.notifications.update_many(where, {"$unset": {"webhook_url": ""}})
+
+    async def _publish(self, rows: Iterable[Document]) -> None:
+        by_lane: dict[int, list[Document]] = {}
+        for row in rows:
+            by_lane.setdefault(row["lane"], []).append(row)
+        try:
+            for found in by_lane.values():
+                await self._bus.publish_many(webhooks.message(row) for row in found)
+        except (CrownError, BusError) as error:
+            # Nothing else waits for them: the sweeper finds the rows.
+            log.warning("webhooks_wait", error=type(error).__name__)
 
 
-def _update(message: Message) -> UpdateOne | None:
-    try:
-        event = OutcomeEvent.FromString(message.data)
-        occur_time = moment(event.occur_time)
-    except (DecodeError, ValueError, OverflowError):
-        event = OutcomeEvent()
-    if not event.delivery_id:
-        # Nobody's delivery hangs on it: the ledger has the state.
-        log.warning("outcome_undecodable", sequence=message.sequence)
-        return None
-    entry = {
-        "notification_id": event.notification_id,
-        "delivery_id": event.delivery_id,
-        "user_id": event.user_id,
-        "channel": event.channel,
-        "state": event.state,
-        "reason": event.reason,
-        "attempt": event.attempt,
-        "provider": event.provider,
-        "provider_message_id": event.provider_message_id,
-        "time": occur_time,
-    }
-    key = f"{event.delivery_id}:{event.attempt}:{event.state}"
-    return UpdateOne({"_id": key}, {"$setOnInsert": entry}, upsert=True)
+def _is_early(message: Message, event: Event, known: Facts) -> bool:
+    """Whether a callback may be about what is not written down yet."""
+    if not isinstance(event, CallbackEvent) or not facts.is_by_message(event):
+        return False
+    return event.callback_id not in known.places and now() - message.time < _EARLY
+
+
+def _kept(entry: Document) -> UpdateOne:
+    fields = {name: value for name, value in entry.items() if name != "_id"}
+    return UpdateOne({"_id": entry["_id"]}, {"$setOnInsert": fields}, upsert=True)

@@ -26,14 +26,17 @@ from crown.notification.v1 import ingest_service_pb2 as pb
 from crown.notification.v1.notification_pb2 import Notification
 from crown.notification.v1.types_pb2 import NotificationStatus
 from crown.store import Database
-from services.ingest import accept
+from services.ingest import accept, timeline
 from services.ingest.accept import Accepted
 from services.ingest.commit import GroupCommit
 from services.ingest.keys import KeyBook, Seen, Use
 from services.ingest.overview import Overview
+from services.ingest.timeline import Timeline
+from services.ingest.webhook_hosts import WebhookHosts
 
 RECIPIENTS_MOST = 10_000
 MESSAGES_A_UNIT = 500
+_NONE = "there is no notification with this id"
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -53,18 +56,29 @@ class IngestService:
     """The servicer. Accepting needs the bus alone; the store is only asked about keys and read for answers."""
 
     def __init__(
-        self, bus: Bus, db: Database, redis: Redis, data_key: vault.Key, hosts: Collection[str]
+        self,
+        bus: Bus,
+        db: Database,
+        redis: Redis,
+        data_key: vault.Key,
+        hosts: Collection[str],
+        webhook_hosts: WebhookHosts,
     ) -> None:
         self._commits = {lane: GroupCommit(bus, subjects.intake(lane)) for lane in subjects.LANES.values()}
         self._accepted = {lane: metrics.ACCEPTED.labels(lane) for lane in self._commits}
         self._keys = KeyBook(redis, db)
         self._overview = Overview(db, self._keys)
+        self._timeline = Timeline(db)
         self._data_key = data_key
         self._hosts = hosts
+        self._webhook_hosts = webhook_hosts
 
     def checks(self) -> Mapping[str, Any]:
         """What the door checks beside the rules in the protos, by method."""
-        return {"SendNotification": lambda request: accept.problems(request, self._hosts)}
+        return {"SendNotification": lambda request: accept.problems(request, self._rules())}
+
+    def _rules(self) -> accept.Rules:
+        return accept.Rules(caller().subject, self._hosts, self._webhook_hosts)
 
     async def SendNotification(
         self, request: pb.SendNotificationRequest, context: Any
@@ -106,23 +120,29 @@ class IngestService:
         return pb.SendBulkNotificationsResponse(results=[_result(outcome) for outcome in outcomes])
 
     async def ExplainNotification(
-        self, _request: pb.ExplainNotificationRequest, _context: Any
+        self, request: pb.ExplainNotificationRequest, _context: Any
     ) -> pb.ExplainNotificationResponse:
-        """Not there yet."""
-        raise NotFound("not there yet")
+        """Tells the story of a notification."""
+        found = await self._overview.document(request.notification_id)
+        if found is None or not _is_theirs(found["sender"]):
+            raise NotFound(_NONE)
+        limit = request.limit if request.HasField("limit") else timeline.LIMIT
+        page = await self._timeline.page(found, request.user_id, limit, request.cursor)
+        return pb.ExplainNotificationResponse(
+            notification_id=request.notification_id, entries=page.entries, next_cursor=page.cursor
+        )
 
     async def GetNotification(
         self, request: pb.GetNotificationRequest, _context: Any
     ) -> pb.GetNotificationResponse:
         """Tells what became of a notification."""
         found: Notification | None = await self._overview.find(request.notification_id)
-        who = caller()
-        if found is None or (who.use == "service" and found.sender != who.subject):
-            raise NotFound("there is no notification with this id")
+        if found is None or not _is_theirs(found.sender):
+            raise NotFound(_NONE)
         return pb.GetNotificationResponse(notification=found)
 
     def _resolve_item(self, item: pb.SendNotificationRequest, key: str, index: int) -> Accepted | CrownError:
-        broken = accept.all_problems(item, self._hosts)
+        broken = accept.all_problems(item, self._rules())
         if broken:
             return InvalidRequest.of(broken)
         return accept.resolve(item, caller().subject, "SendBulkNotifications", key, index, self._data_key)
@@ -171,6 +191,12 @@ class IngestService:
             return error
         self._accepted[lane].inc(len(unit))
         return None
+
+
+def _is_theirs(sender: str) -> bool:
+    """Whether the caller may look at what `sender` sent."""
+    who = caller()
+    return who.use != "service" or who.subject == sender
 
 
 def _units(accepted: list[Accepted]) -> Iterator[list[Accepted]]:

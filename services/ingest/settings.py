@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from crown.link_settings import LinkSettings
 from crown.subjects import LANES
+from services.ingest import webhook_secrets
+from services.ingest.webhook_hosts import WebhookHosts
 
 
 class IngestSettings(LinkSettings):
@@ -19,6 +21,23 @@ class IngestSettings(LinkSettings):
     sweep_period_s: float = Field(
         10.0, validation_alias="CROWN_SWEEP_PERIOD_S", gt=0, le=3600, allow_inf_nan=False
     )
+
+    # Who may be called about what became of notifications: see services/ingest/webhook_hosts.py.
+    webhook_hosts: str = Field("", validation_alias="CROWN_WEBHOOK_HOSTS")
+    # What those calls are signed with: see services/ingest/webhook_secrets.py.
+    webhook_secret: SecretStr = Field(SecretStr(""), validation_alias="CROWN_WEBHOOK_SECRET")
+
+    @field_validator("webhook_hosts")
+    @classmethod
+    def _hosts_of_services(cls, value: str) -> str:
+        WebhookHosts.parse(value)
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _secrets_of_services(cls, value: SecretStr) -> SecretStr:
+        webhook_secrets.parse(value.get_secret_value())
+        return value
 
     @field_validator("dispatch_lanes")
     @classmethod
@@ -40,6 +59,11 @@ class IngestSettings(LinkSettings):
     def lanes(self) -> list[str]:
         """The lanes of this dispatcher."""
         return self.dispatch_lanes.split(",")
+
+    @property
+    def callable_hosts(self) -> WebhookHosts:
+        """Who may be called for which service."""
+        return WebhookHosts.parse(self.webhook_hosts)
 
     @property
     def peer_addresses(self) -> dict[str, str]:

@@ -24,6 +24,7 @@ def test_servers_come_first_and_the_gateway_last(tmp_path: Path) -> None:
             "ingest-dispatch-critical",
             "ingest-dispatch",
             "ingest-record",
+            "ingest-webhook",
             "email",
             "push",
             "sms",

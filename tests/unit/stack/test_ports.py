@@ -19,7 +19,7 @@ def settings(tmp_path: Path, **given: str) -> Settings:
 def test_no_two_processes_share_a_port(tmp_path: Path) -> None:
     made = plan.make(settings(tmp_path))
     ports = [port for process in made.processes.values() for port in process.ports.values()]
-    assert len(ports) == len(set(ports)) == 27
+    assert len(ports) == len(set(ports)) == 29
 
 
 def test_two_stacks_share_no_port(tmp_path: Path) -> None:

@@ -18,8 +18,13 @@ from crown.notification.v1.types_pb2 import Category, Channel, Priority
 from crown.vault import Key
 from services.ingest import accept
 from services.ingest.accept import Accepted
+from services.ingest.webhook_hosts import WebhookHosts
 
-HOSTS = frozenset({"crown.example"})
+RULES = accept.Rules(
+    "feed",
+    frozenset({"crown.example"}),
+    WebhookHosts.parse("feed=hooks.example|127.0.0.1:9000,chat=*.chat.example"),
+)
 DATA_KEY = Key.fresh()
 
 
@@ -253,7 +258,7 @@ def test_another_body_has_another_hash(given: dict[str, Any]) -> None:
     ids=lambda value: str(value)[:50],
 )
 def test_links_kind_and_size(given: dict[str, Any], expected: dict[str, str]) -> None:
-    found = {violation.field: violation.description for violation in accept.problems(send(**given), HOSTS)}
+    found = {violation.field: violation.description for violation in accept.problems(send(**given), RULES)}
     assert set(found) == set(expected)
     for field, words in expected.items():
         assert words in found[field]
@@ -261,7 +266,7 @@ def test_links_kind_and_size(given: dict[str, Any], expected: dict[str, str]) ->
 
 def test_an_item_of_a_bulk_hears_of_everything_and_of_each_field_once() -> None:
     bad = send(user_id="a b", kind="Coup", data={"title": "x" * 201, "action_url": "javascript:alert(1)"})
-    found = accept.all_problems(bad, HOSTS)
+    found = accept.all_problems(bad, RULES)
     assert sorted(violation.field for violation in found) == [
         "data.action_url",
         "data.title",
