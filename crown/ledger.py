@@ -44,6 +44,11 @@ def row_id(notification_id: str, user_id: str) -> str:
     return f"{notification_id}/{user_id}"
 
 
+def collection(channel: Channel.Type.ValueType) -> str:
+    """Where the rows of a channel's deliveries stand."""
+    return "webhooks" if channel == Channel.WEBHOOK else "ledger"
+
+
 def row_of(event: DeliveryEvent) -> str:
     """The id of the row that an event's delivery stands in. What goes back to senders has a row for each thing
     that they are told, with the delivery's own id."""

@@ -36,6 +36,8 @@ CHANNELS: dict[Channel.Type.ValueType, str] = {
 NAMES: dict[Channel.Type.ValueType, str] = {**CHANNELS, Channel.WEBHOOK: "webhook"}
 # The channels to people that a service of their own delivers on.
 DELIVERED: tuple[Channel.Type.ValueType, ...] = (Channel.PUSH, Channel.EMAIL, Channel.SMS)
+# All that an engine works on.
+WORKED = (*DELIVERED, Channel.WEBHOOK)
 
 RETRY = "RETRY"
 REALTIME = "REALTIME"

@@ -139,6 +139,14 @@ def show_vapid(
     print(f"CROWN_WEB_PUSH_KEY={private}\napplicationServerKey={keys.vapid_public_key(private)}")
 
 
+@app.command("webhook-secret")
+def webhook_secret(
+    service: Annotated[str, typer.Option(help="The service that webhooks are for.")],
+) -> None:
+    """Print what a service verifies its webhooks with, alone on a line."""
+    print(importlib.import_module("stack.webhook_secret").of(Stack(), service))
+
+
 @app.command()
 def demo() -> None:
     """Send one notification on every channel and show where each arrived."""

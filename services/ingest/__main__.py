@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from redis.asyncio import Redis
 
-from crown import rpc, vault
+from crown import rpc, vault, webhook_secrets
 from crown.bus import Bus
 from crown.notification.v1 import (
     contact_service_pb2,
@@ -33,7 +33,8 @@ from crown.people import People
 from crown.recipients import Recipients
 from crown.store import Store
 from crown.suppressions import Suppressions
-from services.ingest import webhook_engine, webhook_secrets
+from crown.webhook_secrets import WebhookSecrets
+from services.ingest import webhook_engine
 from services.ingest.choices import PreferenceService
 from services.ingest.contacts import ContactService
 from services.ingest.dead_letters import DeadLetterService
@@ -49,7 +50,6 @@ from services.ingest.service import IngestService
 from services.ingest.settings import IngestSettings
 from services.ingest.suppressions import SuppressionService
 from services.ingest.sweep import Sweeper
-from services.ingest.webhook_secrets import WebhookSecrets
 from services.ingest.undertaker import Undertaker
 
 # What the gateway's reflection lists: every service of the suite, whoever serves it.

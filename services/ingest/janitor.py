@@ -64,7 +64,7 @@ def _consumers() -> Iterator[subjects.Consumer]:
     yield subjects.undertaker()
     for lane in subjects.LANES.values():
         yield subjects.dispatcher(lane)
-        for channel in subjects.DELIVERED:
-            name = subjects.CHANNELS[channel]
+        for channel in subjects.WORKED:
+            name = subjects.NAMES[channel]
             yield subjects.worker(name, lane)
             yield subjects.retrier(name, lane)

@@ -17,11 +17,11 @@ from pymongo import UpdateOne
 from crown import failpoint, subjects
 from crown.bus import Bus, Outgoing
 from crown.clock import now
-from crown.ledger import DEAD, Ledger, row_id
+from crown.ledger import DEAD, Ledger, collection, row_of
 from crown.notification.v1.events_pb2 import DeliveryEvent
 from crown.notification.v1.types_pb2 import Channel, DeadLetterState, DeliveryState, Priority, TimelineEvent
 from crown.store import Database, Document
-from services.ingest.undertaker import collection, is_settled
+from services.ingest.undertaker import is_settled
 
 # A row that was opened so long ago and is neither claimed nor its letter marked: who opened it died, and may not
 # have published it.
@@ -243,7 +243,8 @@ def decide(
 
 
 def _row_id(letter: Document) -> str:
-    return row_id(letter["notification_id"], letter["user_id"])
+    named = ("delivery_id", "notification_id", "user_id", "channel")
+    return row_of(DeliveryEvent(**{name: letter[name] for name in named}))
 
 
 def _source(letter: Document) -> str:

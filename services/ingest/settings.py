@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field, SecretStr, field_validator
 
+from crown import webhook_secrets
 from crown.link_settings import LinkSettings
 from crown.subjects import LANES
-from services.ingest import webhook_secrets
 from services.ingest.webhook_hosts import WebhookHosts
 
 
@@ -24,7 +24,7 @@ class IngestSettings(LinkSettings):
 
     # Who may be called about what became of notifications: see services/ingest/webhook_hosts.py.
     webhook_hosts: str = Field("", validation_alias="CROWN_WEBHOOK_HOSTS")
-    # What those calls are signed with: see services/ingest/webhook_secrets.py.
+    # What those calls are signed with: see crown/webhook_secrets.py.
     webhook_secret: SecretStr = Field(SecretStr(""), validation_alias="CROWN_WEBHOOK_SECRET")
 
     @field_validator("webhook_hosts")

@@ -14,6 +14,7 @@ from crown import logs, metrics, subjects
 from crown.bus import Bus, BusError, Outgoing
 from crown.clock import now
 from crown.errors import CrownError
+from crown.ledger import collection
 from crown.notification.v1.events_pb2 import DeliveryEvent
 from crown.notification.v1.types_pb2 import Channel, DeliveryState, Priority
 from crown.stopping import pause
@@ -34,7 +35,7 @@ class Sweeper:
 
     def __init__(self, bus: Bus, store: Store, period_s: float) -> None:
         self._bus = bus
-        self._ledger = store.db.ledger
+        self._db = store.db
         self._period_s = period_s
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -49,16 +50,17 @@ class Sweeper:
     async def sweep(self) -> int:
         """One look at everything; answers how many were published again."""
         count = 0
-        for channel in subjects.DELIVERED:
+        for channel in subjects.WORKED:
             for priority in subjects.LANES:
                 count += await self._sweep(channel, priority)
         return count
 
     async def _sweep(self, channel: Channel.Type.ValueType, priority: Priority.Type.ValueType) -> int:
-        name, lane = subjects.CHANNELS[channel], subjects.LANES[priority]
+        name, lane = subjects.NAMES[channel], subjects.LANES[priority]
+        rows = self._db[collection(channel)]
         where = _stuck(name, priority, await self._oldest_unsettled(name, lane))
         fields = {f"deliveries.{name}": 1, "notification_id": 1, "user_id": 1}
-        found = self._ledger.find(where, fields).sort("create_time", 1).limit(_MOST)
+        found = rows.find(where, fields).sort("create_time", 1).limit(_MOST)
         stuck = [row async for row in found]
         if stuck:
             log.warning("swept", channel=name, lane=lane, count=len(stuck))
@@ -66,7 +68,7 @@ class Sweeper:
             await self._bus.publish_many(_again(row, channel, priority) for row in stuck)
             # From here on they are as young as their new messages, and wait as those do.
             touched = {"_id": {"$in": [row["_id"] for row in stuck]}, "open": name}
-            await self._ledger.update_many(touched, {"$set": {f"deliveries.{name}.update_time": now()}})
+            await rows.update_many(touched, {"$set": {f"deliveries.{name}.update_time": now()}})
         return len(stuck)
 
     async def _oldest_unsettled(self, channel: str, lane: str) -> datetime:
@@ -98,7 +100,7 @@ def _stuck(channel: str, priority: Priority.Type.ValueType, oldest: datetime) ->
 
 
 def _again(row: Document, channel: Channel.Type.ValueType, priority: Priority.Type.ValueType) -> Outgoing:
-    name = subjects.CHANNELS[channel]
+    name = subjects.NAMES[channel]
     event = DeliveryEvent(
         delivery_id=row["deliveries"][name]["id"],
         notification_id=row["notification_id"],

@@ -17,7 +17,7 @@ from pymongo.errors import PyMongoError
 from crown import logs, subjects
 from crown.bus import Bus
 from crown.clock import moment
-from crown.ledger import DEAD, FINAL, row_id
+from crown.ledger import DEAD, FINAL, collection, row_of
 from crown.notification.v1.events_pb2 import DeadLetter, IntakeEvent
 from crown.notification.v1.types_pb2 import Category, Channel, DeadLetterState
 from crown.pull import Message, Pull, ready
@@ -142,7 +142,7 @@ async def _known(db: Database, letters: Collection[DeadLetter]) -> Known:
     wanted: dict[str, set[str]] = {}
     for letter in letters:
         if letter.HasField("delivery"):
-            wanted.setdefault(collection(letter.delivery.channel), set()).add(_row_id(letter))
+            wanted.setdefault(collection(letter.delivery.channel), set()).add(row_of(letter.delivery))
     rows: dict[tuple[str, str], Document] = {}
     fields = {"deliveries": 1, "kind": 1, "category": 1}
     for name, ids in wanted.items():
@@ -151,15 +151,6 @@ async def _known(db: Database, letters: Collection[DeadLetter]) -> Known:
     ids = {letter.delivery.notification_id for letter in letters if letter.HasField("delivery")}
     senders = db.notifications.find({"_id": {"$in": list(ids)}}, {"sender": 1, "kind": 1, "category": 1})
     return Known(rows, {row["_id"]: row async for row in senders})
-
-
-def collection(channel: Channel.Type.ValueType) -> str:
-    """Where the rows of a channel's deliveries stand."""
-    return "webhooks" if channel == Channel.WEBHOOK else "ledger"
-
-
-def _row_id(letter: DeadLetter) -> str:
-    return row_id(letter.delivery.notification_id, letter.delivery.user_id)
 
 
 def _document(letter: DeadLetter, message: Message, known: Known) -> Document:
@@ -180,7 +171,7 @@ def _document(letter: DeadLetter, message: Message, known: Known) -> Document:
 def _of_delivery(letter: DeadLetter, known: Known) -> Document:
     event = letter.delivery
     notification = known.notifications.get(event.notification_id, {})
-    row = known.rows.get((collection(event.channel), _row_id(letter)), {})
+    row = known.rows.get((collection(event.channel), row_of(event)), {})
     told = {**notification, **row}
     delivery = row.get("deliveries", {}).get(subjects.NAMES.get(event.channel, ""), {})
     # Letters of an older version say neither provider nor number.

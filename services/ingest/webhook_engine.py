@@ -16,11 +16,11 @@ from crown.notification.v1.types_pb2 import Channel
 from crown.route import Route
 from crown.store import Store
 from crown.subjects import NAMES
+from crown.webhook_secrets import WebhookSecrets
 from services.ingest import webhooks
 from services.ingest.webhook_desk import WebhookDesk
 from services.ingest.webhook_hosts import WebhookHosts
 from services.ingest.webhook_provider import Webhook
-from services.ingest.webhook_secrets import WebhookSecrets
 
 # Later the sender has asked by itself, or never will.
 _WORTH_TELLING = timedelta(days=1)

@@ -23,7 +23,7 @@ from crown.clock import Clock, now
 from crown.http import Answer, CallBroken, Http
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze
 from crown.provider import Attempt
-from services.ingest.webhook_secrets import WebhookSecrets
+from crown.webhook_secrets import WebhookSecrets, raw
 
 _AGENT = "Crown-Webhooks/1"
 
@@ -65,10 +65,10 @@ class Webhook:
         await self._http.close()
 
 
-def signed(secrets: Iterable[bytes], webhook_id: str, time_s: int, body: bytes) -> dict[str, str]:
+def signed(secrets: Iterable[str], webhook_id: str, time_s: int, body: bytes) -> dict[str, str]:
     """The headers that prove who sent `body`, and when: seconds since 1970."""
     content = f"{webhook_id}.{time_s}.".encode() + body
-    digests = (hmac.digest(secret, content, "sha256") for secret in secrets)
+    digests = (hmac.digest(raw(secret), content, "sha256") for secret in secrets)
     return {
         "webhook-id": webhook_id,
         "webhook-timestamp": str(time_s),

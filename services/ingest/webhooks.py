@@ -12,13 +12,13 @@ import msgspec
 from crown import ids
 from crown.bus import Outgoing
 from crown.clock import timestamp
-from crown.ledger import FINAL
+from crown.ledger import FINAL, collection
 from crown.notification.v1.events_pb2 import DeliveryEvent
 from crown.notification.v1.types_pb2 import Category, Channel, DeliveryState, Priority
 from crown.store import Document
 from crown.subjects import LANES, NAMES, delivery
 
-COLLECTION = "webhooks"
+COLLECTION = collection(Channel.WEBHOOK)
 _CHANNEL = NAMES[Channel.WEBHOOK]
 
 

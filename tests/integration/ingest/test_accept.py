@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from crown import subjects
-from crown.notification.v1.types_pb2 import NotificationStatus
+from crown.notification.v1.types_pb2 import NotificationStatus, TimelineEvent
 from tests.integration.api import Api, reason_of, request
 from tests.integration.local import Local
 from tests.integration.rig import Rig, until
@@ -200,7 +200,7 @@ async def test_what_redis_forgot_before_it_was_dispatched_is_told_in_the_timelin
     async with local.dispatching():
         entry = await until(lambda: local.db.timeline.find_one({"notification_id": notification_id}))
         assert entry is not None
-        assert entry["event"] == "KEY_REUSED"
+        assert entry["event"] == TimelineEvent.KEY_REUSED
     assert len(await local.rows(notification_id)) == 1
 
 

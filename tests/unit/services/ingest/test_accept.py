@@ -225,6 +225,7 @@ def test_a_field_that_the_contract_does_not_know_changes_nothing() -> None:
         {"expires_at": Timestamp(seconds=4_000_000_000)},
         {"address": {"email": "a@b.org"}},
         {"address": {}},
+        {"webhook_url": "https://hooks.example/"},
     ],
     ids=lambda given: next(iter(given)),
 )
@@ -254,6 +255,11 @@ def test_another_body_has_another_hash(given: dict[str, Any]) -> None:
             {"data": {"message": "é" * 8000, "title": "x" * 200, "action_url": f"/{'x' * 400}"}},
             {"data": "16384 bytes"},
         ),
+        ({"webhook_url": "https://hooks.example/a"}, {}),
+        ({"webhook_url": "http://127.0.0.1:9000/a"}, {}),
+        ({"webhook_url": "https://a.chat.example/"}, {"webhook_url": "hooks.example, 127.0.0.1:9000"}),
+        ({"webhook_url": "http://hooks.example/a"}, {"webhook_url": "hooks.example, 127.0.0.1:9000"}),
+        ({"webhook_url": "ftp://hooks.example"}, {"webhook_url": "https"}),
     ],
     ids=lambda value: str(value)[:50],
 )
