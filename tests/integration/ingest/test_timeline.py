@@ -19,7 +19,7 @@ from crown.notification.v1 import ingest_service_pb2_grpc
 from crown.notification.v1.events_pb2 import CallbackEvent, OutcomeEvent
 from crown.notification.v1.ingest_service_pb2 import ExplainNotificationRequest
 from crown.notification.v1.timeline_pb2 import TimelineEntry
-from crown.notification.v1.types_pb2 import Channel, DeliveryState, TimelineEvent
+from crown.notification.v1.types_pb2 import CallbackType, Channel, DeliveryState, TimelineEvent
 from crown.store import Document
 from services.ingest.record import Recorder
 from services.ingest.timeline import Page, Timeline
@@ -85,7 +85,7 @@ async def test_it_is_told_from_the_beginning(working: Local) -> None:
     told = CallbackEvent(
         **about,
         callback_id="told",
-        type="DELIVERED",
+        type=CallbackType.DELIVERED,
         occur_time=timestamp(now() - timedelta(seconds=1)),
         receive_time=timestamp(now() + timedelta(milliseconds=5)),
     )
