@@ -66,7 +66,7 @@ class _Words:
 _WORDS: Mapping[str, _Words] = {
     "en": _Words(
         ask="Unsubscribe?",
-        ask_more="You will get no more e-mails about {what}.",
+        ask_more="After this you get no more e-mails about {what}.",
         button="Unsubscribe",
         security="E-mails about the security of your account keep coming.",
         done="You are unsubscribed",

@@ -129,6 +129,8 @@ async def test_an_address_on_the_list_by_hand(
     ]
     assert (made["reason"], made["source"]) == ("MANUAL", "service:feed")
     assert (await outcome(feed, person)) == ("SUPPRESSED", "ADDRESS_SUPPRESSED: MANUAL")
+    direct = (await feed.post("/api/v1/email:send", {"to": person.email, "data": data()})).problem
+    assert (direct.status, direct.reason) == (400, "SUPPRESSED")
     assert await mailbox.messages(to=person.email) == []
     listed = (await rest.operator.get("/api/v1/suppressions?channel=EMAIL&reason=MANUAL&limit=1")).ok
     assert listed["suppressions"] == [made]

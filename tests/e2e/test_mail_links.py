@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from tests.e2e import browser as browsers
 from tests.e2e.answers import Reply
 from tests.e2e.arrivals import Mailbox
 from tests.e2e.people import People, Person, data
@@ -147,3 +149,23 @@ async def test_an_altered_link(
     assert {status for status, _ in answers} <= {400, 404}
     assert (await follow(rest, method, f"{path}?utm_source=mail")).status == 400
     assert await preferences(person) == before
+
+
+async def test_in_a_browser(
+    rest: Rest, feed: Caller, people: People, mailbox: Mailbox, tmp_path: Path
+) -> None:
+    person = await people.new()
+    path = await link(feed, mailbox, person, kind="friend_request")
+    await browsers.install()
+    async with browsers.running(tmp_path / "browser") as browser:
+        tab = await browser.tab()
+        await tab.open(f"http://{rest.address}{path}")
+        await tab.shows("h1", "Unsubscribe?")
+        assert (await preferences(person))["social"]["email"] is True
+        await tab.click("button")
+        await tab.shows("h1", "You are unsubscribed")
+        assert (await preferences(person))["social"]["email"] is False
+        # Nothing that a policy had to block.
+        assert browser.complaints == []
+        await tab.open(f"http://{rest.address}{path}x")
+        await tab.shows("h1", "This link does not work")

@@ -59,7 +59,15 @@ def test_what_would_end_the_stack_is_not_run(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.usefixtures("seeded")
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/inbox.md", "docs/groups.md", "docs/streams.md", "docs/dead-letters.md"]
+    "page",
+    [
+        "README.md",
+        "docs/inbox.md",
+        "docs/groups.md",
+        "docs/streams.md",
+        "docs/dead-letters.md",
+        "docs/email.md",
+    ],
 )
 def test_every_command(stack: Stack, page: str) -> None:
     found = blocks((ROOT / page).read_text())
