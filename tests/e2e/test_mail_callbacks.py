@@ -10,8 +10,16 @@ import time
 from typing import Any
 
 import aiohttp
+import grpc
 import pytest
+from google.protobuf.struct_pb2 import Value
 
+from crown.notification.v1.email_service_pb2 import SendEmailRequest
+from crown.notification.v1.email_service_pb2_grpc import EmailServiceStub
+from crown.notification.v1.ingest_service_pb2 import SendNotificationRequest
+from crown.notification.v1.ingest_service_pb2_grpc import IngestServiceStub
+from crown.notification.v1.notification_pb2 import NotificationData
+from crown.notification.v1.types_pb2 import Channel
 from stack.control import Stack
 from tests.e2e.answers import Reply, inspect
 from tests.e2e.arrivals import Mailbox
@@ -157,3 +165,22 @@ async def test_attachments_are_refused(rest: Rest, feed: Caller, people: People,
         400,
         {"data.attachments": "attachments are not taken: put a link to the file into action_url"},
     )
+
+
+async def test_attachments_are_refused_by_grpc(
+    channel: grpc.aio.Channel, feed: Caller, people: People
+) -> None:
+    person = await people.new()
+    content = NotificationData(title="Heron", attachments=[Value(string_value="a.pdf")])
+    letter = SendEmailRequest(to=person.email, data=content)
+    request = SendNotificationRequest(type=Channel.EMAIL, user_id=person.user_id, data=content)
+    for call in (
+        EmailServiceStub(channel).SendEmail(letter, metadata=feed.metadata),
+        IngestServiceStub(channel).SendNotification(request, metadata=feed.metadata),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await call
+        assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert error.value.details() == (
+            "data.attachments: attachments are not taken: put a link to the file into action_url"
+        )
