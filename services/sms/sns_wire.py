@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from aiobotocore.awsrequest import AioAWSResponse  # type: ignore[import-untyped]
@@ -64,15 +64,21 @@ class _Body:
         return self._content
 
 
-def client(http: Http, key: tuple[str, str], region: str, url: str) -> Any:
-    """A context manager that opens a client of SNS at `url`."""
+@cache
+def _session() -> Any:
+    """One for all, since it keeps the description of the service once it is read."""
     session = get_session()
     store = session.get_component("config_store")
     for name, (_, _, default, _) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items():
         store.set_config_provider(name, ConstantProvider(default))
     for name in ("config_file", "credentials_file"):
         store.set_config_provider(name, ConstantProvider(os.devnull))
-    return session.create_client(
+    return session
+
+
+def client(http: Http, key: tuple[str, str], region: str, url: str) -> Any:
+    """A context manager that opens a client of SNS at `url`."""
+    return _session().create_client(
         "sns",
         region_name=region,
         endpoint_url=url,

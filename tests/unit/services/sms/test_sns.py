@@ -15,6 +15,7 @@ from crown.notification.v1.types_pb2 import Category
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.provider import Attempt
 from crown.rendering import Links
+from services.sms import sns_wire
 from services.sms.numbers import Numbers
 from services.sms.sns import Sns
 from services.sms.text import Texts
@@ -265,6 +266,8 @@ async def test_the_environment_of_aws_changes_nothing(
         "HTTPS_PROXY": "http://127.0.0.1:9",
     }.items():
         monkeypatch.setenv(name, value)
+    # One that has not looked around yet.
+    sns_wire._session.cache_clear()
     client = make(fake.url, links)
     fake.status, fake.body = 500, refusal("InternalError")
     assert await client.send(attempt(ANN)) == Unknown("InternalError")
