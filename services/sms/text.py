@@ -40,11 +40,11 @@ class Texts:
         """Title, text and link, each on a line of its own. What is too long loses the end of its text, never a
         part of the link: a link that no text fits with is left out. Empty where nothing is left to say."""
         told = "\n".join(part for part in (data.title.strip(), data.message.strip()) if part)
-        told = unicodedata.normalize("NFC", told)
         link = self.links.action(data.action_url)
         if link and not self._fits(f"{_CUT}\n{link}"):
             link = ""
-        plain = told.translate(_PLAIN).strip()
+        # Composed first: letters with their accents are in the alphabet, accents are not.
+        plain = unicodedata.normalize("NFC", told).translate(_PLAIN).strip()
         if is_gsm(f"{plain}\n{link}"):
             told = plain
         end = f"\n{link}" if link and told else link

@@ -49,6 +49,7 @@ def test_compose(data: dict[str, Any], expected: str) -> None:
         ("Ann’s “жук”", "Ann’s “жук”"),
         ("👩‍💻 “hi”", "👩‍💻 “hi”"),
         ("ç’", "ç’"),
+        ("Cafe\u0301 ç", "Cafe\u0301 ç"),
     ],
 )
 def test_typographic_signs_are_plain_where_that_saves_segments(message: str, expected: str) -> None:
