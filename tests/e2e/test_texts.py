@@ -3,13 +3,11 @@ back, through the gateway and signed as Twilio signs."""
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-import aiohttp
 import pytest
 from twilio.request_validator import RequestValidator
 
@@ -19,6 +17,7 @@ from tests.e2e.answers import Reply
 from tests.e2e.arrivals import Ledger
 from tests.e2e.people import People, Person, data
 from tests.e2e.rest import Caller, Rest
+from tests.e2e.waiting import until
 
 STATUS, INBOUND = "/webhooks/twilio/status", "/webhooks/twilio/inbound"
 OWN = "+15005550006"
@@ -115,6 +114,34 @@ async def test_a_number_that_may_not_be_texted(feed: Caller, people: People, led
     assert await ledger.entries(kind="all", notification_id=sent) == []
 
 
+async def test_a_status_moves_the_state(feed: Caller, people: People, ledger: Ledger, twilio: Twilio) -> None:
+    sent = await feed.send("sms", user_id=(await people.new()).user_id, data=data())
+    await feed.outcome(sent)
+    effect = await ledger.effect(sent)
+    path = f"{STATUS}?{urlencode({'notification_id': sent, 'delivery_id': effect['delivery_id']})}"
+    form = {"MessageSid": effect["message_id"], "MessageStatus": "undelivered", "ErrorCode": "30005"}
+    for token, status in (("f" * 32, 403), ("", 200), ("", 200)):
+        assert (await twilio.post(path, form, token)).status == status
+
+    async def state() -> str:
+        (delivery,) = (await feed.look(sent))["deliveries"]
+        return str(delivery["state"])
+
+    assert await until(state, lambda found: found != "DELIVERED_TO_PROVIDER") == "BOUNCED"
+    # Late, and out of order.
+    form = {"MessageSid": effect["message_id"], "MessageStatus": "delivered"}
+    assert (await twilio.post(path, form)).status == 200
+
+    async def callbacks() -> list[str]:
+        entries = (await feed.get(f"/api/v1/notifications/{sent}/timeline")).ok["entries"]
+        return [str(entry) for entry in entries if entry["event"] == "CALLBACK"]
+
+    found = await until(callbacks, lambda found: any("'DELIVERED'" in entry for entry in found))
+    # Told twice, and known once.
+    assert len([entry for entry in found if "30005" in entry]) == 1
+    assert await state() == "BOUNCED"
+
+
 async def test_stop_and_start(feed: Caller, people: People, ledger: Ledger, twilio: Twilio) -> None:
     person = await people.new()
     answer = await twilio.text(person.phone, "Stop.")
@@ -135,13 +162,6 @@ async def test_who_has_no_key_gets_nothing(rest: Rest, path: str, body: bytes) -
     headers = {"Content-Type": "application/x-www-form-urlencoded", "X-Twilio-Signature": "AAAA"}
     answer = await rest.nobody.post(path, body, headers=headers)
     assert (answer.status, answer.problem.reason) == (403, "SIGNATURE_INVALID")
-
-
-@pytest.mark.parametrize("path", [STATUS, INBOUND, "/webhooks/sns"])
-async def test_ten_megabytes(rest: Rest, path: str) -> None:
-    # It may be answered before all of it was written.
-    with contextlib.suppress(aiohttp.ClientConnectionError):
-        assert (await rest.nobody.post(path, bytes(10 << 20))).status == 413
 
 
 async def test_the_path_that_is_signed_is_the_gateways_word(twilio: Twilio) -> None:
