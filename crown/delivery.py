@@ -13,6 +13,7 @@ import os
 import random
 import socket
 import time
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from google.protobuf.message import DecodeError
 from pymongo.errors import PyMongoError
@@ -47,8 +48,8 @@ _EXTEND_S = 10.0
 _STORE_PAUSE_S = 2.0
 # A message that is older, or comes again, may be one that kills: it is noted before it is worked on.
 _FRESH_S = 5.0
-# Deliveries that somebody died of are worked on so many at a time, so that the guilty one is soon found.
-_SUSPECTS_AT_ONCE = 4
+# So many deliveries that somebody died of are worked on at a time.
+_SUSPECTS_AT_ONCE = 16
 # What is kept here of each pull while every provider is out: what a probe is made with.
 _KEPT_FOR_PROBES = 1
 _PAUSED_MOST_S = 15.0
@@ -84,11 +85,15 @@ class Engine:
         # Begun together, deliveries share round trips to the store; one by one, each would have its own.
         self._wave = max(1, in_flight // 4)
         self._held: set[Message] = set()
+        # Those of them that no provider has been chosen for yet.
+        self._ahead: set[Message] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._store_away = False
-        self._paused = False
+        self._out = self._paused = False
+        self._began = time.monotonic()
         self._suspects = asyncio.Semaphore(_SUSPECTS_AT_ONCE)
+        self._alone = asyncio.Lock()
         # Starts of ours that could not be taken back while the store was away.
         self._unsettled: list[Claim] = []
         self._tell: Gather[Outgoing, None] = Gather(self._publish, most=500, parallel=4)
@@ -98,6 +103,7 @@ class Engine:
     async def run(self, stopping: asyncio.Event, grace_s: float = 10.0) -> None:
         """Works until `stopping` is set, then lets what is under way finish for `grace_s`. What is left then
         is redelivered to others."""
+        self._began = time.monotonic()
         lanes = self._lanes()
         await lanes.start()
         keeper = asyncio.create_task(self._extend_held(lanes), name="extend")
@@ -133,24 +139,25 @@ class Engine:
     async def _take(self, lanes: Lanes) -> list[Message]:
         """What there is to do, as far as we and the providers have room for it."""
         wanted = min(self._room, len(lanes)) if self._room >= self._wave else 0
-        room = await self._route.room(wanted) if wanted else 0
+        room = await self._route.room(wanted, len(self._ahead)) if wanted else 0
         await self._pause_or_resume(lanes)
         return await lanes.take(room) if room else []
 
     async def _pause_or_resume(self, lanes: Lanes) -> None:
         """While every provider is out, nothing is asked for, and what waits here goes back for others; but for
         what a probe is made with."""
-        idle = self._route.out() and (len(lanes) > 0 or self._route.wait_s() > 0)
-        if idle and not self._paused:
-            log.warning("route_out", channel=self._name, providers=self._route.names)
-            lanes.pause()
+        out = self._route.out()
+        idle = out and bool(len(lanes) or self._ahead or self._route.wait_s() > 0)
         if idle:
+            lanes.pause()
             await lanes.give_back(_KEPT_FOR_PROBES, self._put_off_s())
         elif self._paused:
             await lanes.resume()
-        if idle != self._paused:
-            metrics.PAUSED.labels(self._name).set(idle)
         self._paused = idle
+        if out != self._out:
+            self._out = out
+            metrics.PAUSED.labels(self._name).set(out)
+            log.warning("route_out" if out else "route_back", channel=self._name)
 
     def _put_off_s(self) -> float:
         return min(max(1.0, self._route.wait_s()), _PAUSED_MOST_S)
@@ -158,6 +165,7 @@ class Engine:
     def _begin(self, message: Message) -> None:
         self._room -= 1
         self._held.add(message)
+        self._ahead.add(message)
         metrics.IN_FLIGHT.labels(self._name).inc()
         task = asyncio.create_task(self._work(message))
         self._tasks.add(task)
@@ -218,6 +226,7 @@ class Engine:
             await self._nak(message, backoff.plain_s(message.deliveries))
         finally:
             self._held.discard(message)
+            self._ahead.discard(message)
             self._room += 1
             metrics.IN_FLIGHT.labels(self._name).dec()
             self._wake.set()
@@ -244,24 +253,40 @@ class Engine:
     async def _watched(self, entry: Entry, message: Message) -> Change | None:
         """`_attempt`; but where a worker may have died of this delivery before, it is noted that it is begun, so
         that it is put aside after a few deaths whatever the bus remembers of them."""
-        claim = self._claim(entry)
-        if _is_fresh(message) and not entry.kills:
+        if self._is_new(message) and not entry.kills:
             return await self._attempt(entry, message)
-        starts = await self._ledger.start(claim)
-        if starts >= KILLED_MOST:
+        claim = self._claim(entry)
+        starts = await self._ledger.starts(claim)
+        # One death more may not have been noted: of when it was new.
+        if starts >= KILLED_MOST - 1:
             return poisoned(entry)
-        try:
-            if starts > 1 or entry.kills:
-                async with self._suspects:
-                    change = await self._attempt(entry, message)
-            else:
+        async with self._company(max(starts, entry.kills)):
+            await self._ledger.start(claim)
+            try:
                 change = await self._attempt(entry, message)
-        except (PyMongoError, CrownError, BusError):
-            await self._unstart(claim)
-            raise
+            except (PyMongoError, CrownError, BusError):
+                await self._unstart(claim)
+                raise
         if change is None:
             await self._unstart(claim)
         return change
+
+    def _is_new(self, message: Message) -> bool:
+        """Whether nobody can have died of it: it has just come, for the first time, and we are not ourselves the
+        successor of one that has just died."""
+        fresh = message.deliveries == 1 and time.time() - message.time_ns / 1e9 < _FRESH_S
+        return fresh and time.monotonic() - self._began > _FRESH_S
+
+    def _company(self, deaths: int) -> AbstractAsyncContextManager[None]:
+        """Of what somebody died once a few are worked on together, and what somebody died of again alone: so an
+        innocent one is not there when the guilty one kills for the third time."""
+        match deaths:
+            case 0:
+                return nullcontext()
+            case 1:
+                return self._suspects
+            case _:
+                return self._alone
 
     async def _unstart(self, claim: Claim) -> None:
         try:
@@ -276,6 +301,7 @@ class Engine:
         if isinstance(attempt, Change):
             return attempt
         turn = self._route.choose(entry.provider)
+        self._ahead.discard(message)
         if turn is None:
             # No claim, so that this costs no attempt.
             await message.nak(self._put_off_s())
@@ -384,7 +410,3 @@ def _decode(message: Message) -> DeliveryEvent | None:
     except DecodeError:
         return None
     return event if event.delivery_id and event.notification_id and event.user_id else None
-
-
-def _is_fresh(message: Message) -> bool:
-    return message.deliveries == 1 and time.time() - message.time_ns / 1e9 < _FRESH_S

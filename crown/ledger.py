@@ -163,9 +163,10 @@ class Ledger:
         self.load: Gather[DeliveryEvent, Entry | None] = Gather(self._load, parallel=1)
         self.claim: Gather[Claim, bool] = Gather(self._claim, parallel=1)
         self.record: Gather[Change, bool] = Gather(self._record, parallel=1)
-        # Notes that the attempt is about to be prepared, before anything is done for it; answers how often that
-        # was noted and never settled.
-        self.start: Gather[Claim, int] = Gather(self._start, parallel=1)
+        # How often the attempt was begun by somebody who was not heard of again.
+        self.starts: Gather[Claim, int] = Gather(self._get_starts, parallel=1)
+        # Notes that it is begun: before anything is done for it.
+        self.start: Gather[Claim, None] = Gather(self._start, parallel=1)
 
     # -- dispatch
 
@@ -212,7 +213,12 @@ class Ledger:
             free.discard(claim.id)
         return won
 
-    async def _start(self, claims: list[Claim]) -> list[int]:
+    async def _get_starts(self, claims: list[Claim]) -> list[int]:
+        wanted = {"_id": {"$in": [_starts(claim) for claim in claims]}}
+        found = {row["_id"]: row["starts"] async for row in self._claims.find(wanted, {"starts": 1})}
+        return [found.get(_starts(claim), 0) for claim in claims]
+
+    async def _start(self, claims: list[Claim]) -> list[None]:
         moment = now()
         updates = [
             UpdateOne(
@@ -223,12 +229,10 @@ class Ledger:
             for claim in claims
         ]
         await self._claims.bulk_write(updates, ordered=False)
-        wanted = {"_id": {"$in": [_starts(claim) for claim in claims]}}
-        found = {row["_id"]: row["starts"] async for row in self._claims.find(wanted, {"starts": 1})}
-        return [found.get(_starts(claim), 1) for claim in claims]
+        return [None] * len(claims)
 
     async def unstart(self, claim: Claim) -> None:
-        """Takes one `start` back: its worker is well, and has put the delivery off."""
+        """Takes one `start` back: its worker lives, and has put the delivery off."""
         await self._claims.update_one({"_id": _starts(claim)}, {"$inc": {"starts": -1}})
 
     async def claimed(self, claim: Claim) -> Taken | None:

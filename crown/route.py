@@ -30,6 +30,7 @@ _GRANT_S = 1.0
 _HOLD_LEAST_S = 1.0
 # How soon a look pays where nobody can say when one will.
 _LOOK_S = 0.25
+_UNBOUNDED = 1_000_000
 _EVENTS = {State.CLOSED: "provider_back", State.PROBING: "provider_probed", State.OPEN: "provider_out"}
 
 
@@ -102,16 +103,16 @@ class Route:
 
     # -- may something begin
 
-    async def room(self, most: int) -> int:
-        """How many attempts may begin now, up to `most`, which should not be more than there are. What the rates
-        allow is taken here, for `choose` to use."""
+    async def room(self, most: int, ahead: int = 0) -> int:
+        """How many attempts may begin now, up to `most`, which should not be more than there are, besides `ahead`
+        that have begun and not chosen yet. What the rates allow is taken here, for `choose` to use."""
         now = self._clock()
         weights = self._weights(now)
         found = 0
         for member in self._members:
             if weights.get(member) or self._due_for_probe(member, now):
-                found += await self._free(member, most, now)
-        return min(found, most)
+                found += await self._free(member, most + ahead, now)
+        return max(0, min(found - ahead, most))
 
     def wait_s(self) -> float:
         """Seconds until it is worth asking for room again."""
@@ -203,11 +204,12 @@ class Route:
         return not self._limited(member) or self._grants(member, now) > 0
 
     def _below_share(self, member: _Member, now: float) -> int:
-        """How many calls may begin besides those under way, while it is coming back; at least one at a time."""
+        """How many calls may begin besides those under way: one where it is a probe, and a part of what is usual
+        while it is coming back."""
         if member.circuit.state() is State.OPEN:
             return 1
         share = member.circuit.share(now)
-        return self._most if share == 1 else max(0, max(1, int(share * self._most)) - member.calls)
+        return _UNBOUNDED if share == 1 else max(0, max(1, int(share * self._most)) - member.calls)
 
     async def _free(self, member: _Member, most: int, now: float) -> int:
         free = min(most, self._below_share(member, now))
