@@ -7,7 +7,7 @@ SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup node lock proto check-proto release-proto fmt lint check-adr docs \
-  test test-unit test-integration test-e2e test-power fault-quick check \
+  test test-unit test-integration test-e2e test-power fault-quick losses check \
   up down status logs clean demo bench bench-quick
 
 help: ## List the targets
@@ -60,8 +60,11 @@ test-e2e: setup node ## The whole suite through the gateway
 test-power: setup ## Power loss; needs root for a file system of its own
 	tools/test.sh tests/fault/power
 
-fault-quick: setup ## Kill every service and server under load
+fault-quick: setup ## Kill every service and server under load, and let every provider fail
 	tools/test.sh tests/fault -- --ignore=tests/fault/power
+
+losses: setup ## What a crash of a worker costs by policy, one table
+	python -m tests.fault.losses
 
 check: lint check-proto check-adr test docs fault-quick test-power ## What CI runs
 
