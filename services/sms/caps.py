@@ -1,6 +1,6 @@
 """Caps on what is spent, counted in segments. Each text is reserved before the provider is called, in all caps at
-once, by one call of Redis, and nothing is given back: a text that then fails has counted. The same attempt, asked
-for again, counts once.
+once, and nothing is given back: a text that then fails has counted. The same attempt, asked for again, counts
+once. Texts that are on their way together ask Redis together.
 
 | cap     | counts                                          | reached                    |
 | ------- | ----------------------------------------------- | -------------------------- |
@@ -24,6 +24,7 @@ from redis.asyncio import Redis
 
 from crown.breaker import Away, Breaker
 from crown.clock import Clock, now
+from crown.gather import Gather
 from crown.vault import Key
 
 CAPS = ("number", "prefix", "country", "day")
@@ -75,6 +76,14 @@ class Reached:
     until: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What the script is called with."""
+
+    keys: tuple[str, ...]
+    arguments: tuple[int, ...]
+
+
 class Caps:
     """The caps of the suite, over all its processes."""
 
@@ -83,7 +92,9 @@ class Caps:
         self._key = hmac.digest(data_key.raw, b"sms caps", "sha256")
         self._clock = clock
         self._breaker = Breaker(_LIMIT_S)
+        self._redis = redis
         self._script = redis.register_script(_RESERVE)
+        self._ask: Gather[_Question, int | None] = Gather(self._ask_many, parallel=1)
         self._counted = _Tally()
         self._uncounted = _Tally()
 
@@ -96,7 +107,7 @@ class Caps:
         asked = f"crown:sms:attempt:{attempt}"
         if (cap := self._counted.reached(names, self._limits, asked, segments)) is None:
             try:
-                cap = await self._breaker.call(lambda: self._ask(asked, names, ends, moment, segments))
+                cap = await self._ask(_Question((asked, *names), self._arguments(ends, moment, segments)))
             except Away:
                 shares = [limit // _SHARES for limit in self._limits]
                 if self._uncounted.reached(names, shares, asked, segments) is not None:
@@ -107,15 +118,22 @@ class Caps:
             return None
         return Reached(CAPS[cap], ends[cap] if CAPS[cap] in {"country", "day"} else None)
 
-    async def _ask(
-        self, asked: str, names: Sequence[str], ends: Sequence[datetime], moment: datetime, segments: int
-    ) -> int | None:
+    async def _ask_many(self, questions: list[_Question]) -> list[int | None]:
+        """The cap that each would pass, in one round trip. Raises Away."""
+        return await self._breaker.call(lambda: self._pipelined(questions))
+
+    async def _pipelined(self, questions: list[_Question]) -> list[int | None]:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for question in questions:
+                await self._script(keys=question.keys, args=question.arguments, client=pipe)
+            return [int(found) - 1 if int(found) else None for found in await pipe.execute()]
+
+    def _arguments(self, ends: Sequence[datetime], moment: datetime, segments: int) -> tuple[int, ...]:
         arguments: list[int] = [segments, int(_DAY.total_seconds() * 1_000)]
         for limit, end in zip(self._limits, ends, strict=True):
             # Longer than its window: clocks of processes differ.
             arguments += [limit, int((end - moment + _HOUR).total_seconds() * 1_000)]
-        found = int(await self._script(keys=[asked, *names], args=arguments))
-        return found - 1 if found else None
+        return tuple(arguments)
 
     def _names(self, number: str, country: str, ends: Sequence[datetime]) -> list[str]:
         """The key of each cap in its window."""
