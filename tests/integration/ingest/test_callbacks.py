@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from crown.notification.v1.types_pb2 import (
 from crown.store import Document
 from services.ingest import record
 from services.ingest.record import Recorder
+from services.ingest.sweep import Sweeper
 from tests.integration.local import Local
 from tests.integration.rig import Rig, until
 
@@ -269,3 +272,26 @@ async def test_an_attempt_tells_what_the_provider_said_and_when_the_next_one_is_
     (entry,) = [row async for row in local.db.timeline.find({"delivery_id": "attempted"})]
     assert (entry["event"], entry["detail"]) == (TimelineEvent.ATTEMPTED, "503")
     assert entry["due_time"] == moment(due)
+
+
+@pytest.mark.parametrize("place", ["record.before_ledger", "record.after_ledger"])
+async def test_what_a_recorder_died_over_is_told_all_the_same(
+    rig: Rig, local: Local, tmp_path: Path, place: str
+) -> None:
+    """A word that is written down and not on the bus is found by the sweeper. (Last: nobody settles the message
+    that it died over.)"""
+    armed = tmp_path / "armed"
+    armed.touch()
+    async with rig.started(
+        ["-m", "services.ingest", "record"], "record", CROWN_FAILPOINT=f"{place}:{armed}"
+    ) as service:
+        async with local.dispatching():
+            notification_id = await local.send(type="IN_APP", webhook_url="https://hooks.example/")
+            assert await service.ended() == -signal.SIGKILL
+    (row,) = [one async for one in local.db.webhooks.find({"notification_id": notification_id})]
+    assert await local.delivered("webhook", notification_id) == []
+    long_ago = {"$set": {"deliveries.webhook.update_time": now() - timedelta(hours=1)}}
+    await local.db.webhooks.update_one({"_id": row["_id"]}, long_ago)
+    assert await Sweeper(local.bus, local.store, 3600).sweep() == 1
+    (event,) = await local.delivered("webhook", notification_id)
+    assert (event.delivery_id, event.channel) == (row["_id"], Channel.WEBHOOK)
