@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -44,13 +45,23 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def hook() -> Iterator[socket.socket]:
+    """Where the service feed is told by webhooks: taken before the suite starts, which has to allow it."""
+    with socket.create_server((_HOST, 0)) as listener:
+        yield listener
+
+
+@pytest.fixture(scope="session")
+def stack(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, hook: socket.socket
+) -> Iterator[Stack]:
     """The suite, up, and nothing of another stack in the environment. Its logs stay where a test has failed."""
     failed_before = request.session.testsfailed
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith("CROWN_") or name.removesuffix("_FILE") in _OF_STACKS:
                 patch.delenv(name)
+        patch.setenv("CROWN_WEBHOOK_HOSTS", f"feed={_HOST}:{hook.getsockname()[1]}")
         stack = _up(tmp_path_factory.mktemp("stack"))
         try:
             yield stack

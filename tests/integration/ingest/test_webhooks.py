@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -22,9 +23,9 @@ from services.ingest import webhook_engine
 from services.ingest.record import Recorder
 from services.ingest.webhook_hosts import WebhookHosts
 from tests.integration.crown import conftest
-from tests.integration.ingest.receiver import Call, Receiver, receiving
 from tests.integration.local import Local
 from tests.integration.rig import Rig, until
+from tests.receiver import Call, Receiver, receiving
 
 quick = conftest.quick
 pytestmark = pytest.mark.usefixtures("quick")
@@ -34,8 +35,9 @@ pytestmark = pytest.mark.usefixtures("quick")
 async def receiver(local: Local) -> AsyncIterator[Receiver]:
     """The service feed."""
     secret = WebhookSecrets({}, local.data_key).of("feed")[0]
-    async with receiving(secret) as made:
-        yield made
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with receiving(listener, secret) as made:
+            yield made
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@ told."""
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -34,7 +35,7 @@ class Receiver:
     """Answers 200, unless `answers` say otherwise: a status and headers for each call, in their order."""
 
     secret: str
-    port: int = 0
+    port: int
     answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
 
@@ -63,18 +64,14 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving(secret: str) -> AsyncIterator[Receiver]:
-    """A receiver on a port of its own."""
-    receiver = Receiver(secret)
+async def receiving(listener: socket.socket, secret: str) -> AsyncIterator[Receiver]:
+    """A receiver on a port that is taken already, so that whoever is to call it can know it before."""
+    receiver = Receiver(secret, listener.getsockname()[1])
     app = web.Application()
-    app.router.add_post("/{path:.*}", receiver.receive)
-    app.router.add_get("/{path:.*}", receiver.receive)
+    app.router.add_route("*", "/{path:.*}", receiver.receive)
     runner = web.AppRunner(app)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    assert site._server is not None
-    receiver.port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+    await web.SockSite(runner, listener).start()
     try:
         yield receiver
     finally:
