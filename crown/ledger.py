@@ -3,9 +3,10 @@ too. Dispatch writes rows, channels change them; a delivery that is final stays 
 
 A row: {_id: "<notification>/<user>", notification_id, user_id, create_time, decide_time, expire_time, kind,
 category, lane, channels, wrapped_key, deliveries: {<channel>: {id, state, decided, reason, attempts, claims,
-unknowns, provider, provider_message_id, update_time, due_time, done, kills, reopen_time, open_time, click_time}},
-open: [<channel>, …], read_time, delete_time, unread: true}. `decided` is the state that dispatch gave it. `unread`
-stands where the app shows it, until it is read or deleted.
+unknowns, provider, provider_message_id, update_time, due_time, done, kills, reopen_time, reopened, open_time,
+click_time}}, open: [<channel>, …], read_time, delete_time, unread: true}. `decided` is the state that dispatch gave
+it. `reopened` is the mark of who gave it back last after it was given up. `unread` stands where the app shows it,
+until it is read or deleted.
 
 A claim: {_id: "<delivery>:<number>", time, worker, row, provider, unclear, unsent, asked}. `row` is the _id of the
 row; `unclear` and `unsent` are what its worker knew when it let go of it, `asked` how often others asked what became
@@ -19,6 +20,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import uuid4
 
 from pymongo import UpdateOne
 
@@ -151,6 +153,16 @@ class Taken:
     asked: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Reopening:
+    """One call of `reopen`."""
+
+    row: str
+    channel: str
+    claims: int | None
+    lane: Priority.Type.ValueType | None
+
+
 class Ledger:
     """Rows, claims and notifications in the store. What many callers ask at once goes in one round trip. The
     rows stand in `collection`: `ledger` for what goes to people, `webhooks` for what goes back to senders."""
@@ -163,6 +175,7 @@ class Ledger:
         self.load: Gather[DeliveryEvent, Entry | None] = Gather(self._load, parallel=1)
         self.claim: Gather[Claim, bool] = Gather(self._claim, parallel=1)
         self.record: Gather[Change, bool] = Gather(self._record, parallel=1)
+        self._reopened: Gather[_Reopening, bool] = Gather(self._reopen, parallel=1)
         # How often the attempt was begun by somebody who was not heard of again.
         self.starts: Gather[Claim, int] = Gather(self._get_starts, parallel=1)
         # Notes that it is begun: before anything is done for it.
@@ -269,27 +282,21 @@ class Ledger:
         """Makes a delivery that was given up pending again, with all its attempts anew; of several callers one
         hears True, and publishes it. `claims` says after which attempt it was given up, `lane` moves the row to
         another lane. False where the delivery is open or settled."""
-        at = f"deliveries.{channel}"
-        where: Document = {"_id": row, f"{at}.state": {"$in": list(DEAD)}}
-        if claims is not None:
-            # In a list, since a delivery that was never claimed has no such field.
-            where[f"{at}.claims"] = {"$in": [claims, None] if claims == 0 else [claims]}
-        fields: Document = {
-            f"{at}.state": DeliveryState.PENDING,
-            f"{at}.reason": "",
-            # The claims stay: each attempt ever made has a number of its own.
-            f"{at}.attempts": 0,
-            f"{at}.unknowns": 0,
-            f"{at}.kills": 0,
-            f"{at}.update_time": (moment := now()),
-            # Its age counts from here on.
-            f"{at}.reopen_time": moment,
-            f"{at}.due_time": None,
-        }
-        if lane is not None:
-            fields["lane"] = lane
-        changed = await self._ledger.update_one(where, {"$set": fields, "$addToSet": {"open": channel}})
-        return bool(changed.modified_count)
+        return await self._reopened(_Reopening(row, channel, claims, lane))
+
+    async def _reopen(self, wanted: list[_Reopening]) -> list[bool]:
+        mark = uuid4().hex
+        updates = [_reopening(one, f"{mark}:{number}") for number, one in enumerate(wanted)]
+        changed = await self._ledger.bulk_write(updates, ordered=False)
+        if changed.modified_count == len(wanted):
+            return [True] * len(wanted)
+        # Somebody else was first with some. The marks say with which; of two here who want the same, too.
+        found = self._ledger.find({"_id": {"$in": [one.row for one in wanted]}}, {"deliveries": 1})
+        rows = {row["_id"]: row["deliveries"] async for row in found}
+        return [
+            rows.get(one.row, {}).get(one.channel, {}).get("reopened") == f"{mark}:{number}"
+            for number, one in enumerate(wanted)
+        ]
 
 
 def _document(claim: Claim, moment: datetime) -> Document:
@@ -368,3 +375,27 @@ def _update(change: Change, moment: datetime) -> UpdateOne:
         f"{at}.claims": {"$not": {"$gt": change.claims}},
     }
     return UpdateOne(where, update)
+
+
+def _reopening(one: _Reopening, mark: str) -> UpdateOne:
+    at = f"deliveries.{one.channel}"
+    where: Document = {"_id": one.row, f"{at}.state": {"$in": list(DEAD)}}
+    if one.claims is not None:
+        # A delivery that was never claimed has no such field.
+        where[f"{at}.claims"] = {"$in": [0, None]} if one.claims == 0 else one.claims
+    fields: Document = {
+        f"{at}.state": DeliveryState.PENDING,
+        f"{at}.reason": "",
+        # The claims stay: each attempt ever made has a number of its own.
+        f"{at}.attempts": 0,
+        f"{at}.unknowns": 0,
+        f"{at}.kills": 0,
+        f"{at}.update_time": (moment := now()),
+        # Its age counts from here on.
+        f"{at}.reopen_time": moment,
+        f"{at}.reopened": mark,
+        f"{at}.due_time": None,
+    }
+    if one.lane is not None:
+        fields["lane"] = one.lane
+    return UpdateOne(where, {"$set": fields, "$addToSet": {"open": one.channel}})

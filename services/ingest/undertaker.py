@@ -96,7 +96,7 @@ async def write(db: Database, documents: Sequence[Document]) -> None:
 
 
 async def _open_again(db: Database, document: Document) -> None:
-    """A worker that dies before its first claim leaves no number that would tell one giving up from the next."""
+    """What was given up without another attempt, since it grew too old, has the number that it had before."""
     replayed_before = {
         "_id": document["_id"],
         "state": DeadLetterState.REPLAYED,

@@ -56,6 +56,17 @@ async def test_of_many_callers_one_reopens_it(local: Local) -> None:
     assert (await found(local, key))["open"] == ["sms"]
 
 
+async def test_who_was_first_with_each_of_many_is_told_apart(local: Local) -> None:
+    """All of one round trip, of which some are somebody else's and one is asked for twice."""
+    keys = [await row(local) for _ in range(6)]
+    assert await Ledger(local.db).reopen(keys[4], "sms")
+    ledger = Ledger(local.db)
+    asked = [*keys, keys[0]]
+    won = await asyncio.gather(*(ledger.reopen(key, "sms", 3) for key in asked))
+    assert won[1:6] == [True, True, True, False, True]
+    assert won[0] != won[6]
+
+
 @pytest.mark.parametrize(
     "state",
     [

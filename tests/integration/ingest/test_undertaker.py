@@ -158,23 +158,23 @@ async def test_what_the_provider_settled_meanwhile_is_settled(yard: Graveyard) -
     await local.db.ledger.delete_one({"_id": row_id("n", "u")})
 
 
-async def test_given_up_once_more_without_a_number_it_is_open_again(yard: Graveyard) -> None:
-    """A message that kills its worker before the claim has the number 0 each time."""
+async def test_given_up_once_more_without_an_attempt_it_is_open_again(yard: Graveyard) -> None:
+    """What grows too old again has had no attempt in between."""
     local = yard.local
-    poison = {"reason": "POISON_KILLED_WORKER", "claims": 0}
-    await put(local, letter("poison", **poison))
+    old = {"reason": "RETRIES_EXHAUSTED", "claims": 2}
+    await put(local, letter("old-age", **old))
     await settled(local)
     replayed = {"state": DeadLetterState.REPLAYED, "update_time": AT + timedelta(minutes=5), "update_by": "o"}
-    await local.db.dead_letters.update_one({"_id": "poison:0"}, {"$set": replayed})
+    await local.db.dead_letters.update_one({"_id": "old-age:2"}, {"$set": replayed})
     # A copy of the first giving up is old news.
-    await put(local, letter("poison", **poison))
+    await put(local, letter("old-age", **old))
     await settled(local)
-    assert [row["state"] for row in await buried(local, delivery_id="poison")] == [DeadLetterState.REPLAYED]
-    again = DeadLetter.FromString(letter("poison", **poison))
+    assert [row["state"] for row in await buried(local, delivery_id="old-age")] == [DeadLetterState.REPLAYED]
+    again = DeadLetter.FromString(letter("old-age", **old))
     again.create_time.FromDatetime(AT + timedelta(minutes=9))
     await put(local, again.SerializeToString())
     await settled(local)
-    (found,) = await buried(local, delivery_id="poison")
+    (found,) = await buried(local, delivery_id="old-age")
     assert (found["state"], found["create_time"]) == (DeadLetterState.OPEN, AT + timedelta(minutes=9))
     assert "update_by" not in found
 
