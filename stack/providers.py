@@ -80,6 +80,7 @@ def sandbox_credentials(settings: Settings, secrets: Secrets) -> dict[str, str]:
         "CROWN_SANDBOX_SERVICE_ACCOUNT": str(secrets.fcm_service_account(token_url(settings))),
         "CROWN_SANDBOX_SNS_KEY_FILE": str(secrets.sns_key()),
         "CROWN_SANDBOX_SNS_SIGNER": str(secrets.sns_signer()),
+        "CROWN_SANDBOX_SNS_TOPIC": SNS_TOPIC,
         "CROWN_SANDBOX_TWILIO_KEY_FILE": str(secrets.twilio_key()),
     }
 

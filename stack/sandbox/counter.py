@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 from aiohttp import web
 
 from stack.hangup import hang_up
+from stack.sandbox.callback import Callback
 from stack.sandbox.ledger import Draft, Kind, Ledger
+from stack.sandbox.postman import Postman
 from stack.sandbox.provider import Accepted, Answer, Call, Provider, Refused
 from stack.sandbox.script import WAIT_LIMIT_S, Behaviour, Scripts
 
 
 class Counter:
-    """Serves the providers from one ledger and one set of scripts."""
+    """Serves the providers from one ledger and one set of scripts; the postman hears of what was taken."""
 
-    def __init__(self, ledger: Ledger, scripts: Scripts) -> None:
+    def __init__(self, ledger: Ledger, scripts: Scripts, postman: Postman) -> None:
         self._ledger = ledger
         self._scripts = scripts
+        self._postman = postman
 
     async def serve(self, provider: Provider, request: web.Request) -> web.StreamResponse:
         """Settles one request; the entry is in the ledger before the first byte of the answer."""
@@ -31,6 +35,8 @@ class Counter:
         behaviour = self._scripts.take(provider.name, request.method, accepted.drafts)
         if behaviour is None:
             self._record(provider, accepted, accepted.answer.status, accepted.answer.body, accepted.effect)
+            if accepted.effect and accepted.drafts:
+                self._postman.expect(provider.name, accepted.drafts, accepted.message_id, None)
             return _respond(accepted.answer)
         return await self._misbehave(provider, accepted, behaviour, request)
 
@@ -45,15 +51,26 @@ class Counter:
         if behaviour.hang or behaviour.reset:
             word = b"hung" if behaviour.hang else b"connection reset"
             self._record(provider, accepted, 0, word, effect, scripted=True)
-            await asyncio.sleep(WAIT_LIMIT_S if behaviour.hang else behaviour.delay_s)
+            self._expect(provider, accepted, behaviour.callbacks, effect)
+            await asyncio.sleep(WAIT_LIMIT_S if behaviour.hang else self._delay_s(behaviour))
             hang_up(request.transport)
             # Never sent: aiohttp wants a response, and finds the connection gone.
             return web.Response(status=500)
         answer = _scripted(provider, accepted.answer, behaviour)
         # Before the delay: a caller that gives up while it waits has caused the effect all the same.
         self._record(provider, accepted, answer.status, answer.body, effect, scripted=True)
-        await asyncio.sleep(behaviour.delay_s)
-        return _respond(answer)
+        self._expect(provider, accepted, behaviour.callbacks, effect)
+        await asyncio.sleep(self._delay_s(behaviour))
+        return await _break_off(answer, request) if behaviour.cut else _respond(answer)
+
+    def _delay_s(self, behaviour: Behaviour) -> float:
+        return self._scripts.draw(behaviour.latency) if behaviour.latency else behaviour.delay_s
+
+    def _expect(
+        self, provider: Provider, accepted: Accepted, callbacks: Sequence[Callback] | None, effect: bool
+    ) -> None:
+        if effect and accepted.drafts:
+            self._postman.expect(provider.name, accepted.drafts, accepted.message_id, callbacks)
 
     def _record(
         self,
@@ -99,6 +116,19 @@ def _respond(answer: Answer) -> web.Response:
     response = web.Response(status=answer.status, body=answer.body or None, headers=answer.headers)
     if answer.body and "Content-Type" not in answer.headers:
         response.content_type = answer.content_type
+    return response
+
+
+async def _break_off(answer: Answer, request: web.Request) -> web.StreamResponse:
+    """Announces the whole body, sends half of it, and is gone. An answer without a body announces one."""
+    response = web.StreamResponse(status=answer.status, headers=answer.headers)
+    response.content_type = answer.content_type
+    response.content_length = max(len(answer.body), 2)
+    await response.prepare(request)
+    await response.write(answer.body[: len(answer.body) // 2] or b"{")
+    if request.transport is not None:
+        # An orderly close: what was sent arrives, unlike with a reset.
+        request.transport.close()
     return response
 
 

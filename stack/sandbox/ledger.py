@@ -5,16 +5,19 @@ The journal is read back at start, so a sandbox that was killed still knows what
 
 from __future__ import annotations
 
+import itertools
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
+from operator import attrgetter
 
 import msgspec
 
 from stack.journal import Journal
 from stack.stamps import stamp
 
-TEXT_LIMIT_CHARS = 2_000
+TEXT_LIMIT_CHARS = 4_096
 """Longer texts are cut in the ledger: enough for every SMS and push, and for the head of an e-mail."""
 
 
@@ -26,7 +29,8 @@ class Kind(StrEnum):
 
 
 class Draft(msgspec.Struct, frozen=True, gc=False):
-    """What one call would do to one person; empty strings where the call does not say."""
+    """What one call would do to one person; empty strings where the call does not say. `callback_url` and `args` came
+    along to be given back by callbacks, and stand in no entry."""
 
     recipient: str = ""
     notification_id: str = ""
@@ -34,6 +38,8 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     sender: str = ""
     title: str = ""
     text: str = ""
+    callback_url: str = ""
+    args: tuple[tuple[str, str], ...] = ()
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -62,10 +68,13 @@ class Query(msgspec.Struct, frozen=True):
     notification_id: str | None = None
     delivery_id: str | None = None
     recipient: str | None = None
+    after: int = 0
+    """Only entries with a higher `seq`."""
     limit: int = 1_000
     offset: int = 0
 
 
+_seq = attrgetter("seq")
 _FIELDS = ("provider", "notification_id", "delivery_id", "recipient", "message_id")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Entry).decode
@@ -79,6 +88,8 @@ class Ledger:
         self._clock = clock
         self._entries: list[Entry] = []
         self._index: dict[str, dict[str, list[Entry]]] = {}
+        # Per provider, how many entries were looked at for `newest`, and how many of them were effects.
+        self._counted: dict[str, tuple[int, int]] = {}
         self._load(_decode(line) for line in journal.lines())
 
     def record(
@@ -113,6 +124,15 @@ class Ledger:
         found = self._matching(query)
         return found[query.offset : query.offset + query.limit], len(found)
 
+    def newest(self, query: Query, most: int) -> tuple[Sequence[Entry], dict[str, int]]:
+        """The last `most` of those asked for, oldest first; and how many effects each provider has had."""
+        for provider, found in self._index["provider"].items():
+            seen, effects = self._counted.get(provider, (0, 0))
+            more = sum(entry.kind is Kind.EFFECT for entry in itertools.islice(found, seen, None))
+            self._counted[provider] = (len(found), effects + more)
+        counts = {provider: effects for provider, (_, effects) in self._counted.items()}
+        return self._matching(query)[-most:], counts
+
     def clear(self, provider: str | None = None) -> int:
         """Forgets every entry, or those of one provider; says how many."""
         kept = [] if provider is None else [e for e in self._entries if e.provider != provider]
@@ -129,6 +149,7 @@ class Ledger:
     def _load(self, entries: Iterable[Entry]) -> None:
         self._index = {field: {} for field in _FIELDS}
         self._entries = []
+        self._counted = {}
         for entry in entries:
             self._admit(entry)
 
@@ -142,9 +163,10 @@ class Ledger:
         wanted = {f: v for f in _FIELDS[:-1] if (v := getattr(query, f)) is not None}
         lists = [self._index[field].get(value, []) for field, value in wanted.items()]
         shortest = min(lists, key=len, default=self._entries)
+        start = bisect_right(shortest, query.after, key=_seq) if query.after else 0
         return [
             entry
-            for entry in shortest
+            for entry in itertools.islice(shortest, start, None)
             if (query.kind is None or entry.kind is query.kind)
             and all(getattr(entry, field) == value for field, value in wanted.items())
         ]

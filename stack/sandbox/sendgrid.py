@@ -207,6 +207,7 @@ def _drafts(mail: Mail) -> list[Draft]:
                 sender=mail.from_.email,
                 title=parcel.subject or mail.subject,
                 text=text,
+                args=tuple(args.items()),
             )
             drafts.append(draft)
     return drafts

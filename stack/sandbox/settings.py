@@ -39,6 +39,8 @@ class Settings(BaseSettings):
     """The private key, in PEM, that signs SendGrid's events."""
     sns_signer: Path | None = None
     """What signs messages of SNS topics: private key and certificate, in PEM."""
+    sns_topic: str = "arn:aws:sns:us-east-1:000000000000:crown-sms"
+    """The topic that SNS tells on what became of texts."""
 
     @model_validator(mode="before")
     @classmethod

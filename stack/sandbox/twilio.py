@@ -13,6 +13,7 @@ from email.utils import format_datetime
 from urllib.parse import parse_qsl
 
 from stack.sandbox.ledger import Draft, Entry, Ledger
+from stack.sandbox.opt_outs import OptOuts
 from stack.sandbox.provider import Accepted, Answer, Call, Refused, json_answer
 from stack.sandbox.twilio_pages import Unreadable, page
 from stack.sandbox.twilio_text import BODY_LIMIT_CHARS, segments
@@ -55,8 +56,6 @@ _MESSAGES = {
     21617: "The message body exceeds the 1600 character limit",
 }
 _STATUS_CODES = {401: 20003, 404: 20404, 429: 20429, 500: 20500, 503: 20503}
-_STOP_WORDS = frozenset(("STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT"))
-_START_WORDS = frozenset(("START", "YES", "UNSTOP"))
 
 
 class Twilio:
@@ -68,7 +67,7 @@ class Twilio:
         self._account = key.partition(":")[0] if key else ""
         self._authorization = b"Basic " + base64.b64encode(key.encode()) if key else None
         self._ledger = ledger
-        self.stopped: set[str] = set()
+        self.stopped = OptOuts()
 
     def accept(self, call: Call) -> Accepted:
         """Raises Refused with 401, 404 or 400."""
@@ -84,14 +83,6 @@ class Twilio:
 
     def failure(self, status: int) -> Answer:
         return _error(status, _STATUS_CODES.get(status, 20001))
-
-    def inbound(self, number: str, text: str) -> None:
-        """A person texts back: STOP and its kin put the number on the list, START takes it off."""
-        word = text.strip().upper()
-        if word in _STOP_WORDS:
-            self.stopped.add(number)
-        elif word in _START_WORDS:
-            self.stopped.discard(number)
 
     def resource(self, entry: Entry) -> dict[str, object]:
         """A message as the API shows it once it has been sent."""
@@ -190,6 +181,7 @@ def _draft(form: dict[str, str]) -> Draft:
         delivery_id=ids.get("delivery_id", ""),
         sender=form.get("From") or form.get("MessagingServiceSid", ""),
         text=form.get("Body", ""),
+        callback_url=form.get("StatusCallback", ""),
     )
 
 

@@ -37,7 +37,8 @@ def test_the_sandbox_is_shown_the_keys_of_the_channels_and_signs_with_its_own(tm
         sms["SMS_API_KEY_FILE"],
         sms["CROWN_SNS_KEY_FILE"],
     }
-    assert shown - used == {str(secrets.sendgrid_webhook_key()), str(secrets.sns_signer())}
+    signs = {str(secrets.sendgrid_webhook_key()), str(secrets.sns_signer())}
+    assert shown - used == {*signs, sms["CROWN_SNS_TOPICS"]}
     verified_by = {email["CROWN_SENDGRID_WEBHOOK_KEY_FILE"], sms["CROWN_SNS_CA_FILE"]}
     assert not verified_by & shown
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import jwt
 import pytest
+from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import SecretStr
@@ -19,10 +20,13 @@ from pydantic import SecretStr
 from stack.sandbox import oauth
 from stack.sandbox.server import build, start
 from stack.sandbox.settings import Settings
+from stack.secrets import Secrets
+from tests.e2e.waiting import until
 
 _SENDGRID_KEY = "SG.test.key"
 _TWILIO_SID = "AC" + "0" * 32
 _TWILIO_TOKEN = "twilio-token"
+_SNS_KEY = "AKIATESTTESTTESTTEST:sns-secret"
 _PROJECT = "test-project"
 
 
@@ -37,6 +41,7 @@ class Sandbox:
     sendgrid_key: str = _SENDGRID_KEY
     twilio_sid: str = _TWILIO_SID
     twilio_token: str = _TWILIO_TOKEN
+    sns_key: str = _SNS_KEY
     project: str = _PROJECT
 
     @property
@@ -115,8 +120,69 @@ def account() -> dict[str, str]:
     }
 
 
+@dataclass
+class Gateway:
+    """Stands where the gateway is: keeps what is posted to it, and answers with `statuses`, then with 200."""
+
+    url: str = ""
+    posts: list[Post] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    reply: str = ""
+
+    async def take(self, request: web.Request) -> web.Response:
+        self.posts.append(Post(str(request.url), request.headers, await request.read()))
+        status = self.statuses.pop(0) if self.statuses else 200
+        return web.Response(status=status, text=self.reply, content_type="text/xml")
+
+    async def got(self, count: int) -> list[Post]:
+        """The first `count` posts, once they are there."""
+        return (await until(self._posts, lambda posts: len(posts) >= count))[:count]
+
+    async def _posts(self) -> list[Post]:
+        return list(self.posts)
+
+
+@dataclass(frozen=True)
+class Post:
+    """One call of the gateway."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
 @pytest.fixture(scope="session")
-def settings(tmp_path_factory: pytest.TempPathFactory, account: dict[str, str]) -> Settings:
+async def listening() -> AsyncIterator[Gateway]:
+    gateway = Gateway()
+    app = web.Application()
+    app.router.add_post("/{path:.*}", gateway.take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    gateway.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield gateway
+    await runner.cleanup()
+
+
+@pytest.fixture
+def gateway(listening: Gateway) -> Gateway:
+    """The gateway of these tests, called by nobody yet."""
+    listening.posts.clear()
+    listening.statuses.clear()
+    listening.reply = ""
+    return listening
+
+
+@pytest.fixture(scope="session")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Secrets:
+    """The keys that callbacks are signed with, and their public halves."""
+    return Secrets(tmp_path_factory.mktemp("secrets"))
+
+
+@pytest.fixture(scope="session")
+def settings(
+    tmp_path_factory: pytest.TempPathFactory, account: dict[str, str], listening: Gateway, secrets: Secrets
+) -> Settings:
     folder = tmp_path_factory.mktemp("sandbox")
     path = folder / "account.json"
     path.write_text(json.dumps(account))
@@ -125,7 +191,11 @@ def settings(tmp_path_factory: pytest.TempPathFactory, account: dict[str, str]) 
         ledger=folder / "ledger.jsonl",
         sendgrid_key=SecretStr(_SENDGRID_KEY),
         twilio_key=SecretStr(f"{_TWILIO_SID}:{_TWILIO_TOKEN}"),
+        sns_key=SecretStr(_SNS_KEY),
         service_account=path,
+        gateway_url=listening.url,
+        sendgrid_webhook_key=secrets.sendgrid_webhook_key(),
+        sns_signer=secrets.sns_signer(),
     )
 
 
