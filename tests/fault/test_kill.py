@@ -74,7 +74,8 @@ KILLED = (
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(PORT_BASE, home=tmp_path_factory.mktemp("stack")) as running:
+    given = {"CROWN_SANDBOX_CALLBACKS": "off", "CROWN_SMS_PROVIDERS": "twilio"}
+    with Stack(PORT_BASE, home=tmp_path_factory.mktemp("stack"), env=given) as running:
         yield running
 
 

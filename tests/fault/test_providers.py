@@ -51,7 +51,11 @@ MISCHIEF: tuple[dict[str, Any], ...] = (
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    given = {"CROWN_PROVIDER_TIMEOUT_S": f"{TIMEOUT_S:g}", "CROWN_EMAIL_PROVIDERS": "sendgrid"}
+    given = {
+        "CROWN_PROVIDER_TIMEOUT_S": f"{TIMEOUT_S:g}",
+        "CROWN_EMAIL_PROVIDERS": "sendgrid",
+        "CROWN_SANDBOX_CALLBACKS": "off",
+    }
     with Stack(PORT_BASE, home=tmp_path_factory.mktemp("stack"), env=given) as running:
         yield running
 
