@@ -95,7 +95,7 @@ class Timeline:
         if user_id:
             where["user_id"] = {"$in": [user_id, ""]}
         found = self._timeline.find(where).sort([("time", 1), ("_id", 1)])
-        return [_line(row) async for row in found.limit(most).hint("story")]
+        return [_line(row) async for row in found.limit(most)]
 
 
 def _rows(notification_id: str, user_id: str) -> Document:

@@ -215,8 +215,8 @@ class DeliveryState(_message.Message):
         """
 
     class Type(_Type, metaclass=_TypeEnumTypeWrapper):
-        """The states. All but PENDING and RETRYING are final. A provider's later word moves a final state on, never
-        back: UNKNOWN or DELIVERED_TO_PROVIDER, then DELIVERED, then BOUNCED, then READ.
+        """The states. All but PENDING and RETRYING are final. A provider's later word moves a state on, never back:
+        whatever we know by ourselves, then DELIVERED, then BOUNCED, then READ.
         """
 
     STATE_UNSPECIFIED: DeliveryState.Type.ValueType  # 0

@@ -25,7 +25,7 @@ from crown.notification.v1.types_pb2 import (
     TimelineEvent,
 )
 from crown.store import Document
-from services.ingest import record
+from services.ingest import facts, record, turn
 from services.ingest.record import Recorder
 from services.ingest.sweep import Sweeper
 from tests.integration.local import Local
@@ -179,6 +179,19 @@ async def test_what_arrived_is_settled_and_not_tried_again(local: Local, state: 
     )
     await Ledger(local.db).record(Change(event, DeliveryState.RETRYING, "TIMEOUT", 1, 1, due_time=now()))
     assert await text.row() == row
+
+
+async def test_what_another_recorder_found_out_meanwhile_stays(local: Local) -> None:
+    email = await case(local)
+    first = await email.tell("DELIVERED")
+    known = await facts.gather(local.db, [first])
+    at = {"deliveries.email.state": DeliveryState.READ, "deliveries.email.open_time": now()}
+    await local.db.ledger.update_one({"notification_id": email.notification_id}, {"$set": at})
+    before = await email.row()
+    await local.db.ledger.bulk_write(turn.take([first], known, now()).updates(now()))
+    assert await email.row() == before
+    async with local.working(Recorder(local.bus, local.store).run):
+        await recorded(local)
 
 
 async def test_who_is_not_known_is_passed_over(local: Local) -> None:
