@@ -110,6 +110,42 @@ async def test_nothing_is_sent_to_what_is_none(feed: Caller, more: dict[str, Any
     assert answer.problem.violations.keys() == named
 
 
+async def subscribed(ledger: Ledger) -> dict[str, Any]:
+    """A browser that has subscribed at the sandbox's push service, as it registers."""
+    async with ledger.http.post(f"{ledger.url}/web-push/subscriptions") as answer:
+        subscription = await answer.json()
+    return {**WEB, "token": subscription["endpoint"], "web_push": subscription["keys"]}
+
+
+async def test_a_browser_gets_it_beside_the_app(feed: Caller, people: People, ledger: Ledger) -> None:
+    person, browser = await people.new(), await subscribed(ledger)
+    assert (await person.caller.post(devices(person), browser)).status == 200
+    sent = await feed.send("push", user_id=person.user_id, data=data())
+    effects = {effect["recipient"]: effect for effect in await ledger.effects(sent, 2)}
+    assert effects.keys() == {person.device_token, browser["token"]}
+    # The sandbox holds the browser's keys, and has read it.
+    assert effects[browser["token"]]["title"] == data()["title"]
+
+
+async def test_a_browser_that_has_unsubscribed_is_forgotten(
+    feed: Caller, people: People, ledger: Ledger
+) -> None:
+    person, browser = people.stranger(), await subscribed(ledger)
+    assert (await person.caller.post(devices(person), browser)).status == 200
+    assert (await ledger.http.delete(browser["token"])).status == 200
+    delivery = await feed.outcome(await feed.send("push", user_id=person.user_id, data=data()))
+    assert (delivery["state"], delivery["attempts"], delivery["reason"]) == ("FAILED", 1, "UNREGISTERED: 410")
+    assert (await person.caller.get(devices(person))).ok["devices"] == []
+
+
+async def test_a_browser_now(feed: Caller, ledger: Ledger) -> None:
+    body = {**await subscribed(ledger), "data": data()}
+    body.pop("platform")
+    receipt = (await feed.post("/api/v1/push:send", body)).ok["receipt"]
+    (effect,) = await ledger.entries(delivery_id=receipt["delivery_id"])
+    assert (effect["recipient"], effect["message_id"]) == (body["token"], receipt["provider_message_id"])
+
+
 async def test_an_installation_id_now(feed: Caller, ledger: Ledger) -> None:
     fid = f"{DEVICE_PREFIX}{secrets.token_hex(6)}"
     body = {"token": fid, "kind": "fid", "data": data(), "collapse_key": "score"}
