@@ -21,6 +21,8 @@ from crown.store import Document
 from crown.webhook_secrets import WebhookSecrets
 from services.ingest import webhook_engine
 from services.ingest.record import Recorder
+from services.ingest.replay import Order, Replayer
+from services.ingest.undertaker import Undertaker
 from services.ingest.webhook_hosts import WebhookHosts
 from tests.integration.crown import conftest
 from tests.integration.local import Local
@@ -197,6 +199,25 @@ async def test_what_is_allowed_no_more_is_not_called(
         notification_id = await recording.send(type="IN_APP", webhook_url=receiver.url)
         found = await ends(recording, notification_id, "FAILED")
     assert (found["reason"], receiver.about(notification_id)) == ("ADDRESS_REFUSED", [])
+
+
+async def test_a_dead_letter_is_told_when_it_is_replayed(
+    recording: Local, receiver: Receiver, quick: None
+) -> None:
+    """The operators had forgotten to allow it."""
+    async with (
+        telling(recording, "chat=127.0.0.1:9"),
+        recording.working(Undertaker(recording.bus, recording.store).run),
+    ):
+        notification_id = await recording.send(type="IN_APP", webhook_url=receiver.url)
+        where = {"notification_id": notification_id}
+        letter = await until(lambda: recording.db.dead_letters.find_one(where))
+    assert letter is not None
+    assert (letter["channel"], letter["error"]) == (Channel.WEBHOOK, "ADDRESS_REFUSED")
+    assert await Replayer(recording.bus, recording.db).replay([letter], Order("olga")) == {}
+    async with telling(recording, receiver.hosts):
+        (call,) = await called(receiver, notification_id)
+    assert call.id == letter["delivery_id"]
 
 
 @pytest.mark.parametrize("place", ["delivery.after_claim", "delivery.after_send"])
