@@ -1,7 +1,7 @@
-"""The secrets by which senders know that a webhook comes from us, in the form of Standard Webhooks: `whsec_` and then
-base64. The setting CROWN_WEBHOOK_SECRET names those of some services, `feed=whsec_…|whsec_…,chat=whsec_…`: of several
-of one service all sign, so that its receiver can go from one to the next. All other services have one that follows
-from the data key."""
+"""The secrets by which senders know that a webhook comes from us, in the form of Standard Webhooks: `whsec_`
+and then base64. The setting CROWN_WEBHOOK_SECRET names those of some services,
+`feed=whsec_…|whsec_…,chat=whsec_…`: of several of one service all sign, so that its receiver can go from one
+to the next. All other services have one that follows from the data key."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""What a provider's later word makes of a delivery, as pure rules. The state only ever rises: whatever we know by
-ourselves, then DELIVERED, BOUNCED, READ. So callbacks may come in any order, and as often as they like.
+"""What a provider's later word makes of a delivery, as pure rules. The state only ever rises: whatever we
+know by ourselves, then DELIVERED, BOUNCED, READ. So callbacks may come in any order, and as often as they
+like.
 
 | callback                         | state at least       | besides     |
 | -------------------------------- | -------------------- | ----------- |
@@ -18,9 +19,9 @@ from datetime import datetime, timedelta
 
 from crown.notification.v1.types_pb2 import CallbackType, DeliveryState
 
-# What was delivered can still come back, and what was read has surely arrived. All other states are what we know
-# by ourselves, and the provider knows better: that we gave up, or held it back after an attempt that nobody could
-# tell the end of, does not keep it from arriving.
+# What was delivered can still come back, and what was read has surely arrived. All other states are what we
+# know by ourselves, and the provider knows better: that we gave up, or held it back after an attempt that
+# nobody could tell the end of, does not keep it from arriving.
 _RANK: Mapping[DeliveryState.Type.ValueType, int] = {
     DeliveryState.DELIVERED: 1,
     DeliveryState.BOUNCED: 2,
@@ -64,8 +65,8 @@ class Told:
 
     @property
     def time(self) -> datetime:
-        """Where it stands in the story. What we heard of at once happened when we heard of it, or it would stand
-        before the attempt that it is about; nothing happened later than we heard of it."""
+        """Where it stands in the story. What we heard of at once happened when we heard of it, or it would
+        stand before the attempt that it is about; nothing happened later than we heard of it."""
         if self.occur_time > self.receive_time - _SKEW:
             return self.receive_time
         return self.occur_time

@@ -13,8 +13,8 @@ from services.ingest.callbacks import Told
 
 
 def of_outcome(event: OutcomeEvent) -> Document:
-    """What an attempt came to, or a decision not to attempt. Raises ValueError or OverflowError where a time is
-    none."""
+    """What an attempt came to, or a decision not to attempt. Raises ValueError or OverflowError where a time
+    is none."""
     entry: Document = {
         "_id": f"{event.delivery_id}:{event.attempt}:{event.state}",
         "event": TimelineEvent.ATTEMPTED,
@@ -42,8 +42,8 @@ def of_callback(
     delivery_id: str,
     state: DeliveryState.Type.ValueType,
 ) -> Document:
-    """What a provider told about a delivery of `row`. `state` is the one that it made; STATE_UNSPECIFIED where it
-    made none."""
+    """What a provider told about a delivery of `row`. `state` is the one that it made; STATE_UNSPECIFIED
+    where it made none."""
     return {
         "_id": f"callback:{event.callback_id}",
         "event": TimelineEvent.CALLBACK,

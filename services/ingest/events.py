@@ -29,8 +29,8 @@ Event = OutcomeEvent | CallbackEvent | Decided
 
 
 def read(message: Message) -> Event | None:
-    """What a message tells; None, with a line in the log, where nobody can read it. Nobody's delivery hangs on
-    it: the ledger has the state."""
+    """What a message tells; None, with a line in the log, where nobody can read it. Nobody's delivery hangs
+    on it: the ledger has the state."""
     try:
         if message.subject.startswith(_CALLBACK):
             return _callback(message.data)

@@ -16,8 +16,8 @@ _FIELDS = {"deliveries": 1, "notification_id": 1, "user_id": 1, "lane": 1}
 
 @dataclass(slots=True)
 class Facts:
-    """Rows of the ledger by id; the row that each callback is about, by callback, as far as there is one; and the
-    notifications whose senders want to hear."""
+    """Rows of the ledger by id; the row that each callback is about, by callback, as far as there is one; and
+    the notifications whose senders want to hear."""
 
     rows: dict[str, Document] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
@@ -64,7 +64,8 @@ def _rows_of(outcomes: Sequence[OutcomeEvent], hooked: frozenset[str]) -> set[st
 
 
 async def _claimed(db: Database, callbacks: Sequence[CallbackEvent]) -> dict[str, str]:
-    """The rows of callbacks that name their delivery. Whatever was attempted has a claim with the number one."""
+    """The rows of callbacks that name their delivery. Whatever was attempted has a claim with the number
+    one."""
     claims = {f"{event.delivery_id}:1" for event in callbacks if event.delivery_id}
     if not claims:
         return {}

@@ -1,8 +1,9 @@
-"""The recorder: what became of deliveries, from the bus into the ledger, the timelines and the ears of senders.
-Engines have brought their outcomes into the ledger themselves; what providers told later is brought there here.
+"""The recorder: what became of deliveries, from the bus into the ledger, the timelines and the ears of
+senders. Engines have brought their outcomes into the ledger themselves; what providers told later is brought
+there here.
 
-In this order, so that a crash between any two loses nothing: timelines, the rows of what senders are told, the
-ledger, the messages about those rows, the acks. Whatever comes again then finds the ledger as it was, or
+In this order, so that a crash between any two loses nothing: timelines, the rows of what senders are told,
+the ledger, the messages about those rows, the acks. Whatever comes again then finds the ledger as it was, or
 everything done but the messages, and for those rows the sweeper looks."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The story of a notification, page by page. It is told by three sources, each read in the order of time and no
-further than the page goes: the notification itself, the rows of the ledger (what was decided, who has read it), and
-the timeline (attempts, callbacks, what operators did). A notification has at most 10,000 rows."""
+"""The story of a notification, page by page. It is told by three sources: the notification itself; the rows of
+the ledger (what was decided, who has read it), of which the store looks through all, at most 10,000, for each
+page; and the timeline (attempts, callbacks, what operators did), read no further than the page goes."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _CHANNEL_OF = {name: value for value, name in CHANNELS.items()}
 
 @dataclass(frozen=True, order=True, slots=True)
 class Place:
-    """Where an entry stands in the story: its time, its source, the document it comes from, and which of the entries
-    of that document it is."""
+    """Where an entry stands in the story: its time, its source, the document it comes from, and which of the
+    entries of that document it is."""
 
     time: datetime
     source: int = 0
@@ -62,8 +62,8 @@ class Timeline:
         self._timeline = db.timeline
 
     async def page(self, notification: Document, user_id: str, limit: int, cursor: str) -> Page:
-        """Up to `limit` entries of `notification` behind `cursor`; only those that concern `user_id` where it is not
-        empty. Raises InvalidRequest where the cursor is none of ours."""
+        """Up to `limit` entries of `notification` behind `cursor`; only those that concern `user_id` where it
+        is not empty. Raises InvalidRequest where the cursor is none of ours."""
         after = _place(cursor) if cursor else Place(_EPOCH)
         most = limit + 1
         lines = heapq.merge(
@@ -103,8 +103,8 @@ def _rows(notification_id: str, user_id: str) -> Document:
 
 
 def _behind(after: Place, source: int, field: str) -> Document:
-    """A filter for the documents of `source` with entries behind a place; the document of the place itself is among
-    them, since it may have more."""
+    """A filter for the documents of `source` with entries behind a place; the document of the place itself is
+    among them, since it may have more."""
     if source < after.source:
         return {field: {"$gt": after.time}}
     if source > after.source:

@@ -1,5 +1,5 @@
-"""What a few hundred events come to: entries of timelines, moves of the ledger, and words to senders. Pure: what is
-known comes in as facts, and what is to be written goes out."""
+"""What a few hundred events come to: entries of timelines, moves of the ledger, and words to senders. Pure:
+what is known comes in as facts, and what is to be written goes out."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Place:
 
 @dataclass(slots=True)
 class Turn:
-    """What is to be written: entries by id, what to tell senders, where callbacks have brought deliveries from and
-    to, and the notifications whose receiver is gone."""
+    """What is to be written: entries by id, what to tell senders, where callbacks have brought deliveries
+    from and to, and the notifications whose receiver is gone."""
 
     entries: dict[str, Document] = field(default_factory=dict)
     words: list[Word] = field(default_factory=list)
@@ -53,8 +53,8 @@ class Turn:
         ]
 
     def updates(self, present: datetime) -> list[UpdateOne]:
-        """What brings the ledger there. Each is harmless the second time, and takes nothing back that somebody
-        else has found out meanwhile."""
+        """What brings the ledger there. Each is harmless the second time, and takes nothing back that
+        somebody else has found out meanwhile."""
         moved = ((place, self.before[place], standing) for place, standing in self.after.items())
         return [update for one in moved for update in _updates(*one, present)]
 
@@ -86,7 +86,8 @@ def _take_outcome(event: OutcomeEvent, facts: Facts, turn: Turn) -> None:
 
 
 def _tell_outcome(event: OutcomeEvent, row: Document | None, turn: Turn) -> None:
-    """Tells the sender, where it wants to hear: of what stands still, and not of what a callback has overtaken."""
+    """Tells the sender, where it wants to hear: of what stands still, and not of what a callback has
+    overtaken."""
     delivery = row and row["deliveries"].get(NAMES.get(event.channel, ""))
     if row is None or not delivery or delivery["state"] != event.state or not webhooks.is_told(event.state):
         return

@@ -1,5 +1,5 @@
-"""The engine of every channel, put together for calls of senders. Its rows are those of `webhooks`; its one provider
-stands for the receivers of all senders, so that it is never taken for out because one of them is."""
+"""The engine of every channel, put together for calls of senders. Its rows are those of `webhooks`; its one
+provider stands for the receivers of all senders, so that it is never taken for out because one of them is."""
 
 from __future__ import annotations
 

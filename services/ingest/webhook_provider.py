@@ -1,5 +1,5 @@
-"""Calls the services that sent notifications, signed by Standard Webhooks (https://www.standardwebhooks.com, read
-2026-11): HMAC-SHA256 over id, time and body. The id is the same for every repetition.
+"""Calls the services that sent notifications, signed by Standard Webhooks (https://www.standardwebhooks.com,
+read 2026-11): HMAC-SHA256 over id, time and body. The id is the same for every repetition.
 
 | answer                        | outcome                                                            |
 | ----------------------------- | ------------------------------------------------------------------ |
@@ -29,7 +29,8 @@ _AGENT = "Crown-Webhooks/1"
 
 
 class Webhook:
-    """Takes what WebhookDesk prepares: one destination, whose id is the sender, and the body as the message."""
+    """Takes what WebhookDesk prepares: one destination, whose id is the sender, and the body as the
+    message."""
 
     name = "webhook"
 

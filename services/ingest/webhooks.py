@@ -1,6 +1,6 @@
-"""What senders are told of their deliveries: which states, in which words, and the rows that bring them there. A
-row of `webhooks` looks as one of the ledger, with one channel and, in `told`, what it tells. Nothing here reads or
-writes."""
+"""What senders are told of their deliveries: which states, in which words, and the rows that bring them
+there. A row of `webhooks` looks as one of the ledger, with one channel and, in `told`, what it tells. Nothing
+here reads or writes."""
 
 from __future__ import annotations
 
