@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from crown import auth, logs
 from crown.bus import Bus, BusError
-from crown.clock import now, timestamp
+from crown.clock import now
 from crown.door import Check
 from crown.errors import BusUnavailable, NotFound, NotReplayable, Violation
 from crown.ledger import row_id
@@ -25,6 +25,7 @@ from crown.vault import Key, VaultError
 from services.ingest.letter import NEWEST_FIRST, WITHOUT_BODY, cursor, entry, matching, older
 from services.ingest.replay import Order, Replayer, timeline_entry
 from services.ingest.replays import Replays
+from services.ingest.timeline import told
 
 log = logs.get(__name__)
 
@@ -125,8 +126,7 @@ class DeadLetterService:
         row = await self._find(request.dead_letter_id)
         if row["state"] == DeadLetterState.OPEN:
             if row["delivery_id"]:
-                told = timeline_entry(row, TimelineEvent.DISCARDED, operator)
-                await self._db.timeline.bulk_write([told])
+                await self._db.timeline.bulk_write([timeline_entry(row, TimelineEvent.DISCARDED, operator)])
             await self._letters.update_one(
                 {"_id": row["_id"], "state": DeadLetterState.OPEN},
                 {"$set": {"state": DeadLetterState.DISCARDED, "update_time": now(), "update_by": operator}},
@@ -148,7 +148,7 @@ class DeadLetterService:
             return []
         where = {"notification_id": row["notification_id"], "delivery_id": row["delivery_id"]}
         found = self._db.timeline.find(where).sort("time", 1).limit(_TOLD_MOST)
-        return [_told(one) async for one in found]
+        return [told(one) async for one in found]
 
     async def _data(self, row: Document) -> NotificationData | None:
         """What it says; None where it was erased, or never could be read."""
@@ -181,21 +181,3 @@ def _there(replay: pb.Replay | None) -> pb.Replay:
     if replay is None:
         raise NotFound("there is no replay with this id")
     return replay
-
-
-def _told(row: Document) -> TimelineEntry:
-    return TimelineEntry(
-        time=timestamp(row["time"]),
-        event=row.get("event", TimelineEvent.ATTEMPTED),
-        user_id=row.get("user_id", ""),
-        channel=row.get("channel", Channel.CHANNEL_UNSPECIFIED),
-        delivery_id=row["delivery_id"],
-        state=row.get("state", 0),
-        reason=row.get("reason", ""),
-        attempt=row.get("attempt", 0),
-        provider=row.get("provider", ""),
-        provider_message_id=row.get("provider_message_id", ""),
-        detail=row.get("detail", ""),
-        callback=row.get("callback", 0),
-        due_time=timestamp(row.get("due_time")),
-    )

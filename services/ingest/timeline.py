@@ -148,7 +148,12 @@ def _reading(row: Document) -> _Line:
 
 
 def _line(row: Document) -> _Line:
-    entry = pb.TimelineEntry(
+    return _Line(Place(row["time"], _TOLD, row["_id"]), told(row))
+
+
+def told(row: Document) -> pb.TimelineEntry:
+    """What a document of the timeline tells."""
+    return pb.TimelineEntry(
         time=timestamp(row["time"]),
         event=_event(row.get("event")),
         user_id=row.get("user_id", ""),
@@ -163,7 +168,6 @@ def _line(row: Document) -> _Line:
         callback=row.get("callback", 0),
         due_time=timestamp(row.get("due_time")),
     )
-    return _Line(Place(row["time"], _TOLD, row["_id"]), entry)
 
 
 def _event(kept: int | str | None) -> TimelineEvent.Type.ValueType:
