@@ -1,6 +1,7 @@
 """The sweeper: finds deliveries that got stuck and publishes them again. It touches only what is not final, has
 no retry ahead, and is older, by more than dispatch takes, than the oldest message that its channel still has to
-settle; so an outage with a backlog makes it wait, not double the backlog."""
+settle; so an outage with a backlog makes it wait, not double the backlog. And it never fills a stream: at half its
+bound it stops, since what is accepted needs the rest."""
 
 from __future__ import annotations
 
@@ -28,6 +29,8 @@ _GRACE = timedelta(seconds=60)
 _LATE = timedelta(seconds=5)
 # Of each channel and lane in one period.
 _MOST = 1_000
+# The part of its bound up to which a stream takes what is swept.
+_FULL_MOST = 0.5
 
 
 class Sweeper:
@@ -50,10 +53,16 @@ class Sweeper:
     async def sweep(self) -> int:
         """One look at everything; answers how many were published again."""
         count = 0
-        for channel in subjects.WORKED:
-            for priority in subjects.LANES:
-                count += await self._sweep(channel, priority)
+        for priority, lane in subjects.LANES.items():
+            if await self._has_room(subjects.delivery_stream(lane)):
+                for channel in subjects.WORKED:
+                    count += await self._sweep(channel, priority)
         return count
+
+    async def _has_room(self, stream: str) -> bool:
+        info = await self._bus.api(f"STREAM.INFO.{stream}")
+        most = info["config"].get("max_bytes", -1)
+        return bool(most <= 0 or info["state"]["bytes"] < most * _FULL_MOST)
 
     async def _sweep(self, channel: Channel.Type.ValueType, priority: Priority.Type.ValueType) -> int:
         name, lane = subjects.NAMES[channel], subjects.LANES[priority]
@@ -79,17 +88,30 @@ class Sweeper:
         return oldest
 
     async def _oldest(self, consumer: subjects.Consumer) -> datetime | None:
+        """When the oldest message that this consumer has not settled was stored; None where there is none."""
         try:
-            info = await self._bus.api(f"CONSUMER.INFO.{consumer.stream}.{consumer.name}")
-            if not info["num_pending"] and not info["num_ack_pending"]:
+            settled = await self._settled(consumer)
+            if settled is None:
                 return None
-            request = {"seq": info["ack_floor"]["stream_seq"] + 1, "next_by_subj": consumer.subject}
+            request = {"seq": settled + 1, "next_by_subj": consumer.subject}
             found: dict[str, Any] = await self._bus.api(f"STREAM.MSG.GET.{consumer.stream}", request)
         except BusError as error:
-            if error.err_code in {10014, 10037}:  # no such consumer; no such message
+            if error.err_code == 10037:  # no such message
                 return None
             raise
         return datetime.fromisoformat(found["message"]["time"])
+
+    async def _settled(self, consumer: subjects.Consumer) -> int | None:
+        """Up to which sequence all is settled; None where that is everything."""
+        try:
+            info = await self._bus.api(f"CONSUMER.INFO.{consumer.stream}.{consumer.name}")
+        except BusError as error:
+            if error.err_code == 10014:  # the channel has never worked yet: nothing is
+                return 0
+            raise
+        if not info["num_pending"] and not info["num_ack_pending"]:
+            return None
+        return int(info["ack_floor"]["stream_seq"])
 
 
 def _stuck(channel: str, priority: Priority.Type.ValueType, oldest: datetime) -> Document:

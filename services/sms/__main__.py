@@ -32,7 +32,8 @@ from services.sms.twilio_signature import TwilioSignature
 
 def provider(name: str, settings: SmsSettings) -> Provider:
     """The provider of this name."""
-    http, numbers, texts = Http(settings.in_flight), settings.numbers, settings.texts
+    http = Http(settings.in_flight, settings.provider_timeout_s)
+    numbers, texts = settings.numbers, settings.texts
     if name == "twilio":
         return Twilio(http, settings.twilio_url, settings.account, numbers, texts, settings.status_address)
     # Late: the SDK takes most of a second to load.

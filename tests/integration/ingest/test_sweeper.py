@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from crown import subjects
+from crown.bus import Outgoing
 from crown.clock import now
 from crown.notification.v1.types_pb2 import DeliveryState
 from crown.pull import Pull, ready
@@ -145,3 +146,63 @@ async def test_what_a_worker_holds_counts_as_unsettled(clean: Local, sweeper: Sw
     assert abs(await sweeper._oldest_unsettled("push", "normal") - held.time) < timedelta(milliseconds=1)
     await held.ack()
     await pull.stop()
+
+
+async def test_a_channel_that_never_worked_has_settled_nothing(
+    clean: Local, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its service was not started yet. Its backlog has no consumer, and is no more stuck for that."""
+    monkeypatch.setattr(sweep, "_GRACE", timedelta(seconds=0.2))
+    for consumer in (WORKER, subjects.retrier("push", "normal")):
+        await clean.bus.api(f"CONSUMER.DELETE.{consumer.stream}.{consumer.name}")
+    found = [await clean.send(type="PUSH") for _ in range(20)]
+    await clean.dispatched()
+    await asyncio.sleep(0.6)
+    assert await sweeper.sweep() == 0
+    assert await clean.messages(WORKER.stream) == len(found)
+
+
+async def test_a_long_outage_sends_nothing_twice(
+    clean: Local, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The channel stands still. Deliveries wait for it on the bus, retries came due meanwhile, and one had got lost
+    before: however often the sweeper looks, each has one message."""
+    monkeypatch.setattr(sweep, "_GRACE", timedelta(seconds=0.3))
+    monkeypatch.setattr(sweep, "_LATE", timedelta(seconds=0.3))
+    await row(clean)
+    waiting = [await clean.send(type="PUSH") for _ in range(20)]
+    await clean.dispatched()
+    retries = [await row(clean, timedelta(), state=DeliveryState.RETRYING, due_time=now()) for _ in range(5)]
+    # Putting the rows there took all messages away.
+    for notification_id, subject in (
+        *((one, subjects.delivery("push", "normal")) for one in waiting),
+        *((one, subjects.due("push", "normal")) for one in retries),
+    ):
+        await clean.bus.publish(Outgoing(subject, b"the message of " + notification_id.encode()))
+    fresh = {"$set": {"deliveries.push.update_time": now()}}
+    await clean.db.ledger.update_many({"notification_id": {"$in": waiting}}, fresh)
+    counts = []
+    for _ in range(4):
+        await asyncio.sleep(0.4)
+        counts.append(await sweeper.sweep())
+    assert counts == [1, 0, 0, 0]
+    assert await clean.messages(WORKER.stream) == len(waiting) + 1
+    await clean.bus.api("STREAM.PURGE.RETRY")
+
+
+async def test_a_stream_is_never_filled(
+    clean: Local, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notification_id = await row(clean)
+    monkeypatch.setattr(sweep, "_FULL_MOST", 0.0)
+    assert await sweeper.sweep() == 0
+    monkeypatch.setattr(sweep, "_FULL_MOST", 0.5)
+    assert await sweeper.sweep() == 1
+    assert len(await clean.delivered("push", notification_id)) == 1
+
+
+async def test_each_look_is_bounded(clean: Local, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "_MOST", 3)
+    for _ in range(5):
+        await row(clean)
+    assert [await sweeper.sweep() for _ in range(3)] == [3, 2, 0]
