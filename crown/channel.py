@@ -28,6 +28,7 @@ from crown.store import Store
 from crown.subjects import NAMES
 from crown.suppressions import Suppressions
 from crown.vault import Key, data_key
+from crown.watchdog import watching
 
 log = logs.get(__name__)
 
@@ -116,13 +117,14 @@ async def run(
     stopping: asyncio.Event,
 ) -> None:
     """Serves and delivers until `stopping` is set, then lets both finish for the grace period and closes the
-    route. Ends the process where the bus is lost for good."""
+    route. Ends the process where the bus is lost for good, or where its loop stands still."""
     try:
-        async with server.serving(engine.healthy), asyncio.TaskGroup() as tasks:
-            tasks.create_task(engine.run(stopping, settings.grace_s), name="deliver")
-            await rpc.until(stopping, to.bus.closed)
-            # Callers go elsewhere while the last deliveries end.
-            await server.health.enter_graceful_shutdown()
+        with watching():
+            async with server.serving(engine.healthy), asyncio.TaskGroup() as tasks:
+                tasks.create_task(engine.run(stopping, settings.grace_s), name="deliver")
+                await rpc.until(stopping, to.bus.closed)
+                # Callers go elsewhere while the last deliveries end.
+                await server.health.enter_graceful_shutdown()
     finally:
         await direct.drain()
         await route.close()

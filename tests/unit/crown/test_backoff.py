@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -41,3 +42,13 @@ def test_a_provider_s_wish_counts_up_to_an_hour(attempt: int, asked_s: float, se
     assert own <= found <= max(own, backoff.ASKED_MOST_S)
     if own < asked_s <= backoff.ASKED_MOST_S:
         assert found == asked_s
+
+
+def test_the_page_shows_the_sequence() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "delivery.md").read_text()
+    waits = [int(backoff.plain_s(attempt)) for attempt in range(1, 11)]
+    first, *others, last = waits
+    told = f"waits {first} s after the first, then {', '.join(map(str, others))}, and then {last} s"
+    assert told in " ".join(page.split())
+    assert "After twelve attempts" in page
+    assert backoff.ATTEMPTS_MOST == 12
