@@ -8,6 +8,7 @@ CrownError
 ├── NotFound            NOT_FOUND
 ├── KeyReused           ALREADY_EXISTS        idempotency key with another body
 ├── InProgress          ABORTED               the same call is being worked on
+├── Stale               ABORTED               somebody else changed it first; read again
 ├── TooLarge            RESOURCE_EXHAUSTED
 ├── CapReached          RESOURCE_EXHAUSTED    a cap on spending or on the number of messages
 ├── SignatureInvalid    PERMISSION_DENIED     not from the provider that it claims to be from
@@ -120,6 +121,13 @@ class InProgress(CrownError):
 
     code = grpc.StatusCode.ABORTED
     reason = "IN_PROGRESS"
+
+
+class Stale(CrownError):
+    """Somebody else changed it first."""
+
+    code = grpc.StatusCode.ABORTED
+    reason = "STALE_ETAG"
 
 
 class TooLarge(CrownError):

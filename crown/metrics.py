@@ -38,6 +38,9 @@ PROBES = Counter(
 )
 PAUSED = Gauge("crown_deliveries_paused", "1 while every provider of the channel is out", ["channel"])
 SWEPT = Counter("crown_swept_total", "Deliveries that the sweeper published again", ["channel"])
+RENDERERS_LOST = Counter(
+    "crown_email_renderers_lost_total", "Renderers of templates that were killed or ended", ["reason"]
+)
 SEGMENTS = Counter(
     "crown_sms_segments_total", "Segments of texts, as reserved before each attempt", ["country"]
 )

@@ -16,6 +16,8 @@ majority before it counts.
 | preferences   | person                       | user id                      |
 | groups        | group or chat                | group id                     |
 | members       | person in a group            | group id / user id           |
+| templates     | stored e-mail template       | its name                     |
+| template_versions | version of such a one    | its name : version           |
 | suppressions  | address that gets nothing    | keyed hash                   |
 | dead_letters  | delivery that was given up   | delivery id : number         |
 |               | or message nobody could read | stream : sequence            |
@@ -104,6 +106,9 @@ _INDEXES: Mapping[str, list[IndexModel]] = {
             name="deleted",
             partialFilterExpression={"delete_time": {"$exists": True}},
         )
+    ],
+    "template_versions": [
+        IndexModel([("template_id", ASCENDING), ("version", DESCENDING)], name="newest"),
     ],
     "suppressions": [
         IndexModel([("create_time", DESCENDING), ("_id", DESCENDING)], name="newest"),

@@ -6,15 +6,23 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from crown import addresses
+from pymongo.errors import PyMongoError
+
+from crown import addresses, logs
 from crown.errors import Violation
-from crown.outcome import Discard
+from crown.outcome import Discard, Snooze
 from crown.provider import Attempt
 from crown.rendering import Links
-from services.email import layout
+from services.email.templates.library import Chosen, Library
+from services.email.templates.renderers import RenderersBusy
+from services.email.templates.text import TemplateError
+from services.email.templates.values import values
 from services.email.unsubscribe_link import UnsubscribeLinks
 
-_SUBJECT_MOST_CHARS = 200
+log = logs.get(__name__)
+
+# Seconds until a mail is tried again that could not be made for a reason that passes.
+_AGAIN_S = 2.0
 # What ends a line somewhere, or is no text: in a header it could begin another one.
 _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -47,6 +55,8 @@ class Mail:
     delivery_id: str
     # Empty where there is nothing to unsubscribe from.
     unsubscribe_url: str = ""
+    # What mail programs show beside the subject; it is in the HTML.
+    preheader: str = ""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -67,47 +77,68 @@ class Mail:
 
 
 class Composer:
-    """Makes mails on the paper of `letterhead`."""
+    """Makes mails on the paper of `letterhead`, with the templates of `library`; left out: the built-in ones."""
 
-    def __init__(self, letterhead: Letterhead) -> None:
+    def __init__(self, letterhead: Letterhead, library: Library | None = None) -> None:
         self.letterhead = letterhead
+        self._library = library or Library()
 
-    async def compose(self, attempt: Attempt) -> Mail | Discard:
-        """The mail of `attempt`, the same for every attempt; Discard where its address is none or its title
-        would break a header."""
-        return _compose(attempt, self.letterhead)
+    async def compose(self, attempt: Attempt) -> Mail | Discard | Snooze:
+        """The mail of `attempt`, the same for every attempt. Discard where its address is none, its template says
+        nothing, or its subject would break a header; Snooze where nobody could say what the template is."""
+        to = addresses.email(attempt.destinations[0].address, "to")
+        if isinstance(to, Violation):
+            return Discard("INVALID_ADDRESS", to.rule)
+        try:
+            chosen = await self._library.choose(attempt.template_id, attempt.kind, attempt.locale)
+        except TemplateError as error:
+            return Discard(error.reason, attempt.template_id)
+        except PyMongoError as error:
+            log.warning("template_not_read", error=type(error).__name__)
+            return Snooze("STORE_UNAVAILABLE", _AGAIN_S)
+        try:
+            return await self.write(attempt, to, chosen, self._unsubscribe_url(attempt))
+        except TemplateError as error:
+            code = _code(chosen, error)
+            log.warning("template_failed", reason=error.reason, code=code)
+            return Discard(error.reason, code)
+        except RenderersBusy:
+            return Snooze("RENDERERS_BUSY", _AGAIN_S)
+
+    async def write(self, attempt: Attempt, to: str, chosen: Chosen, unsubscribe_url: str) -> Mail | Discard:
+        """The mail as `chosen` makes it. Raises TemplateError and RenderersBusy."""
+        given = values(
+            attempt.data,
+            self.letterhead.links,
+            kind=attempt.kind,
+            category=attempt.category,
+            sender_name=self.letterhead.name,
+            unsubscribe_url=unsubscribe_url,
+        )
+        said = await self._library.render(chosen, given, self.letterhead.links)
+        mail = Mail(
+            to=to,
+            subject=said.subject,
+            text=said.text,
+            html=said.html,
+            message_id=f"<{attempt.delivery_id}@{self.letterhead.domain}>",
+            notification_id=attempt.notification_id,
+            delivery_id=attempt.delivery_id,
+            unsubscribe_url=unsubscribe_url,
+            preheader=said.preheader,
+        )
+        if _BREAKS.search("".join((mail.subject, *mail.headers.values()))):
+            return Discard("INVALID_CONTENT", "header.break")
+        return mail
+
+    def _unsubscribe_url(self, attempt: Attempt) -> str:
+        links = self.letterhead.unsubscribe
+        return links.url(attempt.user_id, attempt.category) if links else ""
 
 
-def _compose(attempt: Attempt, letterhead: Letterhead) -> Mail | Discard:
-    to = addresses.email(attempt.destinations[0].address, "to")
-    if isinstance(to, Violation):
-        return Discard("INVALID_ADDRESS", to.rule)
-    data = attempt.data
-    action = letterhead.links.action(data.action_url)
-    mail = Mail(
-        to=to,
-        subject=data.title or _first_line(data.message),
-        text="\n\n".join(part for part in (data.title, data.message, action) if part) + "\n",
-        html=layout.page(
-            letterhead.name, data.title, data.message, action, letterhead.links.image(data.image_url)
-        ),
-        message_id=f"<{attempt.delivery_id}@{letterhead.domain}>",
-        notification_id=attempt.notification_id,
-        delivery_id=attempt.delivery_id,
-        unsubscribe_url=_unsubscribe_url(attempt, letterhead),
-    )
-    if _BREAKS.search("".join((mail.subject, *mail.headers.values()))):
-        return Discard("INVALID_CONTENT", "header.break")
-    return mail
-
-
-def _unsubscribe_url(attempt: Attempt, letterhead: Letterhead) -> str:
-    if letterhead.unsubscribe is None:
-        return ""
-    return letterhead.unsubscribe.url(attempt.user_id, attempt.category)
-
-
-def _first_line(message: str) -> str:
-    line = next((line.strip() for line in message.splitlines() if line.strip()), "")
-    line = _BREAKS.sub(" ", line)
-    return line if len(line) <= _SUBJECT_MOST_CHARS else f"{line[: _SUBJECT_MOST_CHARS - 1]}…"
+def _code(chosen: Chosen, error: TemplateError) -> str:
+    """Where it failed, without a word of what it was to say."""
+    flaw = error.flaws[0] if error.flaws else None
+    where = f" {flaw.part}:{flaw.line}" if flaw else ""
+    missing = f" extra.{flaw.missing}" if flaw and flaw.missing else ""
+    return f"{chosen.template_id} v{chosen.version} {chosen.locale}{where}{missing}"

@@ -58,6 +58,12 @@ class Tab:
         """Goes there."""
         await self.call("Page.navigate", url=url)
 
+    async def show(self, html: str, width: int, *, dark: bool) -> None:
+        """Shows this page at that width."""
+        tree = await self.call("Page.getFrameTree")
+        await self.call("Page.setDocumentContent", frameId=tree["frameTree"]["frame"]["id"], html=html)
+        await self.resize(width, 800, dark=dark)
+
     async def texts(self, selector: str) -> list[str]:
         """What the visible elements say that the selector finds."""
         found: list[str] = await self.run(
@@ -79,8 +85,8 @@ class Tab:
         await self.run(f"document.querySelector({json.dumps(selector)}).focus()")
         await self.call("Input.insertText", text=text)
 
-    async def screenshot(self, width: int, height: int, *, dark: bool) -> bytes:
-        """A picture of the page in that size, as PNG."""
+    async def resize(self, width: int, height: int, *, dark: bool) -> None:
+        """Shows the page in that size and mode."""
         await self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -92,6 +98,10 @@ class Tab:
         await self.call("Emulation.setEmulatedMedia", features=scheme)
         # Twice to the screen: once laid out, once drawn.
         await self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    async def screenshot(self, width: int, height: int, *, dark: bool) -> bytes:
+        """A picture of the page in that size, as PNG."""
+        await self.resize(width, height, dark=dark)
         return base64.b64decode((await self.call("Page.captureScreenshot"))["data"])
 
 

@@ -1,5 +1,5 @@
-"""The built-in templates: one for every kind of the catalogue and a plain one for all else, in English and German. Put
-together once, from the files beside this one; no file outside of them is read."""
+"""The built-in templates: one for every kind of the catalogue and a plain one for all else, in English and
+German. Put together once, from the files beside this one; no file outside of them is read."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def all_builtin() -> Mapping[str, Builtin]:
     return {
         name: Builtin(
             name,
-            f"Built in, for {name}" if name in KINDS else "Built in, for everything without a template of its own",
+            f"Built in, for {name}"
+            if name in KINDS
+            else "Built in, for everything without a template of its own",
             {language: _text(pieces, name, language, words[language]) for language in words},
         )
         for name in NAMES

@@ -1,14 +1,15 @@
-"""A template in one language, ready to say something. MJML and plain text are made once, here; what is left for each mail
-is Jinja over HTML."""
+"""A template in one language, ready to say something. MJML and plain text are made once, here; what is left for
+each mail is Jinja over HTML."""
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jinja2 import Environment, Template, TemplateSyntaxError, meta
-from jinja2.exceptions import SecurityError
+from jinja2.exceptions import UndefinedError
 from jinja2.nodes import Name
 
 from crown.rendering import Links
@@ -27,50 +28,68 @@ NAMES = (
 )  # fmt: skip
 _OF_BODY = ("subject", "preheader")
 _OURS = {"range", "loop", "caller", "varargs", "kwargs", "self"}
+_MISSING = re.compile(r"has no attribute '([A-Za-z_][A-Za-z0-9_]{0,63})'$")
 
 
 class Compiled:
     """Raises TemplateError with every flaw of every part."""
 
     def __init__(self, text: Text) -> None:
+        self._source = "\n".join((text.subject, text.preheader, text.mjml, text.html, text.text))
         flaws: list[Flaw] = []
-
-        def part(name: str, made: Callable[[], Any]) -> Any:
+        for make in (self._make_lines, self._make_body, self._make_plain):
             try:
-                return made()
+                make(text)
             except TemplateError as error:
                 flaws.extend(error.flaws)
-                return None
-
-        self._subject = part("subject", lambda: _template(PLAIN, "subject", text.subject))
-        self._preheader = part("preheader", lambda: _template(PLAIN, "preheader", text.preheader))
-        self._html, self._text = part("body", lambda: _body(text)) or (None, None)
-        if text.text:
-            self._text = part("text", lambda: _template(PLAIN, "text", text.text))
         if flaws:
             raise TemplateError(FAILED, tuple(flaws))
+
+    def _make_lines(self, text: Text) -> None:
+        self._subject = _template(PLAIN, "subject", text.subject)
+        self._preheader = _template(PLAIN, "preheader", text.preheader)
+
+    def _make_body(self, text: Text) -> None:
+        if bool(text.mjml) == bool(text.html):
+            raise TemplateError(FAILED, (Flaw("mjml", "exactly one of mjml and html is wanted"),))
+        part, source = ("mjml", text.mjml) if text.mjml else ("html", text.html)
+        # First as it was written, so that what is wrong is told with the line that the author knows.
+        _check(MARKUP, part, source)
+        made = Markup(part, source)
+        try:
+            self._html, self._text = MARKUP.from_string(made.html), PLAIN.from_string(made.text)
+        except TemplateSyntaxError as error:
+            raise TemplateError(FAILED, (Flaw(part, error.message or "no template"),)) from None
+
+    def _make_plain(self, text: Text) -> None:
+        if text.text:
+            self._text = _template(PLAIN, "text", text.text)
 
     def render(self, values: Mapping[str, Any], links: Links) -> Rendered:
         """What it says of `values`, which has all of NAMES. Raises TemplateError."""
         given = {**values, LINKS: links}
-        given["subject"] = subject = _line(_rendered(self._subject, "subject", given))
-        given["preheader"] = preheader = _cut(_rendered(self._preheader, "preheader", given))
-        html = _rendered(self._html, "html", given)
-        text = tidy(_rendered(self._text, "text", given))
+        given["subject"] = subject = _line(self._rendered(self._subject, "subject", given))
+        given["preheader"] = preheader = _cut(self._rendered(self._preheader, "preheader", given))
+        html = self._rendered(self._html, "html", given)
+        text = tidy(self._rendered(self._text, "text", given))
         return Rendered(subject, preheader or _cut(text), html, text)
 
+    def _rendered(self, template: Template, part: str, given: Mapping[str, Any]) -> str:
+        try:
+            return "".join(_bounded(template.generate(given), part))
+        except TemplateError:
+            raise
+        except MemoryError:
+            raise TemplateError(TOO_LARGE, (Flaw(part, "takes too much memory"),)) from None
+        except Exception as error:
+            # Whatever it is that a template does, it did it by itself.
+            flaw = Flaw(part, _said(error), _line_of_failure(), self._missing(error))
+            raise TemplateError(FAILED, (flaw,)) from None
 
-def _body(text: Text) -> tuple[Template, Template]:
-    if bool(text.mjml) == bool(text.html):
-        raise TemplateError(FAILED, (Flaw("mjml", "exactly one of mjml and html is wanted"),))
-    part, source = ("mjml", text.mjml) if text.mjml else ("html", text.html)
-    # First as it was written, so that what is wrong is told with the line that the author knows.
-    _check(MARKUP, part, source)
-    made = Markup(part, source)
-    try:
-        return MARKUP.from_string(made.html), PLAIN.from_string(made.text)
-    except TemplateSyntaxError as error:
-        raise TemplateError(FAILED, (Flaw(part, error.message or "is no template"),)) from None
+    def _missing(self, error: Exception) -> str:
+        """The variable that nobody has given; only one that the template itself names, so no text of a sender."""
+        found = _MISSING.search(str(error)) if isinstance(error, UndefinedError) else None
+        return found[1] if found and re.search(rf"\.\s*{found[1]}\b", self._source) else ""
 
 
 def _template(environment: Environment, part: str, source: str) -> Template:
@@ -103,24 +122,10 @@ def _unknown(part: str, source: str, name: str) -> Flaw:
     return Flaw(part, f"{name} is no variable; those of your own are in extra, such as extra.{name}", line)
 
 
-def _rendered(template: Template, part: str, given: Mapping[str, Any]) -> str:
-    try:
-        return "".join(_bounded(template.generate(given), part))
-    except SecurityError as error:
-        raise TemplateError(FAILED, (Flaw(part, str(error), _line_of_failure()),)) from None
-    except TemplateError:
-        raise
-    except MemoryError:
-        raise TemplateError(TOO_LARGE, (Flaw(part, "takes too much memory"),)) from None
-    except Exception as error:
-        # Whatever it is that a template does, it did it by itself.
-        raise TemplateError(FAILED, (Flaw(part, _said(error), _line_of_failure()),)) from None
-
-
 def _bounded(pieces: Iterator[str], part: str) -> Iterator[str]:
     left = PART_MOST_BYTES
     for piece in pieces:
-        left -= len(piece.encode("utf-8", "replace")) if not piece.isascii() else len(piece)
+        left -= len(piece) if piece.isascii() else len(piece.encode("utf-8", "replace"))
         if left < 0:
             most = PART_MOST_BYTES >> 10
             raise TemplateError(TOO_LARGE, (Flaw(part, f"says more than {most} KiB"),))

@@ -1,5 +1,5 @@
-"""Takes the Jinja blocks of a text out of the way of what knows only its markup, and puts them back: `{% if a < b %}` is
-no tag, and a block that gets lost on the way is told with its line."""
+"""Takes the Jinja blocks of a text out of the way of what knows only its markup, and puts them back: `{% if a
+< b %}` is no tag, and a block that gets lost on the way is told with its line."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 _STRINGS = r"""(?:"[^"]*"|'[^']*'|[^"'])*?"""
 _BLOCK = re.compile(rf"\{{\{{{_STRINGS}\}}\}}|\{{%{_STRINGS}%\}}|\{{#.*?#\}}", re.DOTALL)
-# Of letters and digits: MJML writes what is none in an attribute in Rust's way, "\\u{e000}". In small ones, since tags and
-# names of attributes are read so.
+# Of letters and digits: MJML writes what is none in an attribute in Rust's way, "\\u{e000}". In small ones,
+# since tags and names of attributes are read so.
 MARK = re.compile("x7(?:jinja|value)([0-9]+)x7")
 # Of a block that says nothing, such as `{% if %}`.
 SILENT = re.compile("x7jinja[0-9]+x7")

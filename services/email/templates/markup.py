@@ -1,5 +1,6 @@
-"""From MJML or HTML with Jinja blocks in it to a Jinja template for HTML, and one for the plain-text part. It is here
-that values cannot get where escaping does not help: into tags, styles, scripts, comments, and the beginning of a link."""
+"""From MJML or HTML with Jinja blocks in it to a Jinja template for HTML, and one for the plain-text part. It
+is here that values cannot get where escaping does not help: into tags, styles, scripts, comments, and the
+beginning of a link."""
 
 from __future__ import annotations
 
@@ -21,9 +22,12 @@ _HIDE = (
 _FILL = "&#847;&zwnj;&nbsp;" * 40
 _BODY = re.compile(r"<body\b[^>]*>", re.IGNORECASE)
 _REFUSED = {
-    "script", "iframe", "frame", "frameset", "object", "embed", "applet", "base", "form", "input", "link", "mj-include",
+    "script", "iframe", "frame", "frameset", "object", "embed", "applet", "base", "form", "input", "link",
+    "mj-include",
 }  # fmt: skip
-_URLS = {"href", "src", "background", "action", "formaction", "poster", "cite", "data", "srcset", "xlink:href"}
+_URLS = {
+    "href", "src", "background", "action", "formaction", "poster", "cite", "data", "srcset", "xlink:href",
+}  # fmt: skip
 _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 _QUOTED = re.compile(r"""=\s*(?:"[^"]*"|'[^']*')""")
 _FIXED = re.compile(r"(?:https?://[A-Za-z0-9.-]+(?::[0-9]+)?[/?#]|mailto:|tel:|#)", re.IGNORECASE)
@@ -32,11 +36,11 @@ _SCHEMES = re.compile(r"(?:https?|mailto|tel|sms):", re.IGNORECASE)
 _LOADS = re.compile(r"@import|expression\s*\(|javascript:|behavior\s*:", re.IGNORECASE)
 # As MRML 5 and MJML 4 know them.
 _COMPONENTS = {
-    "mjml", "mj-head", "mj-body", "mj-attributes", "mj-all", "mj-class", "mj-breakpoint", "mj-font", "mj-html-attributes",
-    "mj-preview", "mj-style", "mj-title", "mj-accordion", "mj-accordion-element", "mj-accordion-text",
-    "mj-accordion-title", "mj-button", "mj-carousel", "mj-carousel-image", "mj-column", "mj-divider", "mj-group", "mj-hero",
-    "mj-image", "mj-navbar", "mj-navbar-link", "mj-raw", "mj-section", "mj-social", "mj-social-element", "mj-spacer",
-    "mj-table", "mj-text", "mj-wrapper",
+    "mjml", "mj-head", "mj-body", "mj-attributes", "mj-all", "mj-class", "mj-breakpoint", "mj-font",
+    "mj-html-attributes", "mj-preview", "mj-style", "mj-title", "mj-accordion", "mj-accordion-element",
+    "mj-accordion-text", "mj-accordion-title", "mj-button", "mj-carousel", "mj-carousel-image", "mj-column",
+    "mj-divider", "mj-group", "mj-hero", "mj-image", "mj-navbar", "mj-navbar-link", "mj-raw", "mj-section",
+    "mj-social", "mj-social-element", "mj-spacer", "mj-table", "mj-text", "mj-wrapper",
 }  # fmt: skip
 
 
@@ -111,7 +115,7 @@ class _Outline(HTMLParser):
             self._found.append((1, "is no MJML: it has to begin with <mjml>"))
         return self._found[:20]
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
         if not tag.startswith("mj"):
             return
         self._know(tag)
@@ -119,7 +123,7 @@ class _Outline(HTMLParser):
         if len(self._open) == NESTED_MOST:
             self._found.append((self._line(), "nests too deep"))
 
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
         if tag.startswith("mj"):
             self._know(tag)
 

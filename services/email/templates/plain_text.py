@@ -1,5 +1,5 @@
-"""The plain-text part of a mail, made from its HTML. Jinja blocks in it stay where they are, so that what comes out is a
-template, too, and no mail is parsed when it is sent."""
+"""The plain-text part of a mail, made from its HTML. Jinja blocks in it stay where they are, so that what
+comes out is a template, too, and no mail is parsed when it is sent."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ class _Reader(HTMLParser):
         self._unseen = 0
         self._links: list[tuple[str, int]] = []
         self._lists: list[int] = []
+
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
         if self._unseen or tag in _SKIPPED or _is_hidden(given):
@@ -110,7 +111,13 @@ class _Reader(HTMLParser):
     def _cell(self) -> str:
         """What stands before a cell: nothing at the beginning of a row."""
         said = _shown(self.out)
-        return "" if not said or said.endswith(("\n", _LINE, _PARAGRAPH)) else " " if said.endswith(":") else "  "
+        return (
+            ""
+            if not said or said.endswith(("\n", _LINE, _PARAGRAPH))
+            else " "
+            if said.endswith(":")
+            else "  "
+        )
 
     def _bullet(self) -> str:
         indent = "  " * max(0, len(self._lists) - 1)

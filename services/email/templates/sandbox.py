@@ -1,6 +1,6 @@
-"""Where templates run: Jinja2's immutable sandbox, made smaller. Of filters, tests and methods there are those that are
-listed here; what could grow without bound is bounded. A loop can still take for ever, so that what others wrote runs in a
-process of its own: renderer.py."""
+"""Where templates run: Jinja2's immutable sandbox, made smaller. Of filters, tests and methods there are
+those that are listed here; what could grow without bound is bounded. A loop can still take for ever, so that
+what others wrote runs in a process of its own: renderer.py."""
 
 from __future__ import annotations
 
@@ -53,7 +53,6 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def wrap_str_format(self, value: Any) -> None:
         """None: no text is formatted by itself."""
-        return None
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         numbers = isinstance(left, int | float) and isinstance(right, int | float)
@@ -88,7 +87,7 @@ def paragraphs(text: object) -> list[str]:
 def breaks(context: EvalContext, text: object) -> str:
     """A text whose line breaks show in HTML."""
     lines = _LINE_ENDS.sub("\n", str(text))
-    return Markup(escape(lines).replace("\n", Markup("<br>"))) if context.autoescape else lines
+    return escape(lines).replace("\n", Markup("<br>")) if context.autoescape else lines
 
 
 def first_line(text: object) -> str:

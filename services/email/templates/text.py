@@ -1,5 +1,5 @@
-"""What a template is made of, what becomes of it, and how it can fail. Knows no protos, so that a renderer starts
-with little."""
+"""What a template is made of, what becomes of it, and how it can fail. Knows no protos, so that a renderer
+starts with little."""
 
 from __future__ import annotations
 
@@ -26,11 +26,13 @@ class Rendered(msgspec.Struct, frozen=True):
 
 
 class Flaw(msgspec.Struct, frozen=True):
-    """What is wrong with one part of a template; `line` from 1, 0 where nobody can say."""
+    """What is wrong with one part of a template; `line` from 1, 0 where nobody can say. `missing` is a variable
+    of the template's that nobody has given."""
 
     part: str
     why: str
     line: int = 0
+    missing: str = ""
 
     def __str__(self) -> str:
         return f"line {self.line}: {self.why}" if self.line else self.why

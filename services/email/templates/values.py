@@ -1,4 +1,5 @@
-"""What a template sees of a notification: plain texts, numbers, lists and objects, and nothing that leads anywhere."""
+"""What a template sees of a notification: plain texts, numbers, lists and objects, and nothing that leads
+anywhere."""
 
 from __future__ import annotations
 
@@ -21,11 +22,10 @@ def values(
     *,
     kind: str,
     category: Category.Type.ValueType,
-    locale: str,
     sender_name: str,
     unsubscribe_url: str,
 ) -> dict[str, Any]:
-    """The variables of a template, all of `compiled.NAMES`. Links that are not allowed are empty."""
+    """The variables of a template, all of `compiled.NAMES` but `locale`. Links that are not allowed are empty."""
     return {
         "title": data.title,
         "message": data.message,
@@ -34,7 +34,6 @@ def values(
         "extra": _object(data.extra, _DEPTH_MOST),
         "kind": kind,
         "category": CATEGORIES.get(category, ""),
-        "locale": locale,
         "sender_name": sender_name,
         "unsubscribe_url": unsubscribe_url,
     }

@@ -1,0 +1,186 @@
+"""A few renderer processes for what operators wrote. One that takes too long, too much, or ends is replaced;
+the service lives."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from crown import logs, metrics
+from crown.rendering import Links
+from services.email.templates.renderer import LENGTH, Done, Job
+from services.email.templates.text import FAILED, TIMEOUT, TOO_LARGE, Rendered, TemplateError, Text
+
+log = logs.get(__name__)
+
+# Seconds until a renderer that says nothing is killed. It ends itself after one second of the processor; this is for
+# one that got none.
+WALL_MOST_S = 4.0
+_START_MOST_S = 10.0
+# Longer than this nobody waits for one that is free.
+_WAIT_MOST_S = 5.0
+_END_MOST_S = 0.5
+
+
+class RenderersBusy(Exception):
+    """There was no renderer for this; nothing is wrong with the template."""
+
+
+class Renderers:
+    """Up to `most` processes, started when they are first needed. `close` ends them."""
+
+    def __init__(self, most: int = 2) -> None:
+        self._free: asyncio.LifoQueue[_Renderer | None] = asyncio.LifoQueue()
+        for _ in range(most):
+            self._free.put_nowait(None)
+        self._running: set[_Renderer] = set()
+
+    async def render(self, text: Text, values: Mapping[str, Any], links: Links) -> Rendered:
+        """What the template says. Raises TemplateError, and RenderersBusy."""
+        done = await self._do(Job(text, dict(values), links.public_url, list(links.hosts)))
+        assert done.rendered is not None
+        return done.rendered
+
+    async def check(self, text: Text) -> None:
+        """Compiles the template. Raises TemplateError with every flaw, and RenderersBusy."""
+        await self._do(Job(text, None, "", []))
+
+    async def close(self) -> None:
+        """Ends the processes."""
+        for renderer in list(self._running):
+            await renderer.end()
+        self._running.clear()
+
+    async def _do(self, job: Job) -> Done:
+        raw = msgspec.msgpack.encode(job)
+        try:
+            done = await self._once(raw)
+        except _Ended:
+            # Of something else than this job, perhaps while it was idle. Twice in a row is no accident.
+            try:
+                done = await self._once(raw)
+            except _Ended:
+                raise TemplateError(FAILED) from None
+        if done.reason:
+            raise TemplateError(done.reason, tuple(done.flaws))
+        return done
+
+    async def _once(self, raw: bytes) -> Done:
+        renderer = await self._take()
+        try:
+            renderer = renderer or await self._start()
+            return await renderer.ask(raw)
+        except BaseException:
+            # Nobody knows what it would answer next.
+            if renderer is not None:
+                self._running.discard(renderer)
+                renderer.kill()
+                renderer = None
+            raise
+        finally:
+            self._free.put_nowait(renderer)
+
+    async def _take(self) -> _Renderer | None:
+        try:
+            async with asyncio.timeout(_WAIT_MOST_S):
+                return await self._free.get()
+        except TimeoutError:
+            raise RenderersBusy from None
+
+    async def _start(self) -> _Renderer:
+        try:
+            renderer = await _Renderer.start()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            log.error("renderer_not_started", error=type(error).__name__)
+            raise RenderersBusy from error
+        self._running.add(renderer)
+        return renderer
+
+
+class _Ended(Exception):
+    """A renderer is gone, and nobody knows why."""
+
+
+class _Renderer:
+    """One process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process = process
+        self._in, self._out = process.stdin, process.stdout
+        self._decoder = msgspec.msgpack.Decoder(Done)
+
+    @classmethod
+    async def start(cls) -> _Renderer:
+        """Starts one, with nothing of our environment but where modules are. Raises OSError, TimeoutError and
+        IncompleteReadError."""
+        command = (sys.executable, "-m", "services.email.templates.renderer")
+        pipe, nowhere = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+        env = {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=pipe, stdout=pipe, stderr=nowhere, env=env, start_new_session=True
+        )
+        renderer = cls(process)
+        try:
+            async with asyncio.timeout(_START_MOST_S):
+                await renderer._read()
+        except BaseException:
+            renderer.kill()
+            raise
+        return renderer
+
+    async def ask(self, raw: bytes) -> Done:
+        """Does one job. Raises TemplateError where the job ended it, and _Ended where something else did."""
+        try:
+            async with asyncio.timeout(WALL_MOST_S):
+                self._in.write(LENGTH.pack(len(raw)) + raw)
+                await self._in.drain()
+                return self._decoder.decode(await self._read())
+        except TimeoutError:
+            why = TIMEOUT
+        except (asyncio.IncompleteReadError, ConnectionError, msgspec.DecodeError):
+            why = await self._why_ended()
+        log.warning("renderer_lost", reason=why or "ended")
+        metrics.RENDERERS_LOST.labels(why or "ended").inc()
+        if not why:
+            raise _Ended
+        raise TemplateError(why)
+
+    async def _read(self) -> bytes:
+        head = await self._out.readexactly(LENGTH.size)
+        return await self._out.readexactly(LENGTH.unpack(head)[0])
+
+    async def _why_ended(self) -> str:
+        """What that says of the template; empty where nothing."""
+        # Its output is closed, so that it has ended or is just about to.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_END_MOST_S):
+                await self._process.wait()
+        self.kill()
+        match await self._process.wait():
+            case code if code == -signal.SIGPROF:
+                return TIMEOUT
+            case code if code in {-signal.SIGABRT, -signal.SIGSEGV}:
+                # Out of memory or stack where no exception could be made of it.
+                return TOO_LARGE
+            case _:
+                return ""
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def end(self) -> None:
+        """Ends it, and returns when it is gone."""
+        self.kill()
+        await self._process.wait()
