@@ -50,7 +50,13 @@ class DirectSend:
         self._sending: set[asyncio.Task[SendReceipt]] = set()
 
     async def send(
-        self, to: Destination, data: NotificationData, key: str, collapse_key: str = ""
+        self,
+        to: Destination,
+        data: NotificationData,
+        key: str,
+        collapse_key: str = "",
+        template_id: str = "",
+        locale: str = "",
     ) -> SendReceipt:
         """Sends `data` to `to` for the caller; with a key that was used before, answers what became of it
         then. Raises Suppressed, Refused, ProviderUnavailable, InProgress and OutcomeUnknown."""
@@ -60,7 +66,10 @@ class DirectSend:
         if (why := await self._suppressed(to)) is not None:
             await self._release(delivery_id)
             raise Suppressed("nothing is sent to this address any more", metadata={"why": why})
-        attempt, left = _attempt(delivery_id, to, data, self._clock(), collapse_key), asyncio.Event()
+        attempt, left = (
+            _attempt(delivery_id, to, data, self._clock(), collapse_key, template_id, locale),
+            asyncio.Event(),
+        )
         # In a task of its own: a caller who leaves must not cut off a call that the provider has heard.
         task = asyncio.create_task(self._attempt(attempt, left), name=f"direct {self._channel}")
         self._sending.add(task)
@@ -143,7 +152,13 @@ class DirectSend:
 
 
 def _attempt(
-    delivery_id: str, to: Destination, data: NotificationData, time: datetime, collapse_key: str
+    delivery_id: str,
+    to: Destination,
+    data: NotificationData,
+    time: datetime,
+    collapse_key: str,
+    template_id: str,
+    locale: str,
 ) -> Attempt:
     return Attempt(
         delivery_id=delivery_id,
@@ -157,7 +172,9 @@ def _attempt(
         destinations=(to,),
         create_time=time,
         expire_time=None,
+        template_id=template_id,
         collapse_key=collapse_key,
+        locale=locale,
     )
 
 

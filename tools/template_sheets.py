@@ -1,4 +1,5 @@
-"""Takes pictures of the built-in e-mail templates for docs/templates: `python tools/template_sheets.py`. Needs Node."""
+"""Takes pictures of the built-in e-mail templates for docs/templates: `python tools/template_sheets.py`. It needs
+Node."""
 
 from __future__ import annotations
 

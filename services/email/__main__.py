@@ -7,7 +7,7 @@ from functools import partial
 
 from crown import channel, rpc
 from crown.http import Http
-from crown.notification.v1 import email_callback_service_pb2, email_service_pb2
+from crown.notification.v1 import email_callback_service_pb2, email_service_pb2, template_service_pb2
 from crown.notification.v1.types_pb2 import Channel, SuppressionReason
 from crown.preferences import Preferences
 from crown.provider import Provider
@@ -19,6 +19,10 @@ from services.email.service import EmailService
 from services.email.settings import EmailSettings
 from services.email.smtp import Gone, Smtp
 from services.email.smtp_pool import SmtpPool
+from services.email.templates.library import Library
+from services.email.templates.renderers import Renderers
+from services.email.templates.service import TemplateService
+from services.email.templates.stored import StoredTemplates
 
 
 def provider(
@@ -43,7 +47,9 @@ async def main(settings: EmailSettings, stopping: asyncio.Event) -> None:
     async with channel.connected(settings, "email") as to:
         suppressions = Suppressions(to.store.db, to.data_key)
         suppress = partial(suppressions.add, Channel.EMAIL, reason=SuppressionReason.BOUNCE, source="smtp")
-        composer = Composer(settings.letterhead)
+        stored, renderers = StoredTemplates(to.store.db), Renderers()
+        library = Library(stored, renderers)
+        composer = Composer(settings.letterhead, library)
         providers = [provider(name, settings, composer, suppress) for name in settings.shares]
         route = channel.route(settings, to, Channel.EMAIL, providers, settings.shares)
         engine = channel.engine(settings, to, Channel.EMAIL, route)
@@ -60,7 +66,13 @@ async def main(settings: EmailSettings, stopping: asyncio.Event) -> None:
             settings.letterhead.name,
         )
         server.add(email_callback_service_pb2.DESCRIPTOR.services_by_name["EmailCallbackService"], callbacks)
-        await channel.run(settings, to, server, engine, direct, route, stopping)
+        templates = TemplateService(stored, library, renderers, composer)
+        named = template_service_pb2.DESCRIPTOR.services_by_name["TemplateService"]
+        server.add(named, templates, templates.checks())
+        try:
+            await channel.run(settings, to, server, engine, direct, route, stopping)
+        finally:
+            await renderers.close()
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ class Composer:
             return Discard(error.reason, attempt.template_id)
         except PyMongoError as error:
             log.warning("template_not_read", error=type(error).__name__)
-            return Snooze("STORE_UNAVAILABLE", _AGAIN_S)
+            return Snooze("STORE_UNAVAILABLE", _AGAIN_S, alone=True)
         try:
             return await self.write(attempt, to, chosen, self._unsubscribe_url(attempt))
         except TemplateError as error:
@@ -103,7 +103,7 @@ class Composer:
             log.warning("template_failed", reason=error.reason, code=code)
             return Discard(error.reason, code)
         except RenderersBusy:
-            return Snooze("RENDERERS_BUSY", _AGAIN_S)
+            return Snooze("RENDERERS_BUSY", _AGAIN_S, alone=True)
 
     async def write(self, attempt: Attempt, to: str, chosen: Chosen, unsubscribe_url: str) -> Mail | Discard:
         """The mail as `chosen` makes it. Raises TemplateError and RenderersBusy."""

@@ -27,7 +27,14 @@ class EmailService:
     async def SendEmail(self, request: SendEmailRequest, _context: Context) -> SendEmailResponse:
         """Sends one e-mail now."""
         to = Destination("email", str(addresses.email(request.to, "to")))
-        return SendEmailResponse(receipt=await self._direct.send(to, request.data, request.idempotency_key))
+        receipt = await self._direct.send(
+            to,
+            request.data,
+            request.idempotency_key,
+            template_id=request.template_id,
+            locale=request.locale,
+        )
+        return SendEmailResponse(receipt=receipt)
 
     def _problems(self, request: SendEmailRequest) -> list[Violation]:
         to = addresses.email(request.to, "to")

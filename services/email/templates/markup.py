@@ -33,6 +33,7 @@ _QUOTED = re.compile(r"""=\s*(?:"[^"]*"|'[^']*')""")
 _FIXED = re.compile(r"(?:https?://[A-Za-z0-9.-]+(?::[0-9]+)?[/?#]|mailto:|tel:|#)", re.IGNORECASE)
 _SCHEME = re.compile(r"\s*[a-z][a-z0-9+.-]*\s*:", re.IGNORECASE)
 _SCHEMES = re.compile(r"(?:https?|mailto|tel|sms):", re.IGNORECASE)
+_POSITION = re.compile(r"position ([0-9]+):([0-9]+)$")
 _LOADS = re.compile(r"@import|expression\s*\(|javascript:|behavior\s*:", re.IGNORECASE)
 # As MRML 5 and MJML 4 know them.
 _COMPONENTS = {
@@ -79,9 +80,22 @@ def _from_mjml(marks: Marks) -> str:
     try:
         html = mjml2html(marks.text, fonts={}, disable_comments=True)
     except ValueError as error:
-        raise TemplateError(FAILED, (Flaw("mjml", f"is no MJML: {error}"),)) from None
+        raise TemplateError(FAILED, (_told(marks, str(error)),)) from None
     _refuse("mjml", [(marks.line(n), _lost(marks.blocks[n])) for n in marks.lost(html)])
     return html
+
+
+def _told(marks: Marks, error: str) -> Flaw:
+    """What MJML's compiler complains of, at the line of what was written; it counts bytes of what it was given."""
+    found = _POSITION.search(error)
+    if found is None:
+        return Flaw("mjml", f"is no MJML: {error}")
+    raw = marks.text.encode()
+    before, there = (
+        raw[a:b].decode("utf-8", "replace") for a, b in ((0, int(found[1])), map(int, found.groups()))
+    )
+    line = marks.back(before).count("\n") + 1
+    return Flaw("mjml", f"MJML does not take this there: {marks.back(there.strip())[:60]}", line)
 
 
 def _with_preheader(html: str) -> str:
@@ -214,7 +228,7 @@ class _Inspector(HTMLParser):
             self.links.add(int(first[1]))
         elif first is not None:
             self._flaw("a link begins with {{ }} or with an address: put the condition around it", value)
-        elif MARK.search(value) and not _FIXED.match(value):
+        elif (mark := MARK.search(value)) and not _FIXED.match(value[: mark.start()]):
             self._flaw("a value in a link stands after https://host/, or at its beginning", value)
         elif _SCHEME.match(value) and not _SCHEMES.match(value.strip()):
             self._flaw("a link leads to https, http, mailto, tel or sms", value)

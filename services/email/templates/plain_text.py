@@ -120,7 +120,8 @@ class _Reader(HTMLParser):
         )
 
     def _bullet(self) -> str:
-        indent = "  " * max(0, len(self._lists) - 1)
+        # Of a kind that is not taken for what stands around a line.
+        indent = "\xa0\xa0" * max(0, len(self._lists) - 1)
         if not self._lists or not self._lists[-1]:
             return f"{indent}-"
         self._lists[-1] += 1

@@ -29,10 +29,10 @@ _KEPT_MOST = 200
 
 
 class Job(msgspec.Struct):
-    """A template and what it is to say; no `values`: whether it compiles."""
+    """A template and what it is to say."""
 
     text: Text
-    values: dict[str, Any] | None
+    values: dict[str, Any]
     public_url: str
     hosts: list[str]
 
@@ -100,8 +100,6 @@ def _work(job: Job, kept: OrderedDict[Text, Compiled]) -> Done:
         kept[job.text] = compiled
         if len(kept) > _KEPT_MOST:
             kept.popitem(last=False)
-        if job.values is None:
-            return Done()
         return Done(compiled.render(job.values, Links(job.public_url, tuple(job.hosts))))
     except TemplateError as error:
         return Done(None, error.reason, list(error.flaws))

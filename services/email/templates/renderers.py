@@ -49,10 +49,6 @@ class Renderers:
         assert done.rendered is not None
         return done.rendered
 
-    async def check(self, text: Text) -> None:
-        """Compiles the template. Raises TemplateError with every flaw, and RenderersBusy."""
-        await self._do(Job(text, None, "", []))
-
     async def close(self) -> None:
         """Ends the processes."""
         for renderer in list(self._running):

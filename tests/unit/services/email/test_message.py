@@ -21,7 +21,6 @@ from crown.notification.v1.types_pb2 import Category
 from crown.outcome import Discard
 from crown.provider import Attempt
 from crown.rendering import Links
-from services.email import layout
 from services.email.message import Composer, Letterhead, Mail
 from services.email.mime import render
 from services.email.unsubscribe_link import UnsubscribeLinks
@@ -60,7 +59,10 @@ async def test_a_mail(attempt: Make) -> None:
     mail = await composed(attempt("ann@Example.org"))
     assert mail.to == "ann@example.org"
     assert mail.subject == "New message"
-    assert mail.text == "New message\n\nYou have a new message from John\n\nhttps://crown.example/m/1\n"
+    assert mail.text == (
+        "Crown\n\nNew message\n\nYou have a new message from John\n\nOpen:\nhttps://crown.example/m/1\n\n"
+        "You are getting this because somebody wants to be in touch with you at Crown.\n"
+    )
     page = Page(mail.html)
     assert "You have a new message from John" in page.texts
     assert page.links == ["https://crown.example/m/1"]
@@ -155,14 +157,6 @@ async def test_a_picture(attempt: Make) -> None:
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=60))
-def test_every_text_is_shown_as_it_is(text: str) -> None:
-    page = Page(layout.page(text, text, text, "", ""))
-    assert page.texts.count(text) >= 3 if text.strip() else True
-    assert page.tags.count("a") == page.tags.count("script") == page.tags.count("img") == 0
-
-
-@settings(deadline=None, max_examples=50)
 @given(st.text(max_size=60))
 def test_every_link_leads_to_the_app(url: str) -> None:
     link = LETTERHEAD.links.action(url)
@@ -194,7 +188,7 @@ async def test_it_is_read_back_with_one_recipient_and_no_header_of_others(attemp
         *("Message-ID", "X-Crown-Notification-Id", "X-Crown-Delivery-Id"),
     }
     text, html = texts(read)
-    assert text.split("\n")[2:4] == [".", "..dots"]
+    assert text.split("\n")[4:6] == [".", "..dots"]
     assert "&lt;b&gt;" in html
 
 

@@ -41,7 +41,7 @@ async def test_a_mail_arrives(sendgrid: SendGrid, sandbox: Any, attempt: Make) -
     assert found == Delivered(effect["message_id"])
     assert (effect["recipient"], effect["title"]) == ("ann@example.org", "Grüße")
     assert (effect["notification_id"], effect["delivery_id"]) == ("n-1", "d" * 32)
-    assert effect["text"].startswith("Grüße\n\nYou have")
+    assert effect["text"].startswith("Crown\n\nGrüße\n\nYou have")
 
 
 async def test_a_text_that_begins_like_an_api_key(sendgrid: SendGrid, attempt: Make) -> None:

@@ -24,20 +24,24 @@ class Direct:
     """Keeps what is sent."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[Destination, NotificationData, str]] = []
+        self.sent: list[tuple[object, ...]] = []
 
-    async def send(self, to: Destination, data: NotificationData, key: str) -> SendReceipt:
-        self.sent.append((to, data, key))
+    async def send(
+        self, to: Destination, data: NotificationData, key: str, *, template_id: str, locale: str
+    ) -> SendReceipt:
+        self.sent.append((to, data, key, template_id, locale))
         return SendReceipt(delivery_id="d1")
 
 
 async def test_it_is_sent_to_the_normal_form(serve: Callable[..., Any], links: Links) -> None:
     direct, data = Direct(), NotificationData(title="Hello")
     async with serve(SERVICE, EmailService(direct, links)) as channel:  # type: ignore[arg-type]
-        request = pb.SendEmailRequest(to="Ann@Example.ORG", data=data, idempotency_key="k")
+        request = pb.SendEmailRequest(
+            to="Ann@Example.ORG", data=data, idempotency_key="k", template_id="order", locale="pt-BR"
+        )
         answer = await EmailServiceStub(channel).SendEmail(request, metadata=TOKEN)
     assert answer.receipt.delivery_id == "d1"
-    assert direct.sent == [(Destination("email", "Ann@example.org"), data, "k")]
+    assert direct.sent == [(Destination("email", "Ann@example.org"), data, "k", "order", "pt-BR")]
 
 
 @pytest.mark.parametrize(

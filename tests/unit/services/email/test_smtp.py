@@ -54,7 +54,7 @@ async def test_a_mail_arrives(smtp: Smtp, mailbox: Any, attempt: Make) -> None:
     assert mail["to"] == ["ann@example.org"]
     assert mail["sender"] == "notifications@crown.example"
     assert mail["subject"] == "Grüße"
-    assert mail["text"].startswith("Grüße\n\n.\nline\n")
+    assert mail["text"].startswith("Crown\n\nGrüße\n\n.\nline\n")
     assert "https://crown.example/m/1" in mail["html"]
     assert (mail["notification_id"], mail["delivery_id"]) == ("n-1", "d" * 32)
     assert mail["headers"]["Message-ID"] == ID
