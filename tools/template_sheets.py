@@ -57,7 +57,8 @@ async def _sheet(
         f'<div style="columns:{columns};column-gap:{_GAP}px;width:{columns * width + (columns - 1) * _GAP}px">'
         f"{frames}</div></body>"
     )
-    await tab.show(page, columns * (width + _GAP) + _GAP, dark=dark)
+    await tab.resize(columns * (width + _GAP) + _GAP, 800, dark=dark)
+    await tab.show(page)
     await tab.run(
         "Promise.all([...document.querySelectorAll('iframe')].map(async frame => {"
         "while (frame.contentDocument.readyState != 'complete' || !frame.contentDocument.body.children.length)"

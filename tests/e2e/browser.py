@@ -58,11 +58,10 @@ class Tab:
         """Goes there."""
         await self.call("Page.navigate", url=url)
 
-    async def show(self, html: str, width: int, *, dark: bool) -> None:
-        """Shows this page at that width."""
+    async def show(self, html: str) -> None:
+        """Shows this page."""
         tree = await self.call("Page.getFrameTree")
         await self.call("Page.setDocumentContent", frameId=tree["frameTree"]["frame"]["id"], html=html)
-        await self.resize(width, 800, dark=dark)
 
     async def texts(self, selector: str) -> list[str]:
         """What the visible elements say that the selector finds."""

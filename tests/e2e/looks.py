@@ -6,6 +6,7 @@ import math
 import struct
 import zlib
 from functools import cache
+from typing import Any
 
 from google.protobuf.json_format import ParseDict
 
@@ -22,13 +23,13 @@ LINKS = Links("https://crown.example", ("crown.example",))
 UNSUBSCRIBE = "https://api.crown.example/unsubscribe/AQ3kZ0hb"
 
 
-def said(name: str, language: str) -> Rendered:
-    """What a built-in template says of its example."""
-    example = dict(builtin.examples()[name])
+def said(name: str, language: str, **given: Any) -> Rendered:
+    """What a built-in template says of its example, with these fields over it."""
+    example = {**builtin.examples()[name], **given}
     if "image_url" in example:
         example["image_url"] = f"{LINKS.public_url}{example['image_url']}"
     category = KINDS[name].category if name in KINDS else Category.ACTIVITY
-    given = values(
+    seen = values(
         ParseDict(example, NotificationData()),
         LINKS,
         kind=name,
@@ -36,7 +37,12 @@ def said(name: str, language: str) -> Rendered:
         sender_name="Crown",
         unsubscribe_url="" if category == Category.SECURITY else UNSUBSCRIBE,
     )
-    return Compiled(builtin.all_builtin()[name].texts[language]).render({**given, "locale": language}, LINKS)
+    return _compiled(name, language).render({**seen, "locale": language}, LINKS)
+
+
+@cache
+def _compiled(name: str, language: str) -> Compiled:
+    return Compiled(builtin.all_builtin()[name].texts[language])
 
 
 @cache

@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
+import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,7 +29,7 @@ WALL_MOST_S = 4.0
 _START_MOST_S = 10.0
 # Longer than this nobody waits for one that is free.
 _WAIT_MOST_S = 5.0
-_END_MOST_S = 0.5
+_END_MOST_S = 2.0
 
 
 class RenderersBusy(Exception):
@@ -42,6 +44,8 @@ class Renderers:
         for _ in range(most):
             self._free.put_nowait(None)
         self._running: set[_Renderer] = set()
+        # Killed, and perhaps not gone yet.
+        self._ending: list[_Renderer] = []
 
     async def render(self, text: Text, values: Mapping[str, Any], links: Links) -> Rendered:
         """What the template says. Raises TemplateError, and RenderersBusy."""
@@ -51,9 +55,13 @@ class Renderers:
 
     async def close(self) -> None:
         """Ends the processes."""
-        for renderer in list(self._running):
-            await renderer.end()
+        ending = [*self._running, *self._ending]
+        for renderer in ending:
+            renderer.kill()
+        for renderer in ending:
+            await renderer.ended(_END_MOST_S)
         self._running.clear()
+        self._ending.clear()
 
     async def _do(self, job: Job) -> Done:
         raw = msgspec.msgpack.encode(job)
@@ -77,12 +85,16 @@ class Renderers:
         except BaseException:
             # Nobody knows what it would answer next.
             if renderer is not None:
-                self._running.discard(renderer)
-                renderer.kill()
+                self._lose(renderer)
                 renderer = None
             raise
         finally:
             self._free.put_nowait(renderer)
+
+    def _lose(self, renderer: _Renderer) -> None:
+        renderer.kill()
+        self._running.discard(renderer)
+        self._ending = [one for one in [*self._ending, renderer] if one.status() is None]
 
     async def _take(self) -> _Renderer | None:
         try:
@@ -106,26 +118,28 @@ class _Ended(Exception):
 
 
 class _Renderer:
-    """One process."""
+    """One process, at the other end of a socket."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
+    def __init__(
+        self, process: subprocess.Popen[bytes], out: asyncio.StreamReader, into: asyncio.StreamWriter
+    ) -> None:
         self._process = process
-        self._in, self._out = process.stdin, process.stdout
+        self._out, self._in = out, into
         self._decoder = msgspec.msgpack.Decoder(Done)
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
 
     @classmethod
     async def start(cls) -> _Renderer:
         """Starts one, with nothing of our environment but where modules are. Raises OSError, TimeoutError and
         IncompleteReadError."""
-        command = (sys.executable, "-m", "services.email.templates.renderer")
-        pipe, nowhere = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
-        env = {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=pipe, stdout=pipe, stderr=nowhere, env=env, start_new_session=True
-        )
-        renderer = cls(process)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.to_thread(_spawned, theirs)
+        renderer = cls(process, *await asyncio.open_unix_connection(sock=ours))
         try:
             async with asyncio.timeout(_START_MOST_S):
                 await renderer._read()
@@ -157,12 +171,8 @@ class _Renderer:
 
     async def _why_ended(self) -> str:
         """What that says of the template; empty where nothing."""
-        # Its output is closed, so that it has ended or is just about to.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_END_MOST_S):
-                await self._process.wait()
-        self.kill()
-        match await self._process.wait():
+        # Its end of the socket is closed, so that it has ended or is just about to.
+        match await self.ended(_END_MOST_S):
             case code if code == -signal.SIGPROF:
                 return TIMEOUT
             case code if code in {-signal.SIGABRT, -signal.SIGSEGV}:
@@ -171,12 +181,30 @@ class _Renderer:
             case _:
                 return ""
 
+    def status(self) -> int | None:
+        """How it ended; None where it has not."""
+        return self._process.poll()
+
+    async def ended(self, within_s: float) -> int | None:
+        """How it ended, as soon as it has; None where it does not."""
+        with suppress(subprocess.TimeoutExpired):
+            return await asyncio.to_thread(self._process.wait, within_s)
+        return None
+
     def kill(self) -> None:
         """Ends it at once."""
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        self._in.close()
+        self._process.kill()
 
-    async def end(self) -> None:
-        """Ends it, and returns when it is gone."""
-        self.kill()
-        await self._process.wait()
+
+def _spawned(theirs: socket.socket) -> subprocess.Popen[bytes]:
+    """A process that speaks over `theirs`. Not by asyncio: uvloop forks, and what grpc does at a fork ends some of the
+    children."""
+    return subprocess.Popen(
+        (sys.executable, "-m", "services.email.templates.renderer"),
+        stdin=theirs.fileno(),
+        stdout=theirs.fileno(),
+        stderr=subprocess.DEVNULL,
+        env={"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
+        start_new_session=True,
+    )

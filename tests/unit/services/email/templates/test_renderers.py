@@ -35,7 +35,7 @@ async def render(renderers: Renderers, html: str) -> Rendered:
 
 def process_of(renderers: Renderers) -> psutil.Process:
     (one,) = renderers._running
-    return psutil.Process(one._process.pid)
+    return psutil.Process(one.pid)
 
 
 async def reason(renderers: Renderers, html: str) -> str:
