@@ -11,7 +11,10 @@ from crown.pull import Message
 
 _BODY_MOST_BYTES = 64 << 10
 # Reasons that dead letters carry as they are; every other one is a provider's final no.
-_OWN_REASONS = {"RETRIES_EXHAUSTED", "OUTCOME_UNKNOWN", "POISON_KILLED_WORKER"}
+_OWN_REASONS = {
+    "RETRIES_EXHAUSTED", "OUTCOME_UNKNOWN", "POISON_KILLED_WORKER", "TEMPLATE_FAILED", "TEMPLATE_NOT_FOUND",
+    "TEMPLATE_TOO_LARGE", "TEMPLATE_TIMEOUT",
+}  # fmt: skip
 
 
 def retry(channel: str, change: Change) -> Outgoing:

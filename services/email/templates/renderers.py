@@ -198,8 +198,8 @@ class _Renderer:
 
 
 def _spawned(theirs: socket.socket) -> subprocess.Popen[bytes]:
-    """A process that speaks over `theirs`. Not by asyncio: uvloop forks, and what grpc does at a fork ends some of the
-    children."""
+    """A process that speaks over `theirs`. Not by asyncio: uvloop forks, and what grpc does at a fork ends some
+    of the children."""
     return subprocess.Popen(
         (sys.executable, "-m", "services.email.templates.renderer"),
         stdin=theirs.fileno(),

@@ -68,6 +68,8 @@ def test_what_became_of_it() -> None:
     [
         ("INVALID_NUMBER: 21211", "PROVIDER_TERMINAL"),
         ("REFUSED", "PROVIDER_TERMINAL"),
+        ("TEMPLATE_FAILED: order v2 en html:1", "TEMPLATE_FAILED"),
+        ("TEMPLATE_NOT_FOUND: order", "TEMPLATE_NOT_FOUND"),
         ("RETRIES_EXHAUSTED: E1", "RETRIES_EXHAUSTED"),
         ("OUTCOME_UNKNOWN: TIMEOUT", "OUTCOME_UNKNOWN"),
         ("POISON_KILLED_WORKER", "POISON_KILLED_WORKER"),

@@ -26,6 +26,7 @@ CODES = {
     errors.NotFound: (grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
     errors.KeyReused: (grpc.StatusCode.ALREADY_EXISTS, "KEY_REUSED"),
     errors.InProgress: (grpc.StatusCode.ABORTED, "IN_PROGRESS"),
+    errors.Stale: (grpc.StatusCode.ABORTED, "STALE_ETAG"),
     errors.TooLarge: (grpc.StatusCode.RESOURCE_EXHAUSTED, "PAYLOAD_TOO_LARGE"),
     errors.CapReached: (grpc.StatusCode.RESOURCE_EXHAUSTED, "CAP_REACHED"),
     errors.SignatureInvalid: (grpc.StatusCode.PERMISSION_DENIED, "SIGNATURE_INVALID"),
