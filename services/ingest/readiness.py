@@ -20,9 +20,9 @@ _MIRROR_PERIOD_S = 5.0
 _OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
 # Which services a peer serves, by the peer's name: what the gateway's health answers for them.
 _SERVED = {
-    "email": ("EmailService",),
+    "email": ("EmailService", "EmailCallbackService", "TemplateService"),
     "push": ("PushService", "DeviceService"),
-    "sms": ("SmsService",),
+    "sms": ("SmsService", "SmsCallbackService"),
     "realtime": ("RealtimeService",),
 }
 

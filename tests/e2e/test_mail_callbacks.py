@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import grpc
 import pytest
-from google.protobuf.struct_pb2 import Value
+from google.protobuf.struct_pb2 import ListValue, Value
 
 from crown.notification.v1.email_service_pb2 import SendEmailRequest
 from crown.notification.v1.email_service_pb2_grpc import EmailServiceStub
@@ -171,7 +171,7 @@ async def test_attachments_are_refused_by_grpc(
     channel: grpc.aio.Channel, feed: Caller, people: People
 ) -> None:
     person = await people.new()
-    content = NotificationData(title="Heron", attachments=[Value(string_value="a.pdf")])
+    content = NotificationData(title="Heron", attachments=ListValue(values=[Value(string_value="a.pdf")]))
     letter = SendEmailRequest(to=person.email, data=content)
     request = SendNotificationRequest(type=Channel.EMAIL, user_id=person.user_id, data=content)
     for call in (

@@ -47,8 +47,7 @@ async def test_who_stops_texts_gets_none(feed: Caller, people: People, ledger: L
     ) as answer:
         assert answer.status == 200
     delivery = await feed.outcome(await feed.send("sms", user_id=person.user_id, data=data()))
-    assert delivery["state"] == "FAILED"
-    assert delivery["reason"].startswith("OPTED_OUT")
+    assert (delivery["state"], delivery["reason"]) == ("SUPPRESSED", "ADDRESS_SUPPRESSED: UNSUBSCRIBE")
 
 
 async def test_what_expires_is_not_sent_later(feed: Caller, people: People, ledger: Ledger) -> None:

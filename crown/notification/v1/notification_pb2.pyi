@@ -48,7 +48,7 @@ class NotificationData(_message.Message):
         """
 
     @_builtins.property
-    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Value]:
+    def attachments(self) -> _struct_pb2.ListValue:
         """Not taken yet; whoever sends some is told so."""
 
     def __init__(
@@ -59,9 +59,9 @@ class NotificationData(_message.Message):
         action_url: _builtins.str = ...,
         image_url: _builtins.str = ...,
         extra: _struct_pb2.Struct | None = ...,
-        attachments: _abc.Iterable[_struct_pb2.Value] | None = ...,
+        attachments: _struct_pb2.ListValue | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "extra", b"extra"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["action_url", b"action_url", "attachments", b"attachments", "extra", b"extra", "image_url", b"image_url", "message", b"message", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
