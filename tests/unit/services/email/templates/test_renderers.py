@@ -11,8 +11,10 @@ from collections.abc import AsyncIterator
 import psutil
 import pytest
 
+from services.email.templates import renderers as pool
+from services.email.templates.renderer import Done
 from services.email.templates.renderers import Renderers
-from services.email.templates.text import TIMEOUT, TOO_LARGE, Rendered, TemplateError, Text
+from services.email.templates.text import FAILED, TIMEOUT, TOO_LARGE, Rendered, TemplateError, Text
 from tests.unit.services.email.templates.cases import LINKS, SPIN, values
 
 GOOD = "<p>{{ title }}</p>"
@@ -108,3 +110,21 @@ async def test_it_knows_nothing_and_may_nothing(
     finally:
         await fresh.close()
     assert not psutil.pid_exists(process.pid)
+
+
+async def test_what_ends_one_renderer_after_the_other_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = Renderers(most=1)
+    ask = pool._Renderer.ask
+
+    async def ended(renderer: pool._Renderer, raw: bytes) -> Done:
+        # As an os._exit in it would, if there were a way to one.
+        os.kill(renderer.pid, signal.SIGKILL)
+        return await ask(renderer, raw)
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(pool._Renderer, "ask", ended)
+            assert await reason(fresh, GOOD) == FAILED
+        assert (await render(fresh, GOOD)).subject == "<b>"
+    finally:
+        await fresh.close()
