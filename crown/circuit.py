@@ -53,6 +53,16 @@ class Call:
     generation: int
 
 
+@dataclass(slots=True)
+class _Second:
+    """The calls that ended in one second, or in several."""
+
+    number: int
+    calls: int = 0
+    failed: int = 0
+    slow: int = 0
+
+
 class Circuit:
     """What is known about one provider. All times are seconds of one monotonic clock."""
 
@@ -60,8 +70,9 @@ class Circuit:
         self._limits = limits or Limits()
         self._chance = chance or random.Random()
         self._generation = 0
-        # [second, calls, failed, slow], the oldest first.
-        self._window: deque[list[float]] = deque()
+        # What the last seconds gave, the oldest first, and their sum.
+        self._window: deque[_Second] = deque()
+        self._sum = _Second(0)
         self._open_until: float | None = None
         self._open_s = self._limits.open_s
         self._probing = False
@@ -133,29 +144,36 @@ class Circuit:
         if self._open_until is not None:
             return
         self._forget_old(now)
-        if not self._window or self._window[-1][0] != int(now):
-            self._window.append([int(now), 0, 0, 0])
-        for place, more in enumerate((1, failed, slow), start=1):
-            self._window[-1][place] += more
+        if not self._window or self._window[-1].number != int(now):
+            self._window.append(_Second(int(now)))
+        for count in (self._window[-1], self._sum):
+            count.calls += 1
+            count.failed += failed
+            count.slow += slow
         if self._too_bad():
             if self.share(now) == 1.0:
                 self._open_s = self._limits.open_s
             self._open(now)
 
     def _forget_old(self, now: float) -> None:
-        while self._window and self._window[0][0] < now - self._limits.window_s:
-            self._window.popleft()
+        while self._window and self._window[0].number < now - self._limits.window_s:
+            old = self._window.popleft()
+            self._sum.calls -= old.calls
+            self._sum.failed -= old.failed
+            self._sum.slow -= old.slow
 
     def _too_bad(self) -> bool:
-        limits = self._limits
-        calls, failed, slow = (sum(second[place] for second in self._window) for place in (1, 2, 3))
-        if calls < limits.calls_least:
+        limits, found = self._limits, self._sum
+        if found.calls < limits.calls_least:
             return False
-        return failed > calls * limits.failing_most or slow > calls * limits.slow_most
+        return (
+            found.failed > found.calls * limits.failing_most or found.slow > found.calls * limits.slow_most
+        )
 
     def _open(self, now: float) -> None:
         self._generation += 1
         self._window.clear()
+        self._sum = _Second(0)
         self._probing = False
         # A quarter more or less, so that many processes do not probe at once.
         self._open_until = now + self._open_s * self._chance.uniform(0.75, 1.25)

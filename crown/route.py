@@ -192,6 +192,8 @@ class Route:
         return found
 
     def _pick(self, pool: list[_Member], weights: Mapping[_Member, float]) -> _Member:
+        if len(pool) == 1:
+            return pool[0]
         found = [weights.get(member, 0.0) for member in pool]
         return self._chance.choices(pool, found)[0] if any(found) else pool[0]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from crown import backoff, ids, judgement, subjects
+from crown import backoff, delivery, ids, subjects
 from crown.bus import Outgoing
 from crown.clock import now
 from crown.ledger import Change, Claim, Ledger
@@ -451,7 +451,7 @@ async def test_what_cannot_be_worked_is_put_aside_in_the_end(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a restore of the wrong backup: the row is there, and the person's key is none."""
-    monkeypatch.setattr(judgement, "KILLED_MOST", 2)
+    monkeypatch.setattr(delivery, "KILLED_MOST", 2)
 
     async def spoil(person: str) -> None:
         await office.local.db.people.update_one({"_id": person}, {"$set": {"key": b"not a key"}})

@@ -51,13 +51,18 @@ def test_neither_address_nor_content_rides_the_bus() -> None:
 
 
 def test_what_became_of_it() -> None:
-    given = change(attempts=2, claims=3, reason="why", provider="twilio", provider_message_id="m")
+    given = change(
+        attempts=2, claims=3, reason="why", provider="twilio", provider_message_id="m", detail="20429"
+    )
     found = notices.outcome("sms", given)
     told = OutcomeEvent.FromString(found.data)
     assert found.subject == "crown.event.outcome.sms"
     assert (told.delivery_id, told.notification_id, told.user_id) == ("d1", "n1", "a.>")
     assert (told.state, told.reason, told.attempt) == (DeliveryState.FAILED, "why", 3)
-    assert (told.provider, told.provider_message_id) == ("twilio", "m")
+    assert (told.provider, told.provider_message_id, told.detail) == ("twilio", "m", "20429")
+    assert not told.HasField("due_time")
+    later = notices.outcome("sms", change(state=DeliveryState.RETRYING, due_time=NOW))
+    assert OutcomeEvent.FromString(later.data).due_time.ToDatetime(tzinfo=UTC) == NOW
     assert told.occur_time.ToSeconds() > 0
     assert found.headers is not None
     assert "traceparent" in found.headers
