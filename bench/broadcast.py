@@ -108,7 +108,7 @@ async def _open(site: Site, load: Child, bare: Child, size: Size) -> tuple[_Side
     order = {
         **common,
         "name": ours.name,
-        "port": site.stack.settings.ports.websocket,
+        "port": site.stack.settings.ports.websocket(),
         "path": path(site.stack.token(user=USER)),
         "topic": f"user:{USER}",
         "nats": site.nats(),

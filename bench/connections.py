@@ -45,7 +45,7 @@ async def measure(site: Site) -> list[Figure]:
     async with Child("bench.bare") as bare:
         port = (await bare.ask(10))["port"]
         limit = await _run(site, bare.pid, port, [("/listen", "")] * count)
-    ours = await _run(site, site.stack.pid("realtime"), site.stack.settings.ports.websocket, members)
+    ours = await _run(site, site.stack.pid("realtime"), site.stack.settings.ports.websocket(), members)
     return _figures(count, ours, limit)
 
 

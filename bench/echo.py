@@ -49,7 +49,7 @@ async def measure(site: Site) -> list[Figure]:
         ours = _Side(site, load, "ours", site.stack.pid("realtime"))
         limit = _Side(site, load, "bare", bare.pid)
         beats = [f'[null,"{ref}","phoenix","heartbeat",{{}}]' for ref in _REFS]
-        port = site.stack.settings.ports.websocket
+        port = site.stack.settings.ports.websocket()
         await _open(ours, port, path(site.stack.token(user="echo")), beats, [_answer(ref) for ref in _REFS])
         await _open(limit, (await bare.ask(10))["port"], "/echo", beats, beats)
         pairs = await in_turn(ours.run, limit.run, site.few)

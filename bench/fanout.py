@@ -42,7 +42,7 @@ class _Load:
         people = [f"crowd{number:04d}" for number in range(SOCKETS)]
         token = self.site.stack.token
         members = [(token(user=person), f"user:{person}") for person in people]
-        url = f"ws://{LOOPBACK}:{self.site.stack.settings.ports.websocket}"
+        url = f"ws://{LOOPBACK}:{self.site.stack.settings.ports.websocket()}"
         await self.crowd.ask(90, enter={"url": url, "members": members, "nats": self.site.nats()})
         key = read(Path(self.site.stack.environment("realtime")["CROWN_DATA_KEY_FILE"]))
         await self.publisher.ask(10, open={"nats": self.site.nats(), "people": people, "data_key": key})

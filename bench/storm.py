@@ -29,7 +29,7 @@ async def measure(site: Site) -> list[Figure]:
     tokens = signing.tokens(site.stack, people)
     members = [(token, f"user:{person}") for token, person in zip(tokens, people, strict=True)]
     async with Child("bench.returning") as crowd, Child("bench.publisher") as publisher:
-        port = site.stack.settings.ports.websocket
+        port = site.stack.settings.ports.websocket()
         await crowd.ask(_LIMIT_S, enter=members, host=LOOPBACK, port=port, limit_s=_LIMIT_S)
         key = read(Path(site.stack.environment("realtime")["CROWN_DATA_KEY_FILE"]))
         await publisher.ask(10, open={"nats": site.nats(), "people": people, "data_key": key})

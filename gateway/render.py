@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from gateway import contract
-from gateway.template import ConfigurationError, Scope, dump, expand
+from gateway.template import ConfigurationError, Scope, dump, expand, socket_address
 
 HERE = Path(__file__).resolve().parent
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.*:\[\]-]+")
@@ -37,6 +37,7 @@ def render(environ: Mapping[str, str]) -> str:
     variables |= _pages(HERE / "pages")
     variables["CORS_PATTERN"] = _origins_pattern(variables.get("CORS_ORIGINS", ""))
     tables = _tables(document["x-tables"]) | _web(document["x-web"], variables)
+    tables |= _endpoints(document["x-addresses"], variables)
     return dump(expand(document, {**variables, **tables, **_keys(document["x-keys"], variables)}))
 
 
@@ -50,6 +51,17 @@ def _tables(written: dict[str, list[contract.Row]]) -> dict[str, list[contract.R
         "own_tokens": contract.own_token_rows(files),
         "wrong_methods": contract.wrong_method_rows(files),
         "streams": contract.stream_rows(files, clusters),
+    }
+
+
+def _endpoints(written: Mapping[str, str], variables: Scope) -> dict[str, list[contract.Row]]:
+    """The endpoints of each cluster."""
+    return {
+        name: [
+            {"endpoint": {"address": {"socket_address": socket_address(text, one.strip())}}}
+            for one in str(expand(text, variables)).split(",")
+        ]
+        for name, text in written.items()
     }
 
 

@@ -45,7 +45,7 @@ def dump(document: Any) -> str:
 
 def _entry(key: str, value: Any, scope: Scope) -> Any:
     expanded = expand(value, scope)
-    return _socket_address(value, expanded) if key == "socket_address" else expanded
+    return socket_address(value, expanded) if key == "socket_address" else expanded
 
 
 def _repeated(element: Any, scope: Scope) -> list[Any]:
@@ -74,7 +74,8 @@ def _value(placeholder: re.Match[str], scope: Scope) -> Any:
     raise ConfigurationError(f"{name} is not set, and the gateway has no default for it")
 
 
-def _socket_address(written: str, address: str) -> dict[str, Any]:
+def socket_address(written: str, address: str) -> dict[str, Any]:
+    """`address`, host:port, as Envoy writes it. Raises ConfigurationError naming the variables in `written`."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
         names = ", ".join(name for name, _ in _PLACEHOLDER.findall(written))

@@ -16,6 +16,7 @@ from stack import dlq, keys, logs, show
 from stack.control import UP_LIMIT_S, Stack
 from stack.errors import StackError, StartFailed
 from stack.plan import GATEWAY
+from stack.scale import VARIABLE as SCALE
 from stack.settings import LOOPBACK
 from stack.tokens import DEFAULT_TTL_S
 
@@ -35,10 +36,16 @@ _STAY_POLL_S = 2
 def up(
     only: Annotated[str, typer.Option(help="Only these, comma separated, and what they need.")] = "",
     timeout: Annotated[float, typer.Option(help="Seconds until all must be healthy.")] = UP_LIMIT_S,
+    scale: Annotated[
+        list[str] | None, typer.Option(help="role=number: so many processes of a service, such as email=2.")
+    ] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and stop it on SIGTERM.")] = False,
 ) -> None:
     """Start the suite in the background and wait until it is healthy."""
-    stack = Stack(only=[name.strip() for name in only.split(",") if name.strip()])
+    stack = Stack(
+        only=[name.strip() for name in only.split(",") if name.strip()],
+        env={SCALE: ",".join(scale)} if scale else {},
+    )
     was_up = stack.supervisor_pid() is not None
     try:
         with show.Progress(stack) as progress:

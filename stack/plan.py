@@ -17,8 +17,10 @@ from stack.settings import LOOPBACK, Settings
 
 GATEWAY = envoy.NAME
 
+_SERVERS = ("mongod", "nats", "valkey", "mailbox", "sandbox")
+
 # Every stack has these; see `names` for what comes on top.
-NAMES = ("mongod", "nats", "valkey", "mailbox", "sandbox", *(role.name for role in services.ROLES), GATEWAY)
+NAMES = (*_SERVERS, *(role.name for role in services.ROLES), GATEWAY)
 
 _GATEWAY_NEEDS = tuple(role.name for role in services.ROLES)
 
@@ -114,13 +116,21 @@ def _trusted(settings: Settings, secrets: Secrets) -> dict[str, str]:
 
 def names(given: Mapping[str, str]) -> tuple[str, ...]:
     """Every process of a stack in the caller's environment, in the order of start."""
-    known = {role.name for role in services.ROLES}
-    return (*NAMES, *(role.name for role in services.roles(given) if role.name not in known))
+    own = [role.name for role in services.roles(given)]
+    relay = services.RELAY.name
+    return (
+        *_SERVERS,
+        *(name for name in own if name != relay),
+        GATEWAY,
+        *(name for name in own if name == relay),
+    )
 
 
 def wanted(only: Sequence[str], given: Mapping[str, str]) -> tuple[str, ...]:
-    """The named processes and all that they need, in the order of start; every process when none is named."""
+    """The named processes and all that they need, in the order of start; every process when none is named. A role
+    that is scaled brings all its processes."""
     there = names(given)
+    kinds = {role.name: role for role in services.roles(given)}
     found: set[str] = set()
     queue = list(only or there)
     while queue:
@@ -129,7 +139,8 @@ def wanted(only: Sequence[str], given: Mapping[str, str]) -> tuple[str, ...]:
             raise StackError(_unknown(name, there))
         if name not in found:
             found.add(name)
-            queue.extend(_needs_of(name))
+            queue.extend(_needs_of(name, kinds))
+            queue.extend(role.name for role in kinds.values() if role.first == name)
     return tuple(name for name in there if name in found)
 
 
@@ -139,7 +150,7 @@ def _unknown(name: str, there: Sequence[str]) -> str:
     return f"no process is called {name}: there are {', '.join(there)}"
 
 
-def _needs_of(name: str) -> tuple[str, ...]:
+def _needs_of(name: str, roles: Mapping[str, services.Role]) -> tuple[str, ...]:
     if name == GATEWAY:
         return _GATEWAY_NEEDS
-    return next((role.needs for role in (*services.ROLES, services.RELAY) if role.name == name), ())
+    return roles[name].needs if name in roles else ()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stack import elsewhere, probes, providers, tokens
+from stack import elsewhere, probes, providers, scale, tokens
+from stack.errors import StackError
 from stack.process import Process
 from stack.secrets import Secrets
 from stack.servers import mongod, valkey
@@ -25,6 +26,13 @@ class Role:
     arguments: tuple[str, ...]
     needs: tuple[str, ...] = _STORES
     lanes: str = ""
+    first: str = ""
+    """Of one that a role is scaled to: the name of the first."""
+
+    @property
+    def kind(self) -> str:
+        """What all processes of a role are called together: the name of the first."""
+        return self.first or self.name
 
 
 ROLES = (
@@ -59,16 +67,29 @@ _STACK_S = ("CROWN_STACK_", "CROWN_SANDBOX_", "CROWN_MAILBOX_")
 
 
 def roles(given: Mapping[str, str]) -> tuple[Role, ...]:
-    """The processes that a stack has in the caller's environment."""
-    return (*ROLES, RELAY) if given.get("CROWN_RELAY_FEEDS") else ROLES
+    """The processes that a stack has in the caller's environment. Raises StackError where a role is scaled that there
+    is none of."""
+    wanted = scale.read(given.get(scale.VARIABLE, ""))
+    for name in wanted:
+        if name == RELAY.name:
+            raise StackError(f"{name} cannot be scaled: each would bring every event of its feeds")
+        if not any(role.name == name for role in ROLES):
+            known = ", ".join(role.name for role in ROLES)
+            raise StackError(f"--scale {name}: no service is called that; there are {known}")
+    scaled = tuple(one for role in ROLES for one in (role, *_more(role, wanted.get(role.name, 1))))
+    return (*scaled, RELAY) if given.get("CROWN_RELAY_FEEDS") else scaled
+
+
+def _more(role: Role, count: int) -> list[Role]:
+    return [replace(role, name=name, first=role.name) for _, name in scale.more({role.name: count})]
 
 
 def process(settings: Settings, secrets: Secrets, role: Role) -> Process:
     ports = settings.ports
     opens = {role.name: ports.grpc(role.name), f"{role.name} metrics": ports.metrics(role.name)}
-    if role.name == "realtime":
-        opens["realtime websocket"] = ports.websocket
-        opens["realtime longpoll"] = ports.longpoll
+    if role.kind == "realtime":
+        opens[f"{role.name} websocket"] = ports.websocket(role.name)
+        opens[f"{role.name} longpoll"] = ports.longpoll(role.name)
     return Process(
         name=role.name,
         command=(sys.executable, "-m", *role.arguments),
@@ -87,20 +108,19 @@ def environment(settings: Settings, secrets: Secrets, role: Role) -> dict[str, s
     result = {
         **(_relay(settings, secrets) if role is RELAY else connections(settings, secrets, role.user)),
         **_handed_on(settings.given),
-        **providers.environment(settings, secrets, role.name),
+        **providers.environment(settings, secrets, role.kind),
         "CROWN_BIND": LOOPBACK,
         "CROWN_GRPC_PORT": str(ports.grpc(role.name)),
         "CROWN_METRICS_PORT": str(ports.metrics(role.name)),
     }
     if role.lanes:
         result["CROWN_DISPATCH_LANES"] = role.lanes
-    if role.name == "ingest-api":
-        result["CROWN_PEERS"] = ",".join(
-            f"{peer.name}={LOOPBACK}:{ports.grpc(peer.name)}" for peer in ROLES if peer is not role
-        )
-    if role.name == "realtime":
-        result["CROWN_WEBSOCKET_PORT"] = str(ports.websocket)
-        result["CROWN_LONGPOLL_PORT"] = str(ports.longpoll)
+    if role.kind == "ingest-api":
+        peers = (name for one in ROLES for name in ports.processes(one.name) if name != role.name)
+        result["CROWN_PEERS"] = ",".join(f"{name}={LOOPBACK}:{ports.grpc(name)}" for name in peers)
+    if role.kind == "realtime":
+        result["CROWN_WEBSOCKET_PORT"] = str(ports.websocket(role.name))
+        result["CROWN_LONGPOLL_PORT"] = str(ports.longpoll(role.name))
     return result
 
 

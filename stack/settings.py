@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from stack import scale
 from stack.errors import StackError
 from stack.ports import DEFAULT_BASE, Ports
 
@@ -37,8 +38,9 @@ class Settings:
         base = _port(given, "CROWN_STACK_PORT_BASE") or DEFAULT_BASE
         gateway = _port(given, "NOTIFICATION_SERVICE_PORT")
         home = given.get("CROWN_STACK_HOME") or ROOT / ".stack"
+        more = [name for _, name in scale.more(scale.read(given.get(scale.VARIABLE, "")))]
         return cls(
-            ports=Ports.at(base, gateway),
+            ports=Ports.at(base, gateway, more),
             gateway_host=given.get("CROWN_STACK_HOST") or LOOPBACK,
             home=Path(home).expanduser().resolve(),
             given=given,

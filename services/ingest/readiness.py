@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,13 +19,16 @@ _LIMIT_S = 1.0
 _MIRROR_PERIOD_S = 5.0
 # A peer that was not there when it was asked first is looked for again soon: the usual pause grows to minutes.
 _OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
-# Which services a peer serves, by the peer's name: what the gateway's health answers for them.
+# Which services a peer serves, by its role: what the gateway's health answers for them.
 _SERVED = {
     "email": ("EmailService", "EmailCallbackService", "TemplateService"),
     "push": ("PushService", "DeviceService"),
     "sms": ("SmsService", "SmsCallbackService"),
     "realtime": ("RealtimeService",),
 }
+
+
+_NUMBERED = re.compile(r"-[0-9]+\Z")
 
 
 class StatusService:
@@ -47,10 +51,14 @@ class StatusService:
     async def mirror(self, told: health.aio.HealthServicer, stopping: asyncio.Event) -> None:
         """Tells the peers' health by the names of their services, until `stopping` is set: the gateway has one
         health service for the suite."""
+        peers = [peer for peer in self._channels if _role(peer) in _SERVED]
         while not stopping.is_set():
-            ready = {peer: await self._ask(peer) for peer in self._channels.keys() & _SERVED.keys()}
-            for peer, up in ready.items():
-                for service in _SERVED[peer]:
+            ready = dict.fromkeys((_role(peer) for peer in peers), False)
+            for peer in peers:
+                # One that serves is enough: the gateway sends calls there.
+                ready[_role(peer)] = await self._ask(peer) or ready[_role(peer)]
+            for role, up in ready.items():
+                for service in _SERVED[role]:
                     await told.set(f"{DOMAIN}.{service}", _STATUS.SERVING if up else _STATUS.NOT_SERVING)
             await pause(stopping, _MIRROR_PERIOD_S if all(ready.values()) else _MIRROR_PERIOD_S / 5)
 
@@ -65,3 +73,8 @@ class StatusService:
     async def close(self) -> None:
         """Closes the connections."""
         await asyncio.gather(*(channel.close() for channel in self._channels.values()))
+
+
+def _role(peer: str) -> str:
+    """What a peer is one of: email-2 is one of email."""
+    return _NUMBERED.sub("", peer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import gateway
@@ -52,17 +52,21 @@ def process(
 def variables(settings: Settings, jwks: str, issuer: str, audience: str) -> dict[str, str]:
     """The addresses and the trust that the gateway's configuration is rendered with."""
     ports = settings.ports
+
+    def addresses(role: str, port: Callable[[str], int]) -> str:
+        return ",".join(f"{LOOPBACK}:{port(name)}" for name in ports.processes(role))
+
     return {
         "GATEWAY_BIND": settings.gateway_host,
         "NOTIFICATION_SERVICE_PORT": str(ports.gateway),
         "ENVOY_ADMIN_PORT": str(ports.envoy_admin),
-        "INGEST_ADDRESS": f"{LOOPBACK}:{ports.grpc('ingest-api')}",
-        "EMAIL_ADDRESS": f"{LOOPBACK}:{ports.grpc('email')}",
-        "PUSH_ADDRESS": f"{LOOPBACK}:{ports.grpc('push')}",
-        "SMS_ADDRESS": f"{LOOPBACK}:{ports.grpc('sms')}",
-        "REALTIME_ADDRESS": f"{LOOPBACK}:{ports.grpc('realtime')}",
-        "REALTIME_WEBSOCKET_ADDRESS": f"{LOOPBACK}:{ports.websocket}",
-        "REALTIME_LONGPOLL_ADDRESS": f"{LOOPBACK}:{ports.longpoll}",
+        "INGEST_ADDRESS": addresses("ingest-api", ports.grpc),
+        "EMAIL_ADDRESS": addresses("email", ports.grpc),
+        "PUSH_ADDRESS": addresses("push", ports.grpc),
+        "SMS_ADDRESS": addresses("sms", ports.grpc),
+        "REALTIME_ADDRESS": addresses("realtime", ports.grpc),
+        "REALTIME_WEBSOCKET_ADDRESS": addresses("realtime", ports.websocket),
+        "REALTIME_LONGPOLL_ADDRESS": addresses("realtime", ports.longpoll),
         "JWKS_PATH": jwks,
         "JWT_ISSUER": issuer,
         "JWT_AUDIENCE": audience,

@@ -240,6 +240,8 @@ async def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
             "JWKS_PATH": str(home / "jwks.json"), "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE,
             "REALTIME_WEBSOCKET_ADDRESS": sockets, "REALTIME_LONGPOLL_ADDRESS": polls, "CORS_ORIGINS": "https://app.example",
             "GATEWAY_WEB": str(HERE / "web"),
+            # Two processes, one of which is not there.
+            "EMAIL_ADDRESS": f"{backend.addresses['EMAIL_ADDRESS']},127.0.0.1:1",
         }  # fmt: skip
         (home / "envoy.yaml").write_text(render(variables))
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))

@@ -58,6 +58,13 @@ async def test_a_grpc_caller_sees_unavailable(gateway: Gateway) -> None:
     assert "127.0.0.1" not in (refused.value.details() or "")
 
 
+async def test_a_process_that_is_not_there_leaves_its_calls_to_the_others(gateway: Gateway) -> None:
+    path, body = "/api/v1/email:send", {"to": "ann@example.org", "data": {"title": "a", "message": "b"}}
+    replies = [await gateway.send("POST", path, json=body) for _ in range(20)]
+    assert [reply.status for reply in replies] == [200] * 20
+    assert len(gateway.backend.calls) == 20
+
+
 @pytest.mark.parametrize(
     ("headers", "tries"), [({}, 1), ({"idempotency-key": "k"}, 2)], ids=["plain", "with a key"]
 )

@@ -33,6 +33,25 @@ def addresses(document: dict[str, Any]) -> dict[str, str]:
     return found
 
 
+def test_a_cluster_has_all_processes_that_are_named() -> None:
+    document = rendered(EMAIL_ADDRESS="127.0.0.1:3034, 127.0.0.1:4000", SMS_ADDRESS="[::1]:3036")
+    found = {
+        cluster["name"]: [
+            tuple(one["endpoint"]["address"]["socket_address"].values())
+            for one in cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+        ]
+        for cluster in document["static_resources"]["clusters"]
+    }
+    assert found["email"] == [("127.0.0.1", 3034), ("127.0.0.1", 4000)]
+    assert found["sms"] == [("::1", 3036)]
+
+
+@pytest.mark.parametrize("value", ["127.0.0.1:3034,", "127.0.0.1:3034,here", ":1,a:2"])
+def test_one_bad_address_of_several_names_the_variable(value: str) -> None:
+    with pytest.raises(ConfigurationError, match="EMAIL_ADDRESS: host:port is needed"):
+        render(NEEDED | {"EMAIL_ADDRESS": value})
+
+
 def connection_manager(document: dict[str, Any]) -> dict[str, Any]:
     [chain] = document["static_resources"]["listeners"][0]["filter_chains"]
     found: dict[str, Any] = chain["filters"][0]["typed_config"]

@@ -98,3 +98,52 @@ def test_no_secret_stands_in_an_argument_or_a_variable(tmp_path: Path) -> None:
     )
     assert len(kept) > 20
     assert not [secret for secret in kept if secret in seen]
+
+
+def test_a_role_that_is_scaled_runs_several_times(tmp_path: Path) -> None:
+    whole = made(tmp_path, CROWN_STACK_SCALE="email=2,realtime=3")
+    assert [name for name in whole.processes if name.startswith("email")] == ["email", "email-2"]
+    one, two = (whole.processes[name] for name in ("email", "email-2"))
+    assert (one.command, one.needs) == (two.command, two.needs)
+    differs = {name for name in one.environment if one.environment[name] != two.environment[name]}
+    assert differs == {"CROWN_GRPC_PORT", "CROWN_METRICS_PORT"}
+    assert one.environment.keys() == two.environment.keys()
+    third = whole.processes["realtime-3"]
+    assert third.environment["CROWN_WEBSOCKET_PORT"] == str(third.ports["realtime-3 websocket"])
+    # Readiness and the gateway know all of them.
+    peers = dict(
+        peer.split("=") for peer in whole.processes["ingest-api"].environment["CROWN_PEERS"].split(",")
+    )
+    assert peers["email-2"] == two.address
+    assert peers["realtime-3"] == third.address
+    assert list(made(tmp_path).processes) == list(plan.NAMES)
+
+
+def test_a_scaled_role_comes_with_all_its_processes(tmp_path: Path) -> None:
+    found = made(tmp_path, "push", CROWN_STACK_SCALE="push=2,email=2").processes
+    assert list(found) == ["mongod", "nats", "valkey", "sandbox", "push", "push-2"]
+
+
+def test_the_ingest_api_can_be_scaled_and_knows_its_kin(tmp_path: Path) -> None:
+    found = made(tmp_path, CROWN_STACK_SCALE="ingest-api=2").processes
+    for name, kin in (("ingest-api", "ingest-api-2"), ("ingest-api-2", "ingest-api")):
+        peers = [peer.partition("=")[0] for peer in found[name].environment["CROWN_PEERS"].split(",")]
+        assert kin in peers
+        assert name not in peers
+
+
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [
+        ("email", "role=number"),
+        ("email=0", "from 1 to 8"),
+        ("email=9", "from 1 to 8"),
+        ("email=two", "role=number"),
+        ("email=2,email=3", "twice"),
+        ("mongod=2", "no service is called that; there are ingest-api"),
+        ("realtime-relay=2", "cannot be scaled"),
+    ],
+)
+def test_a_scale_that_makes_no_sense_says_why(tmp_path: Path, scale: str, words: str) -> None:
+    with pytest.raises(StackError, match=words):
+        made(tmp_path, CROWN_STACK_SCALE=scale)

@@ -46,3 +46,28 @@ def test_a_base_that_does_not_fit_names_the_variable(base: int) -> None:
 def test_a_wrong_port_names_its_variable(name: str, value: str) -> None:
     with pytest.raises(StackError, match=name):
         Settings.read({name: value})
+
+
+def test_further_processes_have_ports_of_their_own_far_from_the_others(tmp_path: Path) -> None:
+    made = plan.make(settings(tmp_path, CROWN_STACK_SCALE="email=3,realtime=2"))
+    ports = [port for process in made.processes.values() for port in process.ports.values()]
+    assert len(ports) == len(set(ports))
+    first = set(plan.make(settings(tmp_path)).processes)
+    more = {name: set(made.processes[name].ports.values()) for name in made.processes if name not in first}
+    assert {name: len(found) for name, found in more.items()} == {"email-2": 2, "email-3": 2, "realtime-2": 4}
+    assert min(port for found in more.values() for port in found) == 4000
+
+
+def test_further_processes_make_way_for_a_gateway_that_was_moved() -> None:
+    for gateway in range(3999, 4010):
+        ports = Ports.at(3000, gateway, ["email-2", "realtime-2"])
+        blocks = [{start, start + 1, start + 2, start + 3} for start in ports.blocks.values()]
+        assert len(blocks) == 2
+        assert not blocks[0] & blocks[1]
+        assert gateway not in blocks[0] | blocks[1]
+
+
+def test_a_base_that_does_not_fit_what_is_scaled() -> None:
+    with pytest.raises(StackError, match="CROWN_STACK_PORT_BASE is 65000"):
+        Ports.at(65_000, None, ["email-2"])
+    assert Ports.at(65_000, None).gateway == 65_005

@@ -1,0 +1,153 @@
+"""Two processes of one role: they share the work and the provider's rate, and one may die in the middle of it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import aiohttp
+import grpc.aio
+import pytest
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+
+from crown.client import draft
+from crown.notification.v1.ingest_service_pb2 import SendBulkNotificationsRequest
+from crown.notification.v1.ingest_service_pb2_grpc import IngestServiceStub
+from stack.control import Stack
+from tests.fault import bus
+from tests.fault.people import crowd, register
+
+PORT_BASE = 13700
+PEOPLE = 40
+MAILS = 600
+RATE = 60
+IN_FLIGHT = 16
+# A crash is noticed by the bus when what was handed out is not settled in time.
+LIMIT_S = 90.0
+PROCESSES = ("email", "email-2")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A stack in which e-mail runs twice."""
+
+    stack: Stack
+    http: aiohttp.ClientSession
+    streams: bus.Streams
+    db: AsyncDatabase[dict[str, Any]]
+    ingest: grpc.aio.Channel
+
+    async def send(self) -> None:
+        """Accepts all mails."""
+        items = [
+            draft(
+                type="email",
+                user_ids=[one.user for one in crowd(PEOPLE)],
+                title=f"Number {number}",
+                message="Hello",
+                priority="normal",
+            )
+            for number in range(MAILS // PEOPLE)
+        ]
+        metadata = (("authorization", f"Bearer {self.stack.token(service='feed')}"),)
+        answer = await IngestServiceStub(self.ingest).SendBulkNotifications(
+            SendBulkNotificationsRequest(notifications=items), metadata=metadata, timeout=30
+        )
+        assert not any(result.HasField("error") for result in answer.results)
+
+    async def letters(self) -> list[dict[str, Any]]:
+        """What lies in the mailbox."""
+        address = f"http://127.0.0.1:{self.stack.settings.ports.mailbox_http}/messages"
+        async with self.http.get(address, params={"limit": "10000"}) as answer:
+            found: list[dict[str, Any]] = (await answer.json())["messages"]
+            return found
+
+    async def delivered(self, process: str) -> int:
+        """What the process says that it has handed over since its start."""
+        address = f"http://127.0.0.1:{self.stack.settings.ports.metrics(process)}/metrics"
+        async with self.http.get(address) as answer:
+            series = re.findall(
+                r'^crown_outcomes_total\{[^}]*outcome="Delivered"[^}]*\} (\S+)', await answer.text(), re.M
+            )
+            return int(sum(map(float, series)))
+
+    async def left(self) -> tuple[int, int]:
+        """Rows that have not ended, and messages that wait."""
+        ended = await self.db.ledger.count_documents({"open": []})
+        return MAILS - ended, await self.streams.unsettled()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    only = ("ingest-api", "ingest-dispatch", "ingest-record", "push", "email")
+    given = {
+        "CROWN_STACK_SCALE": "email=2",
+        "CROWN_EMAIL_PROVIDERS": "smtp",
+        "CROWN_PROVIDER_RATES": f"smtp={RATE}",
+        "CROWN_IN_FLIGHT": str(IN_FLIGHT),
+    }
+    with Stack(PORT_BASE, tmp_path_factory.mktemp("stack"), only, given) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def scene(stack: Stack) -> AsyncIterator[Scene]:
+    environment = stack.environment("operator")
+    async with AsyncExitStack() as held:
+        streams = await held.enter_async_context(bus.streams(environment))
+        mongo: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(bus.secret(environment, "DATABASE_URL"))
+        held.push_async_callback(mongo.close)
+        http = await held.enter_async_context(aiohttp.ClientSession())
+        ingest = await held.enter_async_context(grpc.aio.insecure_channel(stack.address("ingest-api")))
+        push = await held.enter_async_context(grpc.aio.insecure_channel(stack.address("push")))
+        await register(ingest, push, stack.token(service="feed"), crowd(PEOPLE))
+        yield Scene(stack, http, streams, mongo.get_default_database(), ingest)
+
+
+async def test_two_share_the_work_and_one_may_die(scene: Scene) -> None:
+    names = {one.name for one in scene.stack.status()}
+    assert names.issuperset(PROCESSES)
+    await scene.send()
+    await until(scene.letters, lambda found: len(found) >= MAILS // 3)
+    # Both are at work, and would be for a while.
+    assert all([await scene.delivered(process) >= MAILS // 15 for process in PROCESSES])
+    pid = await asyncio.to_thread(scene.stack.kill, "email-2")
+    before = len(await scene.letters())
+    await asyncio.to_thread(scene.stack.wait_healthy, "email-2", pid, 60)
+    assert scene.stack.of("email").restarts == 0
+    await until(scene.left, lambda left: left == (0, 0))
+
+    letters = await scene.letters()
+    arrived = Counter(letter["delivery_id"] for letter in letters)
+    assert before < MAILS, "it was killed too late"
+    assert len(arrived) == MAILS
+    assert len(letters) - MAILS <= IN_FLIGHT
+    assert busiest_second(letters) <= RATE * 1.25 + IN_FLIGHT / 4
+    assert sum([await scene.delivered(process) for process in PROCESSES]) > 0
+
+
+def busiest_second(letters: list[dict[str, Any]]) -> int:
+    """The most letters in any second."""
+    moments = sorted(datetime.fromisoformat(letter["time"]).timestamp() for letter in letters)
+    most, start = 0, 0
+    for end, moment in enumerate(moments):
+        start = next(n for n in itertools.count(start) if moments[n] > moment - 1)
+        most = max(most, end - start + 1)
+    return most
+
+
+async def until(read: Callable[[], Awaitable[Any]], done: Callable[[Any], bool]) -> None:
+    """Returns when `done` accepts what is read."""
+    limit = time.monotonic() + LIMIT_S
+    while not done(found := await read()):
+        assert time.monotonic() < limit, f"after {LIMIT_S:g} s: {str(found)[:500]}"
+        await asyncio.sleep(0.2)
