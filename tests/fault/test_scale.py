@@ -19,7 +19,7 @@ import pytest
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 
-from crown.client import draft
+from crown.client.draft import draft
 from crown.notification.v1.ingest_service_pb2 import SendBulkNotificationsRequest
 from crown.notification.v1.ingest_service_pb2_grpc import IngestServiceStub
 from stack.control import Stack
