@@ -94,6 +94,26 @@ def status(
         raise typer.Exit(3)
 
 
+@app.command()
+def doctor(
+    send_test: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="CHANNEL TO", help="Send one: email you@example.org, sms +14155550123, push TOKEN."
+        ),
+    ] = None,
+) -> None:
+    """Say what is wrong, or send one message and show the provider's answer. Exit status 1 unless all is well."""
+    # Late: `crown token` shall not wait for gRPC.
+    stack = Stack()
+    if send_test is None:
+        well = importlib.import_module("stack.doctor").main(stack)
+    else:
+        well = importlib.import_module("stack.send_test").main(stack, *send_test)
+    if not well:
+        raise typer.Exit(1)
+
+
 @app.command("logs")
 def show_logs(
     name: Annotated[str, typer.Argument(help="A process, or `supervisor`; all when missing.")] = "",

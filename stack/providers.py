@@ -85,6 +85,34 @@ def sandbox_credentials(settings: Settings, secrets: Secrets) -> dict[str, str]:
     }
 
 
+def told(settings: Settings, secrets: Secrets, channel: str) -> list[tuple[str, bool]]:
+    """Where a channel sends, in words for people, and whether it cannot send so."""
+    found = {**settings.given, **environment(settings, secrets, channel)}
+    stands_in = {
+        "smtp": found.get("SMTP_HOST") == f"{LOOPBACK}:{settings.ports.mailbox_smtp}",
+        "sendgrid": "CROWN_SENDGRID_URL" in found,
+        "twilio": "CROWN_TWILIO_URL" in found,
+        "sns": "CROWN_SNS_URL" in found,
+        "fcm": "CROWN_FCM_URL" in found,
+    }
+    wanted = found.get(f"CROWN_{channel.upper()}_PROVIDERS", "fcm").split(",")
+    names = [name.partition(":")[0].strip() for name in wanted]
+    result = [(", then ".join(f"{name} ({_words(stands_in.get(name, False))})" for name in names), False)]
+    real = not any(stands_in.get(name, False) for name in names)
+    if channel == "sms" and not found.get("CROWN_SMS_COUNTRIES"):
+        result.append(("CROWN_SMS_COUNTRIES is not set: nothing would be sent to any country", True))
+    sender = {"email": "CROWN_EMAIL_FROM", "sms": "CROWN_SMS_FROM"}.get(channel, "")
+    if real and sender and not settings.given.get(sender):
+        result.append((f"{sender} is not set: who are messages from?", True))
+    if real and channel != "push" and not found.get("CROWN_GATEWAY_URL"):
+        result.append(("CROWN_GATEWAY_URL is not set: providers cannot tell what became of messages", False))
+    return result
+
+
+def _words(stands_in: bool) -> str:
+    return "a stand-in on this machine" if stands_in else "for real"
+
+
 def token_url(settings: Settings) -> str:
     """Where the sandbox's Firebase hands out access tokens."""
     return f"{_sandbox(settings)}/token"
@@ -126,7 +154,8 @@ def _web_push(settings: Settings, secrets: Secrets, *, stand_in: bool) -> dict[s
     found = key or {"CROWN_WEB_PUSH_KEY_FILE": str(secrets.web_push_key())}
     found["CROWN_WEB_PUSH_CONTACT"] = "mailto:crown@crown.example"
     if stand_in and not key:
-        found["CROWN_WEB_PUSH_HOSTS"] = f"{_BROWSERS},{LOOPBACK}:{settings.ports.sandbox}"
+        port = settings.ports.sandbox
+        found["CROWN_WEB_PUSH_HOSTS"] = f"{_BROWSERS},{LOOPBACK}:{port},localhost:{port}"
     return found
 
 

@@ -102,7 +102,7 @@ def overview(stack: Stack) -> None:
     crown = command(stack)
     print(f"""
 The suite is up at {gateway}. E-mails: http://localhost:{ports.mailbox_http}/messages,
-what the other providers got: http://localhost:{ports.sandbox}/ledger
+what the other providers got, and buttons to break them: http://localhost:{ports.sandbox}
 
 The demo page, as user123:
 {demo(stack, "user123")}

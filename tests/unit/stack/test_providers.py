@@ -116,7 +116,7 @@ def test_real_texts_never_fall_over_to_a_stand_in(tmp_path: Path, given: dict[st
 def test_browsers_are_reached_with_the_stack_s_key(tmp_path: Path) -> None:
     found = environment(tmp_path, "push")
     assert len(Path(found["CROWN_WEB_PUSH_KEY_FILE"]).read_text()) == 43
-    assert found["CROWN_WEB_PUSH_HOSTS"].endswith(",127.0.0.1:13009")
+    assert found["CROWN_WEB_PUSH_HOSTS"].endswith(",127.0.0.1:13009,localhost:13009")
     assert found["CROWN_WEB_PUSH_CONTACT"].startswith("mailto:")
 
 
