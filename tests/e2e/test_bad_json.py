@@ -83,6 +83,8 @@ def takes_one(field: FieldDescriptor, value: object) -> bool:
         return isinstance(value, accepted) and (bool in accepted or not isinstance(value, bool))
     if message.full_name == "google.protobuf.Value":
         return True
+    if message.full_name == "google.protobuf.ListValue":
+        return isinstance(value, list | dict)
     if message.full_name == "google.protobuf.Timestamp":
         # Written as a message, it is read as one.
         return isinstance(value, str | dict)
