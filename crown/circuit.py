@@ -166,9 +166,7 @@ class Circuit:
         limits, found = self._limits, self._sum
         if found.calls < limits.calls_least:
             return False
-        return (
-            found.failed > found.calls * limits.failing_most or found.slow > found.calls * limits.slow_most
-        )
+        return found.failed > found.calls * limits.failing_most or found.slow > found.calls * limits.slow_most
 
     def _open(self, now: float) -> None:
         self._generation += 1

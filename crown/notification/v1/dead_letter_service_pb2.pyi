@@ -44,7 +44,9 @@ class DeadLetterFilter(_message.Message):
     state: _types_pb2.DeadLetterState.Type.ValueType
     """What was done about it; OPEN where not given."""
     reason: _builtins.str
-    """Why it was given up: UNDECODABLE, PROVIDER_TERMINAL, RETRIES_EXHAUSTED, OUTCOME_UNKNOWN, POISON_KILLED_WORKER."""
+    """Why it was given up: UNDECODABLE, PROVIDER_TERMINAL, RETRIES_EXHAUSTED, OUTCOME_UNKNOWN, POISON_KILLED_WORKER,
+    TEMPLATE_FAILED, TEMPLATE_NOT_FOUND, TEMPLATE_TOO_LARGE or TEMPLATE_TIMEOUT.
+    """
     provider: _builtins.str
     """The provider of the last attempt."""
     kind: _builtins.str

@@ -480,7 +480,7 @@ class DeadLetter(_message.Message):
     CLAIMS_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """Why, as a stable word: UNDECODABLE, PROVIDER_TERMINAL, RETRIES_EXHAUSTED, OUTCOME_UNKNOWN,
-    POISON_KILLED_WORKER.
+    POISON_KILLED_WORKER, TEMPLATE_FAILED, TEMPLATE_NOT_FOUND, TEMPLATE_TOO_LARGE, TEMPLATE_TIMEOUT.
     """
     attempts: _builtins.int
     """Attempts made."""
