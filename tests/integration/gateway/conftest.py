@@ -32,10 +32,13 @@ ISSUER = "crown-auth"
 AUDIENCE = "crown-notification"
 # As the stack deploys them: what runs behind which address of the gateway.
 SERVERS = {
-    "INGEST_ADDRESS": ("ingest", "inbox", "group", "preference", "contact", "status", "suppression"),
-    "EMAIL_ADDRESS": ("email", "email_callback"),
+    "INGEST_ADDRESS": (
+        *("ingest", "inbox", "group", "preference", "contact", "status"),
+        *("dead_letter", "suppression"),
+    ),
+    "EMAIL_ADDRESS": ("email", "email_callback", "template"),
     "PUSH_ADDRESS": ("push", "device"),
-    "SMS_ADDRESS": ("sms",),
+    "SMS_ADDRESS": ("sms", "sms_callback"),
     "REALTIME_ADDRESS": ("realtime",),
 }
 START_LIMIT_S = 20.0
