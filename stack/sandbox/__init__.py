@@ -1,4 +1,5 @@
-"""The providers on this machine: SendGrid, Twilio, FCM and Google's token endpoint in one process.
+"""The providers on this machine: SendGrid, Twilio, SNS, FCM with Google's token endpoint, and a push service for
+browsers, in one process.
 
-It refuses what they refuse, keeps a ledger of every effect, and misbehaves as a script tells it.
+It refuses what they refuse, keeps a ledger of every effect, misbehaves as a script tells it, and calls back.
 """

@@ -14,7 +14,7 @@ from stack.stopping import until_stopped
 
 async def _run(settings: Settings) -> None:
     runner, port = await start(build(settings), settings.bind, settings.port)
-    print(f"sandbox: http://{settings.bind}:{port} (SendGrid, Twilio, FCM)", flush=True)
+    print(f"sandbox: http://{settings.bind}:{port} (SendGrid, Twilio, SNS, FCM, Web Push)", flush=True)
     await until_stopped()
     await runner.cleanup()
 

@@ -91,6 +91,7 @@ def _environment(policy: Policy, messages: int) -> Mapping[str, str]:
         "CROWN_IN_FLIGHT": str(IN_FLIGHT),
         "CROWN_EMAIL_PROVIDERS": "sendgrid",
         "CROWN_SANDBOX_CALLBACKS": "off",
+        "CROWN_SMS_PROVIDERS": "twilio",
         **({"CROWN_UNKNOWN_OUTCOMES": policy.setting} if policy.setting else {}),
         **{f"CROWN_SMS_{cap}_MOST": str(100 * messages) for cap in caps},
     }
