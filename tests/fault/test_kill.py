@@ -59,6 +59,7 @@ KILLED = (
     "ingest-dispatch-critical",
     "ingest-dispatch",
     "ingest-record",
+    "ingest-webhook",
     "email",
     "push",
     "sms",
