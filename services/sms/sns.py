@@ -3,14 +3,14 @@
 | answer                                              | outcome                                               |
 | --------------------------------------------------- | ----------------------------------------------------- |
 | 2xx with a MessageId                                | Delivered                                             |
-| another 2xx, or one that SNS does not speak         | Unknown                                               |
+| another 2xx, or one that is none of SNS's, or half  | Unknown                                               |
 | 429, or a code that _BUSY names                     | Snooze, as long as Retry-After says                   |
 | OptedOut                                            | Discard OPTED_OUT                                     |
 | a code that _WRONG names, about the number          | Discard INVALID_NUMBER                                |
 | the same, about the message                         | Discard INVALID_CONTENT                               |
 | the same, about anything else                       | Retry: a sender or price that we set up wrongly       |
 | a code that _OURS names, 401, 403, 404, 405, 408    | Retry: key, account, region or clock, not the text    |
-| 3xx, or another 4xx that SNS does not speak         | Retry: who refused stands between us and SNS          |
+| 3xx, or a 4xx that SNS does not speak or finish     | Retry: who refused stands between us and SNS          |
 | another 4xx                                         | Discard                                               |
 | 5xx                                                 | Unknown                                               |
 | none, nothing written                               | Retry                                                 |
@@ -29,7 +29,6 @@ from functools import partial
 from typing import Any
 
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
-from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 
 from crown import retry_after
 from crown.clock import Clock, now
@@ -128,12 +127,9 @@ class Sns:
         except CallBroken as broken:
             return broken.outcome
         except sns_wire.Garbled as garbled:
-            return _unspoken(garbled.answer)
+            return _unspoken(garbled.answer, self._clock())
         except ClientError as error:
             return _refused(error, self._clock())
-        except ResponseParserError:
-            # It began to speak like SNS, and broke off. The error holds what came, and is not to be logged.
-            return Unknown("ANSWER_GARBLED")
         message_id = found.get("MessageId", "")
         return Delivered(message_id) if message_id else Unknown("NO_MESSAGE_ID")
 
@@ -193,7 +189,9 @@ def _refused(error: ClientError, moment: datetime) -> Outcome:
     return Discard("INVALID_CONTENT", code) if _ABOUT_MESSAGE.search(words) else Retry(code)
 
 
-def _unspoken(answer: Answer) -> Outcome:
-    """What an answer means that SNS does not speak."""
+def _unspoken(answer: Answer, moment: datetime) -> Outcome:
+    """What an answer means that SNS does not speak, or did not finish."""
     word = str(answer.status)
+    if answer.status == 429:
+        return Snooze(word, retry_after.seconds(answer.headers.get("Retry-After"), moment))
     return Retry(word) if 300 <= answer.status < 500 else Unknown(word)

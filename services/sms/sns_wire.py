@@ -4,10 +4,10 @@ and files around it. Imported only where SNS is configured: the SDK takes a whil
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from functools import cache, partial
 from typing import Any
+from xml.etree import ElementTree
 
 from aiobotocore.awsrequest import AioAWSResponse  # type: ignore[import-untyped]
 from aiobotocore.config import AioConfig  # type: ignore[import-untyped]
@@ -17,12 +17,12 @@ from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConstantP
 
 from crown.http import Answer, Http
 
-# What SNS answers begins so; anything else comes from somebody between us and it.
-_SPEAKS = re.compile(rb"\s*(<\?xml[^>]*>)?\s*<(PublishResponse|ErrorResponse)\b")
+# What SNS answers is one of these, and holds what it is worth; anything else comes from somebody between us and it.
+_SPEAKS = {"PublishResponse": "PublishResult", "ErrorResponse": "Error"}
 
 
 class Garbled(Exception):
-    """The answer is none of SNS."""
+    """The answer is none of SNS, or half of one: the SDK raises all sorts of errors for such, without the status."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(str(answer.status))
@@ -40,7 +40,7 @@ class SnsWire:
         """As the SDK calls it. Raises CallBroken and Garbled."""
         headers = {name: _text(value) for name, value in request.headers.items()}
         answer = await self._http.post(request.url, headers, _bytes(request.body))
-        if not _SPEAKS.match(answer.body):
+        if not _is_spoken(answer.body):
             raise Garbled(answer)
         return AioAWSResponse(request.url, answer.status, answer.headers, _Body(answer.body))
 
@@ -96,6 +96,19 @@ def headers(metadata: Mapping[str, Any]) -> Mapping[str, str]:
     """The headers of an answer, their names in small letters."""
     found: Mapping[str, str] = metadata.get("HTTPHeaders", {})
     return found
+
+
+def _is_spoken(body: bytes) -> bool:
+    try:
+        root = ElementTree.fromstring(body)  # noqa: S314 -- as the SDK does; expat bounds entities
+    except ElementTree.ParseError:
+        return False
+    return _SPEAKS.get(_local(root)) in {_local(child) for child in root}
+
+
+def _local(element: ElementTree.Element) -> str:
+    """The element's name without its namespace."""
+    return element.tag.rpartition("}")[2]
 
 
 def _text(value: str | bytes) -> str:

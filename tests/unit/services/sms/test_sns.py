@@ -149,7 +149,9 @@ async def test_a_price(fake: FakeSns, links: Links, attempt: Make) -> None:
     [
         pytest.param(200, "<p>hello", Unknown("200"), id="200 with garbage"),
         pytest.param(200, SENT.replace("567910cd", ""), Unknown("NO_MESSAGE_ID"), id="200 without an id"),
-        pytest.param(200, SENT[:120], Unknown("ANSWER_GARBLED"), id="200 cut off"),
+        pytest.param(200, SENT[:120], Unknown("200"), id="200 cut off"),
+        pytest.param(200, SENT.replace("PublishResult", "Result"), Unknown("200"), id="200 without a result"),
+        pytest.param(400, refusal("OptedOut")[:120], Retry("400"), id="400 cut off"),
         pytest.param(302, "", Retry("302"), id="302"),
         pytest.param(400, refusal("OptedOut"), Discard("OPTED_OUT", "OptedOut"), id="opted out"),
         pytest.param(
@@ -222,6 +224,8 @@ async def test_what_sns_does(
 async def test_retry_after(sns: Sns, fake: FakeSns, attempt: Make) -> None:
     fake.status, fake.body, fake.headers = 429, refusal("Throttling"), {"Retry-After": "3"}
     assert await sns.send(attempt(ANN)) == Snooze("Throttling", 3.0)
+    fake.body = "<html>slow down"
+    assert await sns.send(attempt(ANN)) == Snooze("429", 3.0)
 
 
 async def test_no_answer(sns: Sns, fake: FakeSns, attempt: Make) -> None:
