@@ -34,6 +34,7 @@ from stack.tokens import SCOPES
 
 SENDGRID_KEY = "SG.test.key"
 TWILIO_KEY = f"AC{'0' * 32}:twilio-token"
+SNS_KEY = "AKIAIOSFODNN7EXAMPLE:sns-secret"
 CREATED = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 
 
@@ -45,11 +46,18 @@ class Standin:
     http: aiohttp.ClientSession
     account: dict[str, Any]
     smtp_port: int = 0
+    sns_key: str = ""
 
     async def script(self, **order: Any) -> None:
         """Queues one behaviour."""
         async with self.http.post(f"{self.url}/script", json=order) as answer:
             assert answer.status == 200, await answer.text()
+
+    async def subscription(self) -> dict[str, Any]:
+        """A browser's."""
+        async with self.http.post(f"{self.url}/web-push/subscriptions") as answer:
+            found: dict[str, Any] = await answer.json()
+            return found
 
     async def effects(self) -> list[dict[str, Any]]:
         """What reached people."""
@@ -88,17 +96,22 @@ def free_port() -> int:
 
 @pytest.fixture
 async def sandbox(service_account: dict[str, Any], free_port: int, tmp_path: Path) -> AsyncIterator[Standin]:
-    """SendGrid, Twilio, FCM and Google's token endpoint."""
+    """SendGrid, Twilio, SNS, FCM, Google's token endpoint and a browsers' push service."""
     url = f"http://127.0.0.1:{free_port}"
     account = {**service_account, "token_uri": f"{url}/token"}
     file = tmp_path / "account.json"
     file.write_text(json.dumps(account))
     settings = SandboxSettings.model_validate(
-        {"sendgrid_key": SENDGRID_KEY, "twilio_key": TWILIO_KEY, "service_account": file}
+        {
+            "sendgrid_key": SENDGRID_KEY,
+            "twilio_key": TWILIO_KEY,
+            "sns_key": SNS_KEY,
+            "service_account": file,
+        }
     )
     runner, _ = await start(build(settings), "127.0.0.1", free_port)
     async with aiohttp.ClientSession() as http:
-        yield Standin(url, http, account)
+        yield Standin(url, http, account, sns_key=SNS_KEY)
     await runner.cleanup()
 
 

@@ -4,108 +4,35 @@ An owner of another provider adds a list of cases, and who to send them through.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from crown.http import Http
-from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
+from crown.egress import Egress
+from crown.outcome import Delivered, Discard, Retry, Unknown
 from crown.provider import Attempt, Provider
 from crown.rendering import Links
 from services.email.message import Composer, Letterhead
-from services.email.sendgrid import SendGrid
 from services.email.smtp import Smtp
 from services.email.smtp_pool import SmtpPool
 from services.email.smtp_server import SmtpServer
-from services.push.access_token import AccessToken
-from services.push.fcm import Fcm
-from services.push.push import Push
-from services.sms.numbers import Numbers
-from services.sms.text import Texts
-from services.sms.twilio import Twilio
+from tests.unit.services import wire
+from tests.unit.services.cases import LATE, SMTP, SMTP_LATE, Kind
+from tests.unit.services.certificate import made
 from tests.unit.services.matrix import Matrix
+from tests.unit.services.speakers import Speaker, port_of, speakers
+from tests.unit.services.wire import Wire
 
-Case = tuple[str, Mapping[str, Any], type[Outcome]]
 Make = Callable[..., Attempt]
-TIMEOUT_S = 0.3
-FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
-
-# What is the same for whoever speaks HTTP.
-HTTP: Sequence[Case] = (
-    ("taken", {"delay_s": 0.0}, Delivered),
-    ("taken late", {"delay_s": 0.05}, Delivered),
-    ("429", {"status": 429}, Snooze),
-    ("429, Retry-After in seconds", {"status": 429, "headers": {"Retry-After": "3"}}, Snooze),
-    ("429, Retry-After garbled", {"status": 429, "headers": {"Retry-After": "soon"}}, Snooze),
-    ("redirect", {"status": 302, "headers": {"Location": "http://127.0.0.1:1/"}}, Retry),
-    ("our key is wrong", {"status": 401}, Retry),
-    ("not ours to use", {"status": 403, "body": "no"}, Retry),
-    ("no such address of theirs", {"status": 404, "body": "not here"}, Retry),
-    ("408", {"status": 408}, Retry),
-    ("bad request", {"status": 400, "body": "no"}, Discard),
-    ("422", {"status": 422, "body": "no"}, Discard),
-    ("502", {"status": 502, "body": "bad gateway"}, Unknown),
-    ("504", {"status": 504}, Unknown),
-    ("200 with garbage", {"status": 200, "body": "<p>hello"}, Unknown),
-    ("never answers", {"hang": True}, Unknown),
-    ("answers too late", {"delay_s": 1.0}, Unknown),
-    ("reset, nothing taken", {"reset": "before"}, Unknown),
-    ("reset, taken", {"reset": "after"}, Unknown),
-)
-SENDGRID: Sequence[Case] = (
-    *HTTP,
-    ("too large", {"status": 413}, Discard),
-    ("500", {"status": 500}, Unknown),
-    ("503", {"status": 503}, Unknown),
-)
-TWILIO: Sequence[Case] = (
-    *HTTP,
-    ("invalid number", {"status": 400, "body": {"code": 21211}}, Discard),
-    ("opted out", {"status": 400, "body": {"code": 21610}}, Discard),
-    ("landline", {"status": 400, "body": {"code": 21614}}, Discard),
-    ("our sender is wrong", {"status": 400, "body": {"code": 21606}}, Retry),
-    ("a 404 of the account", {"status": 404, "body": {"code": 20404}}, Retry),
-    ("500", {"status": 500}, Unknown),
-    ("503", {"status": 503}, Unknown),
-)
-
-
-def _fcm(status: int, word: str) -> Mapping[str, Any]:
-    details = [{"@type": FCM_ERROR, "errorCode": word}]
-    return {"status": status, "body": {"error": {"status": word, "details": details}}}
-
-
-FCM: Sequence[Case] = (
-    *HTTP,
-    ("unregistered", _fcm(404, "UNREGISTERED"), Discard),
-    ("of another project", _fcm(403, "SENDER_ID_MISMATCH"), Discard),
-    ("quota", _fcm(429, "QUOTA_EXCEEDED"), Snooze),
-    ("unavailable", _fcm(503, "UNAVAILABLE"), Retry),
-    ("internal", _fcm(500, "INTERNAL"), Retry),
-    ("their key for APNs", _fcm(401, "THIRD_PARTY_AUTH_ERROR"), Retry),
-    ("invalid argument", _fcm(400, "INVALID_ARGUMENT"), Discard),
-)
-SMTP: Sequence[Case] = (
-    ("taken", {}, Delivered),
-    ("MAIL: later", {"command": "MAIL", "reply": "451 4.3.0 later"}, Retry),
-    ("MAIL: we are not wanted", {"command": "MAIL", "reply": "550 5.7.1 you"}, Retry),
-    ("MAIL: too large", {"command": "MAIL", "reply": "552 5.3.4 big"}, Discard),
-    ("MAIL: lost", {"command": "MAIL", "drop": True}, Retry),
-    ("RCPT: busy", {"command": "RCPT", "reply": "450 4.2.1 busy"}, Retry),
-    ("RCPT: 421", {"command": "RCPT", "reply": "421 4.3.2 bye"}, Retry),
-    ("RCPT: nobody", {"command": "RCPT", "reply": "550 5.1.1 nobody"}, Discard),
-    ("RCPT: lost", {"command": "RCPT", "drop": True}, Retry),
-    ("RCPT: no answer", {"command": "RCPT", "delay_s": 5.0}, Retry),
-    ("dot: later", {"command": "DATA", "reply": "451 4.3.0 later"}, Retry),
-    ("dot: full", {"command": "DATA", "reply": "452 4.3.1 full"}, Retry),
-    ("dot: refused", {"command": "DATA", "reply": "554 5.7.1 spam"}, Discard),
-    ("dot: lost", {"command": "DATA", "drop": True}, Unknown),
-    ("dot: no answer", {"command": "DATA", "delay_s": 5.0}, Unknown),
-)
+# More than any answer takes, and less than what comes too late.
+PATIENT_S, HASTY_S = 4.0, 0.6
 # Where there is nobody: surely not sent.
-NOWHERE = {"nobody listens": "http://127.0.0.1:1", "no such host": "http://nowhere.invalid"}
+NOWHERE = {"nobody listens": "http://127.0.0.1:1", "no such host": "https://nowhere.invalid"}
 
 
 @pytest.fixture
@@ -113,27 +40,9 @@ def links() -> Links:
     return Links("https://crown.example", ("crown.example",))
 
 
-async def none(_user_id: str) -> int:
-    return 0
-
-
-async def forget(_device_ids: object) -> None:
-    return
-
-
-def sendgrid(url: str, links: Links) -> SendGrid:
-    composer = Composer(Letterhead("Crown", "notifications@crown.example", links))
-    return SendGrid(Http(timeout_s=TIMEOUT_S), url, "SG.test.key", composer)
-
-
-def twilio(url: str, links: Links) -> Twilio:
-    account, numbers = (f"AC{'0' * 32}", "twilio-token"), Numbers((), {}, "+15005550006")
-    return Twilio(Http(timeout_s=TIMEOUT_S), url, account, numbers, Texts(links))
-
-
-def fcm(url: str, links: Links, account: dict[str, Any]) -> Push:
-    made = Fcm(Http(timeout_s=TIMEOUT_S), url, account["project_id"], AccessToken(account))
-    return Push("fcm", made, None, links, none, forget)
+@pytest.fixture
+async def everybody(sandbox: Any, links: Links) -> list[Speaker]:
+    return speakers(sandbox.account, sandbox.sns_key, await sandbox.subscription(), links)
 
 
 @asynccontextmanager
@@ -142,32 +51,139 @@ async def closing(provider: Provider) -> AsyncIterator[Provider]:
     await provider.close()
 
 
-async def test_what_is_made_of_each_answer(sandbox: Any, mailbox: Any, links: Links, attempt: Make) -> None:
-    matrix = Matrix()
-    tables: Mapping[str, tuple[Callable[[str], Provider], Sequence[Case], str]] = {
-        "sendgrid": (lambda url: sendgrid(url, links), SENDGRID, "ann@example.org"),
-        "twilio": (lambda url: twilio(url, links), TWILIO, "+14155550123"),
-        "fcm": (lambda url: fcm(url, links, sandbox.account), FCM, "token-1"),
-    }
-    for name, (make, cases, to) in tables.items():
-        async with closing(make(sandbox.url)) as provider:
-            for case, answer, expected in cases:
-                await sandbox.script(provider=name, clear=True)
-                await sandbox.script(provider=name, answer=dict(answer), times=1)
-                matrix.add(name, case, expected, await provider.send(attempt(to)))
-        for case, url in NOWHERE.items():
-            async with closing(make(url)) as provider:
-                matrix.add(name, case, Retry, await provider.send(attempt(to)))
-    composer = Composer(Letterhead("Crown", "notifications@crown.example", links))
-    for case, order, expected in SMTP:
-        pool = SmtpPool(SmtpServer("127.0.0.1", mailbox.smtp_port), "crown.example", 2)
-        async with closing(Smtp(pool, composer, TIMEOUT_S)) as provider:
+class Trial:
+    """Sends through one of them, and enters what comes of it."""
+
+    def __init__(self, matrix: Matrix, speaker: Speaker, attempt: Make) -> None:
+        self._matrix = matrix
+        self._speaker = speaker
+        self._attempt = attempt
+
+    async def answers(self, sandbox: Any, raw: Wire) -> None:
+        """All that its provider may answer, in time."""
+        origin = sandbox.url if self._speaker.played else raw.url
+        async with closing(self._speaker.make(origin, PATIENT_S, port_of(origin))) as provider:
+            for case, answer, expected in self._speaker.cases:
+                await self._order(answer, sandbox, raw)
+                await self._send(provider, origin, case, expected)
+
+    async def late(self, sandbox: Any, raw: Wire) -> None:
+        """Answers that are not waited for."""
+        origin = sandbox.url if self._speaker.played else raw.url
+        async with closing(self._speaker.make(origin, HASTY_S, port_of(origin))) as provider:
+            for case, answer, expected in LATE:
+                await self._order(answer, sandbox, raw)
+                await self._send(provider, origin, case, expected)
+
+    async def breaks(self, raw: Wire) -> None:
+        """Answers that are none, or that break off."""
+        async with closing(self._speaker.make(raw.url, PATIENT_S, port_of(raw.url))) as provider:
+            for case, reply, expected in self._speaker.breaks:
+                raw.reply = reply
+                await self._send(provider, raw.url, case, expected)
+
+    async def at(self, origin: str, case: str, expected: Kind, egress: Egress | None = None) -> None:
+        """One call of `origin`, which may be called unless `egress` says otherwise."""
+        may = port_of(origin) if egress is None else egress
+        async with closing(self._speaker.make(origin, PATIENT_S, may)) as provider:
+            await self._send(provider, origin, case, expected)
+
+    async def _order(self, answer: Any, sandbox: Any, raw: Wire) -> None:
+        if not self._speaker.played:
+            raw.reply = wire.reply(answer)
+            return
+        await sandbox.script(provider=self._speaker.name, clear=True)
+        await sandbox.script(provider=self._speaker.name, answer=dict(answer), times=1)
+
+    async def _send(self, provider: Provider, origin: str, case: str, expected: Kind) -> None:
+        found = await provider.send(self._attempt(self._speaker.to(origin)))
+        self._matrix.add(self._speaker.name, case, expected, found)
+
+
+async def http(matrix: Matrix, everybody: Sequence[Speaker], sandbox: Any, attempt: Make) -> None:
+    """Whoever speaks HTTP."""
+    trials = [Trial(matrix, speaker, attempt) for speaker in everybody]
+    async with wire.opened() as raw:
+        for trial in trials:
+            await trial.answers(sandbox, raw)
+            await trial.breaks(raw)
+            for case, origin in NOWHERE.items():
+                await trial.at(origin, case, Retry)
+        # All wait at the same time.
+        await asyncio.gather(*(trial.late(sandbox, raw) for trial in trials))
+
+
+async def smtp(matrix: Matrix, mailbox: Any, letters: Composer, attempt: Make) -> None:
+    """A mail server."""
+
+    async def send(host: str, port: int, case: str, expected: Kind, limit_s: float = PATIENT_S) -> None:
+        pool = SmtpPool(SmtpServer(host, port), "crown.example", 2)
+        async with closing(Smtp(pool, letters, limit_s)) as provider:
+            matrix.add("smtp", case, expected, await provider.send(attempt("ann@example.org")))
+
+    for cases, limit_s in ((SMTP, PATIENT_S), (SMTP_LATE, HASTY_S)):
+        for case, order, expected in cases:
             if order:
                 await mailbox.script(**order, times=1)
-            matrix.add("smtp", case, expected, await provider.send(attempt("ann@example.org")))
-    nobody = SmtpPool(SmtpServer("127.0.0.1", 1), "crown.example", 2)
-    async with closing(Smtp(nobody, composer, TIMEOUT_S)) as provider:
-        matrix.add("smtp", "nobody listens", Retry, await provider.send(attempt("ann@example.org")))
+            await send("127.0.0.1", mailbox.smtp_port, case, expected, limit_s)
+    await send("127.0.0.1", 1, "nobody listens", Retry)
+    await send("nowhere.invalid", 25, "no such host", Retry)
+
+
+async def certificates(
+    matrix: Matrix, everybody: Sequence[Speaker], folder: Path, attempt: Make, patch: pytest.MonkeyPatch
+) -> None:
+    """Servers whose certificate is good, or has expired. Whoever vouches for it is trusted, so that nothing but its
+    time speaks against it."""
+    for case, days, expected in (("a good certificate", 1, Delivered), ("an expired certificate", -1, Retry)):
+        file = made(folder, days)
+        patch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", ssl.create_default_context(cafile=file))
+        async with wire.opened(file) as raw:
+            for speaker in everybody:
+                raw.reply = next(reply for name, reply, _ in speaker.breaks if name == "taken, then reset")
+                await Trial(matrix, speaker, attempt).at(raw.url, case, expected)
+            assert raw.calls == (len(everybody) if expected is Delivered else 0)
+
+
+async def smtp_certificates(
+    matrix: Matrix, letters: Composer, folder: Path, attempt: Make, patch: pytest.MonkeyPatch
+) -> None:
+    """The same for a mail server; that a good one is taken stands in test_smtp_tls.py."""
+    file = made(folder, -1)
+    patch.setenv("SSL_CERT_FILE", str(file))
+    async with wire.opened(file) as raw:
+        pool = SmtpPool(SmtpServer("127.0.0.1", raw.port, tls=True), "crown.example")
+        async with closing(Smtp(pool, letters, PATIENT_S)) as provider:
+            found = await provider.send(attempt("ann@example.org"))
+        matrix.add("smtp", "an expired certificate", Retry, found)
+        assert raw.calls == 0
+
+
+async def addresses(matrix: Matrix, everybody: Sequence[Speaker], attempt: Make) -> None:
+    """Addresses that come from outside, and may not be called."""
+    for speaker in everybody:
+        if speaker.name in {"web_push", "webhook"}:
+            trial = Trial(matrix, speaker, attempt)
+            await trial.at("https://push.example.org", "not on the list", Discard, Egress.of(["example.com"]))
+            # A name that leads to this machine. The webhook's table has a row for it, the other takes it for nobody.
+            private = Discard if speaker.name == "webhook" else Retry
+            await trial.at("https://localhost", "a private address", private, Egress.of(["localhost"]))
+
+
+async def test_what_is_made_of_each_answer(
+    everybody: list[Speaker],
+    sandbox: Any,
+    mailbox: Any,
+    links: Links,
+    attempt: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    matrix, letters = Matrix(), Composer(Letterhead("Crown", "notifications@crown.example", links))
+    await asyncio.gather(http(matrix, everybody, sandbox, attempt), smtp(matrix, mailbox, letters, attempt))
+    await addresses(matrix, everybody, attempt)
+    await certificates(matrix, everybody, tmp_path, attempt, monkeypatch)
+    await smtp_certificates(matrix, letters, tmp_path, attempt, monkeypatch)
     matrix.check()
 
 
