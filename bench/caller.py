@@ -16,7 +16,7 @@ import aiohttp
 import aiosmtplib
 
 from bench.child import Answer, BenchError, serve
-from services.push.access_token import AccessToken
+from services.push.fcm.access_token import AccessToken
 
 Call = Callable[[], Awaitable[None]]
 

@@ -1,5 +1,5 @@
 """Dead letters as services other than their keeper see them. What operators do with them stands in
-services/ingest/dead_letters.py.
+services/ingest/dead/service.py.
 
 A letter: {_id, state, reason, error, channel, notification_id, user_id, delivery_id, kind, category, sender,
 provider, attempts, claims, create_time, update_time, update_by, stream, sequence, body, replay_id}. What is

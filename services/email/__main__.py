@@ -14,11 +14,11 @@ from crown.provider import Provider
 from crown.suppressions import Suppressions
 from services.email.callbacks import EmailCallbackService
 from services.email.message import Composer
-from services.email.sendgrid import SendGrid
+from services.email.sendgrid.provider import SendGrid
 from services.email.service import EmailService
 from services.email.settings import EmailSettings
-from services.email.smtp import Gone, Smtp
-from services.email.smtp_pool import SmtpPool
+from services.email.smtp.pool import SmtpPool
+from services.email.smtp.provider import Gone, Smtp
 from services.email.templates.library import Library
 from services.email.templates.renderers import Renderers
 from services.email.templates.service import TemplateService

@@ -18,9 +18,10 @@ from crown.notification.v1 import email_callback_service_pb2 as pb
 from crown.notification.v1.types_pb2 import CallbackType, Channel
 from crown.preferences import Preferences
 from crown.suppressions import Suppressions
-from services.email import sendgrid_events, unsubscribe_page
-from services.email.sendgrid_events import Told
-from services.email.sendgrid_signature import SIGNATURE, TIMESTAMP, SendGridSignature
+from services.email import unsubscribe_page
+from services.email.sendgrid import events as sendgrid_events
+from services.email.sendgrid.events import Told
+from services.email.sendgrid.signature import SIGNATURE, TIMESTAMP, SendGridSignature
 from services.email.unsubscribe_link import UnsubscribeLinks
 
 # Nothing tells what is wrong with it.

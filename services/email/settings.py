@@ -13,10 +13,11 @@ from crown.channel_settings import ChannelSettings
 from crown.errors import Violation
 from crown.link_settings import Origin
 from crown.vault import Key
-from services.email import sendgrid_signature, unsubscribe_link
+from services.email import unsubscribe_link
 from services.email.message import Letterhead
-from services.email.sendgrid_signature import SendGridSignature
-from services.email.smtp_server import SmtpServer
+from services.email.sendgrid import signature as sendgrid_signature
+from services.email.sendgrid.signature import SendGridSignature
+from services.email.smtp.server import SmtpServer
 from services.email.unsubscribe_link import UnsubscribeLinks
 
 # What each provider cannot do without: the variable, and the field that holds it.

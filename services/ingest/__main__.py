@@ -34,23 +34,23 @@ from crown.recipients import Recipients
 from crown.store import Store
 from crown.suppressions import Suppressions
 from crown.webhook_secrets import WebhookSecrets
-from services.ingest import webhook_engine
+from services.ingest.books.disband import Disbander
+from services.ingest.books.janitor import Janitor
+from services.ingest.books.recorder import Recorder
+from services.ingest.books.sweep import Sweeper
 from services.ingest.choices import PreferenceService
 from services.ingest.contacts import ContactService
-from services.ingest.dead_letters import DeadLetterService
-from services.ingest.disband import Disbander
+from services.ingest.dead.replays import Carrier
+from services.ingest.dead.service import DeadLetterService
+from services.ingest.dead.undertaker import Undertaker
 from services.ingest.dispatch import Dispatcher
 from services.ingest.groups import GroupService
 from services.ingest.inbox import InboxService
-from services.ingest.janitor import Janitor
 from services.ingest.readiness import StatusService
-from services.ingest.record import Recorder
-from services.ingest.replays import Carrier
 from services.ingest.service import IngestService
 from services.ingest.settings import IngestSettings
 from services.ingest.suppressions import SuppressionService
-from services.ingest.sweep import Sweeper
-from services.ingest.undertaker import Undertaker
+from services.ingest.webhook import engine as webhook_engine
 
 # What the gateway's reflection lists: every service of the suite, whoever serves it.
 _SUITE = (

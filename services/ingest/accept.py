@@ -14,7 +14,7 @@ from crown.errors import Violation
 from crown.notification.v1.events_pb2 import IntakeEvent, NotificationContent, Sealed
 from crown.notification.v1.ingest_service_pb2 import SendNotificationRequest
 from crown.subjects import LANES
-from services.ingest.webhook_hosts import WebhookHosts
+from services.ingest.webhook.hosts import WebhookHosts
 
 RECIPIENTS_A_PART = 1_000
 DATA_MOST_BYTES = 16 << 10

@@ -32,7 +32,7 @@ from services.ingest.commit import GroupCommit
 from services.ingest.keys import KeyBook, Seen, Use
 from services.ingest.overview import Overview
 from services.ingest.timeline import Timeline
-from services.ingest.webhook_hosts import WebhookHosts
+from services.ingest.webhook.hosts import WebhookHosts
 
 RECIPIENTS_MOST = 10_000
 MESSAGES_A_UNIT = 500

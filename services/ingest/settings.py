@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr, field_validator
 from crown import webhook_secrets
 from crown.link_settings import LinkSettings
 from crown.subjects import LANES
-from services.ingest.webhook_hosts import WebhookHosts
+from services.ingest.webhook.hosts import WebhookHosts
 
 
 class IngestSettings(LinkSettings):
@@ -22,7 +22,7 @@ class IngestSettings(LinkSettings):
         10.0, validation_alias="CROWN_SWEEP_PERIOD_S", gt=0, le=3600, allow_inf_nan=False
     )
 
-    # Who may be called about what became of notifications: see services/ingest/webhook_hosts.py.
+    # Who may be called about what became of notifications: see services/ingest/webhook/hosts.py.
     webhook_hosts: str = Field("", validation_alias="CROWN_WEBHOOK_HOSTS")
     # What those calls are signed with: see crown/webhook_secrets.py.
     webhook_secret: SecretStr = Field(SecretStr(""), validation_alias="CROWN_WEBHOOK_SECRET")

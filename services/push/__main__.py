@@ -9,13 +9,13 @@ from crown.http import Http
 from crown.notification.v1 import device_service_pb2, push_service_pb2
 from crown.notification.v1.types_pb2 import Channel
 from crown.unread import Unread
-from services.push.access_token import AccessToken
 from services.push.devices import DeviceService
-from services.push.fcm import Fcm
+from services.push.fcm.access_token import AccessToken
+from services.push.fcm.provider import Fcm
 from services.push.push import Badge, Forget, Push
 from services.push.service import PushService
 from services.push.settings import PushSettings
-from services.push.web_push import WebPush
+from services.push.web_push.provider import WebPush
 
 # A person has several devices, so there are more calls at once than deliveries.
 _CONNECTIONS_EACH = 2

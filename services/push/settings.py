@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from crown.channel_settings import ChannelSettings
 from crown.egress import Egress
 from crown.link_settings import Origin
-from services.push.vapid import Vapid, private_key
+from services.push.web_push.vapid import Vapid, private_key
 
 _WRONG = (
     "must be a Firebase service account, or a list of them of one project: its JSON, or the path of a file that "

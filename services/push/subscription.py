@@ -8,7 +8,7 @@ from crown.egress import Egress
 from crown.errors import Violation
 from crown.notification.v1.device_service_pb2 import WebPushKeys
 from crown.notification.v1.types_pb2 import DeviceKind
-from services.push.web_push_crypto import browser_key, shared_secret
+from services.push.web_push.crypto import browser_key, shared_secret
 
 
 def problems(

@@ -24,10 +24,10 @@ from services.sms.gate import Gate
 from services.sms.inbound import Inbound
 from services.sms.service import SmsService
 from services.sms.settings import SmsSettings
-from services.sms.sns_certificates import Certificates
-from services.sms.sns_signature import SnsSignature
-from services.sms.twilio import Twilio
-from services.sms.twilio_signature import TwilioSignature
+from services.sms.sns.certificates import Certificates
+from services.sms.sns.signature import SnsSignature
+from services.sms.twilio.provider import Twilio
+from services.sms.twilio.signature import TwilioSignature
 
 
 def provider(name: str, settings: SmsSettings) -> Provider:
@@ -37,7 +37,7 @@ def provider(name: str, settings: SmsSettings) -> Provider:
     if name == "twilio":
         return Twilio(http, settings.twilio_url, settings.account, numbers, texts, settings.status_address)
     # Late: the SDK takes most of a second to load.
-    from services.sms.sns import Sns
+    from services.sms.sns.provider import Sns
 
     endpoint, region, most = settings.sns_endpoint, settings.sns_region, settings.sns_price_most
     return Sns(http, endpoint, settings.sns_account, region, numbers, texts, most)

@@ -16,14 +16,16 @@ from crown.door import Context
 from crown.notification.v1 import sms_callback_service_pb2 as pb
 from crown.notification.v1.types_pb2 import CallbackType, Channel, SuppressionReason
 from crown.suppressions import Suppressions
-from services.sms import sns_events, told, twilio_events
+from services.sms import told
 from services.sms.inbound import Inbound
 from services.sms.keywords import Word, meaning
-from services.sms.sns_certificates import Certificates
-from services.sms.sns_events import Texted
-from services.sms.sns_signature import NOTIFICATION, SUBSCRIPTION, Envelope, SnsSignature
+from services.sms.sns import events as sns_events
+from services.sms.sns.certificates import Certificates
+from services.sms.sns.events import Texted
+from services.sms.sns.signature import NOTIFICATION, SUBSCRIPTION, Envelope, SnsSignature
 from services.sms.told import Told
-from services.sms.twilio_signature import PATH, TwilioSignature
+from services.sms.twilio import events as twilio_events
+from services.sms.twilio.signature import PATH, TwilioSignature
 
 log = logs.get(__name__)
 

@@ -21,7 +21,7 @@ from crown.outcome import Delivered, Outcome, Retry, Unknown
 from crown.provider import Attempt
 from crown.rates import Rates
 from crown.store import Document
-from services.email import sendgrid
+from services.email.sendgrid import provider as sendgrid
 from tests.integration.crown.scripted import Scripted, delivering
 from tests.integration.local import Local
 from tests.integration.rig import until

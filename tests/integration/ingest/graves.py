@@ -14,9 +14,9 @@ from crown.outcome import Delivered, Discard, Outcome
 from crown.people import People
 from crown.provider import Attempt
 from crown.store import Document
-from services.ingest.dead_letters import DeadLetterService
-from services.ingest.record import Recorder
-from services.ingest.undertaker import Undertaker
+from services.ingest.books.recorder import Recorder
+from services.ingest.dead.service import DeadLetterService
+from services.ingest.dead.undertaker import Undertaker
 from tests.integration.crown.scripted import Scripted, delivering
 from tests.integration.local import Local
 from tests.integration.rig import until

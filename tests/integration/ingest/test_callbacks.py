@@ -25,9 +25,10 @@ from crown.notification.v1.types_pb2 import (
     TimelineEvent,
 )
 from crown.store import Document
-from services.ingest import facts, record, turn
-from services.ingest.record import Recorder
-from services.ingest.sweep import Sweeper
+from services.ingest.books import facts, turn
+from services.ingest.books import recorder as record
+from services.ingest.books.recorder import Recorder
+from services.ingest.books.sweep import Sweeper
 from tests.integration.local import Local
 from tests.integration.rig import Rig, until
 

@@ -25,7 +25,7 @@ from crown.notification.v1.types_pb2 import (
     TimelineEvent,
 )
 from crown.store import Document
-from services.ingest import dead_letters
+from services.ingest.dead import service as dead_letters
 from tests.integration.ingest.graves import Graveyard, as_operator, digging
 from tests.integration.local import Local
 from tests.integration.rig import until

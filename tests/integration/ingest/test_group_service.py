@@ -18,7 +18,7 @@ from crown.notification.v1 import group_service_pb2 as pb
 from crown.notification.v1.events_pb2 import EphemeralEvent
 from crown.notification.v1.types_pb2 import GroupKind
 from services.ingest import groups as module
-from services.ingest.disband import Disbander
+from services.ingest.books.disband import Disbander
 from services.ingest.groups import GroupService
 from tests.integration.local import Local
 from tests.integration.rig import Rig, until

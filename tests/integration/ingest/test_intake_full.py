@@ -11,8 +11,8 @@ import grpc
 import pytest
 
 from crown import subjects
-from services.ingest import janitor
-from services.ingest.janitor import Janitor
+from services.ingest.books import janitor
+from services.ingest.books.janitor import Janitor
 from tests.integration.api import Api, request
 from tests.integration.local import Local
 from tests.integration.rig import Rig, until

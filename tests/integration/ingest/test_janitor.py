@@ -9,8 +9,8 @@ import pytest
 from crown import subjects
 from crown.bus import Outgoing
 from crown.pull import Message, Pull, ready
-from services.ingest import janitor
-from services.ingest.janitor import Janitor
+from services.ingest.books import janitor
+from services.ingest.books.janitor import Janitor
 from tests.integration.local import Local
 from tests.integration.rig import until
 

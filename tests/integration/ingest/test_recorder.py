@@ -12,8 +12,8 @@ from crown import subjects
 from crown.bus import Outgoing
 from crown.notification.v1.events_pb2 import OutcomeEvent
 from crown.notification.v1.types_pb2 import Channel, DeliveryState
-from services.ingest import record
-from services.ingest.record import Recorder
+from services.ingest.books import recorder as record
+from services.ingest.books.recorder import Recorder
 from tests.integration.local import Local
 from tests.integration.rig import Rig, until
 

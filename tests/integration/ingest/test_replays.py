@@ -20,7 +20,7 @@ from crown.errors import NotFound
 from crown.notification.v1 import dead_letter_service_pb2 as pb
 from crown.notification.v1.types_pb2 import DeadLetterState, Priority
 from crown.store import Document
-from services.ingest.replays import Carrier
+from services.ingest.dead.replays import Carrier
 from tests.integration.ingest.graves import Graveyard, as_operator, digging
 from tests.integration.local import Local
 from tests.integration.rig import Rig, until

@@ -14,8 +14,8 @@ from crown.bus import Outgoing
 from crown.clock import now
 from crown.notification.v1.types_pb2 import DeliveryState
 from crown.pull import Pull, ready
-from services.ingest import sweep
-from services.ingest.sweep import Sweeper
+from services.ingest.books import sweep
+from services.ingest.books.sweep import Sweeper
 from tests.integration.local import Local
 
 LONG_AGO = timedelta(minutes=10)

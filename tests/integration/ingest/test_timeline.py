@@ -21,7 +21,7 @@ from crown.notification.v1.ingest_service_pb2 import ExplainNotificationRequest
 from crown.notification.v1.timeline_pb2 import TimelineEntry
 from crown.notification.v1.types_pb2 import CallbackType, Channel, DeliveryState, TimelineEvent
 from crown.store import Document
-from services.ingest.record import Recorder
+from services.ingest.books.recorder import Recorder
 from services.ingest.timeline import Page, Timeline
 from tests.integration.local import Local
 from tests.integration.rig import Rig, Service, until

@@ -16,9 +16,10 @@ from crown.ledger import row_id
 from crown.notification.v1.events_pb2 import DeadLetter, DeliveryEvent
 from crown.notification.v1.types_pb2 import Category, Channel, DeadLetterState, DeliveryState
 from crown.store import Document
-from services.ingest import janitor, undertaker
-from services.ingest.janitor import Janitor
-from services.ingest.undertaker import Undertaker, write
+from services.ingest.books import janitor
+from services.ingest.books.janitor import Janitor
+from services.ingest.dead import undertaker
+from services.ingest.dead.undertaker import Undertaker, write
 from tests.integration.ingest.graves import PHONE, Graveyard, digging
 from tests.integration.local import Local
 from tests.integration.rig import Rig, until

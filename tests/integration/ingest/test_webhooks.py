@@ -19,11 +19,11 @@ from crown.notification.v1.events_pb2 import CallbackEvent
 from crown.notification.v1.types_pb2 import CallbackType, Channel, DeliveryState
 from crown.store import Document
 from crown.webhook_secrets import WebhookSecrets
-from services.ingest import webhook_engine
-from services.ingest.record import Recorder
-from services.ingest.replay import Order, Replayer
-from services.ingest.undertaker import Undertaker
-from services.ingest.webhook_hosts import WebhookHosts
+from services.ingest.books.recorder import Recorder
+from services.ingest.dead.replay import Order, Replayer
+from services.ingest.dead.undertaker import Undertaker
+from services.ingest.webhook import engine as webhook_engine
+from services.ingest.webhook.hosts import WebhookHosts
 from tests.integration.crown import conftest
 from tests.integration.local import Local
 from tests.integration.rig import Rig, until

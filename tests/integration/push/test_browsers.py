@@ -26,8 +26,8 @@ from crown.unread import Unread
 from services.push.message import Message, collapse_id
 from services.push.push import Push
 from services.push.together import Gone
-from services.push.vapid import Vapid
-from services.push.web_push import WebPush
+from services.push.web_push.provider import WebPush
+from services.push.web_push.vapid import Vapid
 from tests.integration.local import Local
 from tests.integration.rig import until
 from tests.unit.services.push.push_service import Browser, PushService, opened

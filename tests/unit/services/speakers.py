@@ -19,17 +19,17 @@ from crown.rendering import Links
 from crown.vault import Key
 from crown.webhook_secrets import WebhookSecrets
 from services.email.message import Composer, Letterhead
-from services.email.sendgrid import SendGrid
-from services.ingest.webhook_provider import Webhook
-from services.push.access_token import AccessToken
-from services.push.fcm import Fcm
+from services.email.sendgrid.provider import SendGrid
+from services.ingest.webhook.provider import Webhook
+from services.push.fcm.access_token import AccessToken
+from services.push.fcm.provider import Fcm
 from services.push.push import Push
-from services.push.vapid import Vapid
-from services.push.web_push import WebPush
+from services.push.web_push.provider import WebPush
+from services.push.web_push.vapid import Vapid
 from services.sms.numbers import Numbers
-from services.sms.sns import Sns
+from services.sms.sns.provider import Sns
 from services.sms.text import Texts
-from services.sms.twilio import Twilio
+from services.sms.twilio.provider import Twilio
 from tests.unit.services import cases
 from tests.unit.services.cases import Break, Case
 

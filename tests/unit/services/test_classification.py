@@ -18,9 +18,9 @@ from crown.outcome import Delivered, Discard, Retry, Unknown
 from crown.provider import Attempt, Provider
 from crown.rendering import Links
 from services.email.message import Composer, Letterhead
-from services.email.smtp import Smtp
-from services.email.smtp_pool import SmtpPool
-from services.email.smtp_server import SmtpServer
+from services.email.smtp.pool import SmtpPool
+from services.email.smtp.provider import Smtp
+from services.email.smtp.server import SmtpServer
 from tests.unit.services import wire
 from tests.unit.services.cases import LATE, SMTP, SMTP_LATE, Kind
 from tests.unit.services.certificate import made

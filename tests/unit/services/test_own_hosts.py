@@ -16,7 +16,7 @@ from services.email.__main__ import provider as email_provider
 from services.email.message import Composer
 from services.email.settings import EmailSettings
 from services.push.__main__ import providers as push_providers
-from services.push.access_token import AccessToken
+from services.push.fcm.access_token import AccessToken
 from services.push.settings import PushSettings
 from services.sms.__main__ import provider as sms_provider
 from services.sms.settings import SmsSettings

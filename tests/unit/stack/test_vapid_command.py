@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from services.push.vapid import Vapid, private_key
+from services.push.web_push.vapid import Vapid, private_key
 from stack import keys
 from stack.cli import app
 from stack.errors import StackError

@@ -20,9 +20,9 @@ from crown.notification.v1 import email_callback_service_pb2 as pb
 from crown.notification.v1.email_callback_service_pb2_grpc import EmailCallbackServiceStub
 from crown.notification.v1.events_pb2 import CallbackEvent
 from crown.notification.v1.types_pb2 import CallbackType, Category, Channel, SuppressionReason
-from services.email import sendgrid_signature
 from services.email.callbacks import EmailCallbackService
-from services.email.sendgrid_signature import SendGridSignature
+from services.email.sendgrid import signature as sendgrid_signature
+from services.email.sendgrid.signature import SendGridSignature
 from services.email.unsubscribe_link import UnsubscribeLinks
 from tests.sendgrid_signer import Signer
 

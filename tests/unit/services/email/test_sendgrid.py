@@ -1,4 +1,4 @@
-"""SendGrid, against the sandbox: every row of the table in services/email/sendgrid.py."""
+"""SendGrid, against the sandbox: every row of the table in services/email/sendgrid/provider.py."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.provider import Attempt
 from crown.rendering import Links
 from services.email.message import Composer, Letterhead, Mail
-from services.email.sendgrid import SendGrid, outcome, request
-from services.email.smtp import Smtp
-from services.email.smtp_pool import SmtpPool
-from services.email.smtp_server import SmtpServer
+from services.email.sendgrid.provider import SendGrid, outcome, request
+from services.email.smtp.pool import SmtpPool
+from services.email.smtp.provider import Smtp
+from services.email.smtp.server import SmtpServer
 
 Make = Callable[..., Attempt]
 KEY = "SG.test.key"

@@ -1,4 +1,4 @@
-"""What SendGrid tells later: every row of the table in services/email/sendgrid_events.py."""
+"""What SendGrid tells later: every row of the table in services/email/sendgrid/events.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from crown.errors import Undecodable
 from crown.notification.v1.types_pb2 import CallbackType, Channel, SuppressionReason
-from services.email.sendgrid_events import Told, read
+from services.email.sendgrid.events import Told, read
 
 NOW = datetime(2026, 11, 25, 12, 0, 5, tzinfo=UTC)
 USUAL = {

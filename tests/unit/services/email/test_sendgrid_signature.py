@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sendgrid.helpers.eventwebhook import EventWebhook
 
 from crown.errors import SignatureInvalid
-from services.email.sendgrid_signature import SendGridSignature, keys
+from services.email.sendgrid.signature import SendGridSignature, keys
 from tests.sendgrid_signer import Signer
 
 SIGNER, OTHER = Signer(), Signer()

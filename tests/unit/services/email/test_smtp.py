@@ -1,4 +1,4 @@
-"""SMTP, against the mailbox: every row of the table in services/email/smtp.py."""
+"""SMTP, against the mailbox: every row of the table in services/email/smtp/provider.py."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pymongo.errors import AutoReconnect
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.provider import Attempt
 from crown.rendering import Links
-from services.email import smtp_pool
 from services.email.message import Composer, Letterhead
-from services.email.smtp import Gone, Smtp, broken, refused
-from services.email.smtp_pool import SmtpPool
-from services.email.smtp_server import SmtpServer
+from services.email.smtp import pool as smtp_pool
+from services.email.smtp.pool import SmtpPool
+from services.email.smtp.provider import Gone, Smtp, broken, refused
+from services.email.smtp.server import SmtpServer
 
 Make = Callable[..., Attempt]
 ID = f"<{'d' * 32}@crown.example>"

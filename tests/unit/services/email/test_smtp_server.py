@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.email.smtp_server import SmtpServer
+from services.email.smtp.server import SmtpServer
 
 
 @pytest.mark.parametrize(

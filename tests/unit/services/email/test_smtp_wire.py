@@ -13,9 +13,9 @@ from crown.outcome import Delivered, Discard, Outcome, Retry, Unknown
 from crown.provider import Attempt
 from crown.rendering import Links
 from services.email.message import Composer, Letterhead
-from services.email.smtp import Smtp
-from services.email.smtp_pool import SmtpPool
-from services.email.smtp_server import SmtpServer
+from services.email.smtp.pool import SmtpPool
+from services.email.smtp.provider import Smtp
+from services.email.smtp.server import SmtpServer
 
 Make = Callable[..., Attempt]
 GREETING = "250-server\r\n250 PIPELINING\r\n"

@@ -18,7 +18,7 @@ from crown.notification.v1.types_pb2 import Category, Channel, Priority
 from crown.vault import Key
 from services.ingest import accept
 from services.ingest.accept import Accepted
-from services.ingest.webhook_hosts import WebhookHosts
+from services.ingest.webhook.hosts import WebhookHosts
 
 RULES = accept.Rules(
     "feed",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crown.notification.v1.types_pb2 import CallbackType, DeliveryState
-from services.ingest.callbacks import TOLD, Standing, Told, apply, below, rank
+from services.ingest.books.callbacks import TOLD, Standing, Told, apply, below, rank
 
 AT = datetime(2026, 11, 25, 12, tzinfo=UTC)
 OURS = [value for value in DeliveryState.Type.values() if value not in TOLD]

@@ -15,8 +15,8 @@ from crown.clock import timestamp
 from crown.errors import InvalidRequest
 from crown.notification.v1.dead_letter_service_pb2 import DeadLetterFilter
 from crown.notification.v1.types_pb2 import Category, Channel, DeadLetterState
-from services.ingest import letter
-from services.ingest.letter import matching
+from services.ingest.dead import letter
+from services.ingest.dead.letter import matching
 
 AT = datetime(2026, 11, 25, 12, 0, 0, 123_000, tzinfo=UTC)
 OPEN = {"state": DeadLetterState.OPEN}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from crown.notification.v1.types_pb2 import Channel, DeliveryState
-from services.ingest.replay import EXPIRED, GONE, HOMELESS, Facts, Step, decide
+from services.ingest.dead.replay import EXPIRED, GONE, HOMELESS, Facts, Step, decide
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 LETTER = {"_id": "d:3", "delivery_id": "d", "channel": Channel.SMS, "claims": 3}

@@ -12,9 +12,9 @@ from crown.ledger import row_id
 from crown.notification.v1.events_pb2 import CallbackEvent, OutcomeEvent
 from crown.notification.v1.types_pb2 import CallbackType, Channel, DeliveryState, Priority
 from crown.store import Document
-from services.ingest import turn
-from services.ingest.events import Decided, Event
-from services.ingest.facts import Facts
+from services.ingest.books import turn
+from services.ingest.books.events import Decided, Event
+from services.ingest.books.facts import Facts
 
 AT = datetime(2026, 11, 25, 12, tzinfo=UTC)
 ROW = row_id("n1", "ann")

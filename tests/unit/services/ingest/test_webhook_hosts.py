@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.ingest.webhook_hosts import WebhookHosts
+from services.ingest.webhook.hosts import WebhookHosts
 
 HOSTS = WebhookHosts.parse("feed=hooks.example|*.feed.example , chat=127.0.0.1:9000")
 

@@ -14,9 +14,9 @@ from crown.notification.v1.types_pb2 import Channel, DeliveryState, Priority
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze
 from crown.vault import Key
 from crown.webhook_secrets import WebhookSecrets
-from services.ingest import webhooks
-from services.ingest.webhook_provider import outcome, signed
-from services.ingest.webhooks import Word
+from services.ingest.webhook import rows as webhooks
+from services.ingest.webhook.provider import outcome, signed
+from services.ingest.webhook.rows import Word
 
 NOW = datetime.now(UTC)
 BODY = b'{"type": "notification.delivery.delivered"}'

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from crown.notification.v1.types_pb2 import DeviceKind
 from crown.recipients import Destination
-from services.push.web_push_crypto import _keys, decoded, encoded, point
+from services.push.web_push.crypto import _keys, decoded, encoded, point
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.push.access_token import AccessToken, TokenUnavailable
+from services.push.fcm.access_token import AccessToken, TokenUnavailable
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""FCM, against the sandbox: every row of the table in services/push/fcm.py."""
+"""FCM, against the sandbox: every row of the table in services/push/fcm/provider.py."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.provider import Attempt
 from crown.recipients import Destination
 from crown.rendering import Links
-from services.push.access_token import AccessToken
-from services.push.fcm import Fcm
+from services.push.fcm.access_token import AccessToken
+from services.push.fcm.provider import Fcm
 from services.push.push import Push
 
 Make = Callable[..., Attempt]

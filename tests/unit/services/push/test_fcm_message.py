@@ -16,7 +16,7 @@ from crown.outcome import Discard
 from crown.provider import Attempt
 from crown.recipients import Destination
 from crown.rendering import Links
-from services.push.fcm_message import Payload, payload
+from services.push.fcm.message import Payload, payload
 from services.push.message import collapse_id, compose
 
 Make = Callable[..., Attempt]

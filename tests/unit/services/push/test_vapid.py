@@ -7,8 +7,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from services.push.vapid import Vapid, private_key
-from services.push.web_push_crypto import decoded, encoded
+from services.push.web_push.crypto import decoded, encoded
+from services.push.web_push.vapid import Vapid, private_key
 
 CONTACT = "mailto:ops@crown.example"
 NOW_S = 1_795_000_000.0
@@ -60,7 +60,7 @@ def test_one_for_each_origin_until_half_its_life_is_over() -> None:
 
 
 def test_many_origins_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.push.vapid._ORIGINS_MOST", 3)
+    monkeypatch.setattr("services.push.web_push.vapid._ORIGINS_MOST", 3)
     vapid = Vapid(ec.generate_private_key(ec.SECP256R1()), CONTACT)
     for number in range(10):
         vapid.authorization(f"https://{number}.example/")

@@ -1,4 +1,4 @@
-"""Push to browsers, against a push service: every row of the table in services/push/web_push.py."""
+"""Push to browsers, against a push service: every row of the table in services/push/web_push/provider.py."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from crown.recipients import Destination
 from crown.rendering import Links
 from services.push.message import Message, collapse_id, compose
 from services.push.together import Gone
-from services.push.vapid import Vapid
-from services.push.web_push import WebPush
-from services.push.web_push_crypto import BODY_MOST_BYTES
+from services.push.web_push.crypto import BODY_MOST_BYTES
+from services.push.web_push.provider import WebPush
+from services.push.web_push.vapid import Vapid
 from tests.unit.services.push.push_service import Browser, PushService, opened
 
 Make = Callable[..., Attempt]

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.push.web_push_crypto import (
+from services.push.web_push.crypto import (
     BODY_MOST_BYTES,
     PLAIN_MOST_BYTES,
     _keys,

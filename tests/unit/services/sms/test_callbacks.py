@@ -20,8 +20,8 @@ from crown.notification.v1.sms_callback_service_pb2_grpc import SmsCallbackServi
 from crown.notification.v1.types_pb2 import CallbackType, Channel, SuppressionReason
 from services.sms.callbacks import SmsCallbackService
 from services.sms.keywords import Word
-from services.sms.sns_signature import Envelope
-from services.sms.twilio_signature import TwilioSignature
+from services.sms.sns.signature import Envelope
+from services.sms.twilio.signature import TwilioSignature
 
 SERVICE = pb.DESCRIPTOR.services_by_name["SmsCallbackService"]
 GATEWAY = "https://api.crown.example"

@@ -1,4 +1,4 @@
-"""SNS, against a server that speaks as it does: every row of the table in services/sms/sns.py."""
+"""SNS, against a server that speaks as it does: every row of the table in services/sms/sns/provider.py."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from crown.notification.v1.types_pb2 import Category
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.provider import Attempt
 from crown.rendering import Links
-from services.sms import sns_wire
 from services.sms.numbers import Numbers
-from services.sms.sns import Sns
+from services.sms.sns import wire as sns_wire
+from services.sms.sns.provider import Sns
 from services.sms.text import Texts
 
 Make = Callable[..., Attempt]

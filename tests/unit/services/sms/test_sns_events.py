@@ -10,8 +10,8 @@ import pytest
 
 from crown.clock import timestamp
 from crown.notification.v1.types_pb2 import CallbackType, Channel
-from services.sms import sns_events
-from services.sms.sns_events import Texted
+from services.sms.sns import events as sns_events
+from services.sms.sns.events import Texted
 from services.sms.told import Told
 
 HEARD = datetime(2026, 11, 25, 12, tzinfo=UTC)

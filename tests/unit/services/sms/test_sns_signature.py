@@ -14,8 +14,8 @@ from aiohttp import web
 from crown.clock import now
 from crown.errors import ProviderUnavailable, SignatureInvalid
 from crown.http import Answer
-from services.sms.sns_certificates import Certificates
-from services.sms.sns_signature import SnsSignature
+from services.sms.sns.certificates import Certificates
+from services.sms.sns.signature import SnsSignature
 from tests.unit.services.sms.sns_signer import TOPIC, Signer, elliptic_certificate, notification, subscription
 
 SIGNER, OTHER = Signer(), Signer()

@@ -1,4 +1,4 @@
-"""Twilio, against the sandbox: every row of the table in services/sms/twilio.py."""
+"""Twilio, against the sandbox: every row of the table in services/sms/twilio/provider.py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crown.provider import Attempt
 from crown.rendering import Links
 from services.sms.numbers import Numbers
 from services.sms.text import Texts
-from services.sms.twilio import Twilio, outcome
+from services.sms.twilio.provider import Twilio, outcome
 
 Make = Callable[..., Attempt]
 ACCOUNT = (f"AC{'0' * 32}", "twilio-token")
@@ -200,7 +200,7 @@ async def test_found(twilio: Twilio, sandbox: Any, attempt: Make, clock: Clock) 
 async def test_found_on_a_later_page(
     twilio: Twilio, sandbox: Any, attempt: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.sms.twilio._PAGE", 25)
+    monkeypatch.setattr("services.sms.twilio.provider._PAGE", 25)
     given, since = attempt(ANN), now()
     assert isinstance(await twilio.send(given), Delivered)
     for n in range(60):
@@ -212,8 +212,8 @@ async def test_found_on_a_later_page(
 async def test_a_list_that_is_not_read_to_its_end_tells_nothing(
     twilio: Twilio, attempt: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.sms.twilio._LISTED_MOST", 3)
-    monkeypatch.setattr("services.sms.twilio._PAGE", 3)
+    monkeypatch.setattr("services.sms.twilio.provider._LISTED_MOST", 3)
+    monkeypatch.setattr("services.sms.twilio.provider._PAGE", 3)
     given, since = attempt(ANN), now()
     assert isinstance(await twilio.send(given), Delivered)
     for n in range(3):

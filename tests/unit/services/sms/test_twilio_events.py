@@ -8,8 +8,8 @@ import pytest
 
 from crown.clock import timestamp
 from crown.notification.v1.types_pb2 import CallbackType, Channel
-from services.sms import twilio_events
 from services.sms.told import Told
+from services.sms.twilio import events as twilio_events
 
 HEARD = datetime(2026, 11, 25, 12, tzinfo=UTC)
 SID = "SM" + "0" * 32

@@ -9,7 +9,7 @@ import pytest
 from twilio.request_validator import RequestValidator
 
 from crown.errors import SignatureInvalid
-from services.sms.twilio_signature import SETTINGS, SIGNATURE, TwilioSignature
+from services.sms.twilio.signature import SETTINGS, SIGNATURE, TwilioSignature
 
 TOKEN, OLD = "a" * 32, "b" * 32
 URL = "https://api.crown.example/webhooks/twilio/status?notification_id=n-1&delivery_id=d1"

@@ -9,7 +9,7 @@ from crown.clock import moment
 from crown.notification.v1.events_pb2 import CallbackEvent, OutcomeEvent
 from crown.notification.v1.types_pb2 import DeliveryState, TimelineEvent
 from crown.store import Document
-from services.ingest.callbacks import Told
+from services.ingest.books.callbacks import Told
 
 
 def of_outcome(event: OutcomeEvent) -> Document:

@@ -21,7 +21,7 @@ from crown.ledger import DEAD, Ledger, collection, row_of
 from crown.notification.v1.events_pb2 import DeliveryEvent
 from crown.notification.v1.types_pb2 import Channel, DeadLetterState, DeliveryState, Priority, TimelineEvent
 from crown.store import Database, Document
-from services.ingest.undertaker import is_settled
+from services.ingest.dead.undertaker import is_settled
 
 # A row that was opened so long ago and is neither claimed nor its letter marked: who opened it died, and may not
 # have published it.

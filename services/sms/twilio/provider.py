@@ -33,7 +33,7 @@ from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.provider import Attempt
 from services.sms.numbers import Numbers
 from services.sms.text import Texts
-from services.sms.twilio_wire import TwilioWire
+from services.sms.twilio.wire import TwilioWire
 
 # By the codes of https://www.twilio.com/docs/api/errors. Twilio adds and splits them now and then: one that is
 # not here goes by its status alone.

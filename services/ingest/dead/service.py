@@ -22,9 +22,9 @@ from crown.notification.v1.types_pb2 import Channel, DeadLetterState, TimelineEv
 from crown.people import People
 from crown.store import Database, Document
 from crown.vault import Key, VaultError
-from services.ingest.letter import NEWEST_FIRST, WITHOUT_BODY, cursor, entry, matching, older
-from services.ingest.replay import Order, Replayer, timeline_entry
-from services.ingest.replays import Replays
+from services.ingest.dead.letter import NEWEST_FIRST, WITHOUT_BODY, cursor, entry, matching, older
+from services.ingest.dead.replay import Order, Replayer, timeline_entry
+from services.ingest.dead.replays import Replays
 from services.ingest.timeline import told
 
 log = logs.get(__name__)

@@ -17,10 +17,10 @@ from crown.route import Route
 from crown.store import Store
 from crown.subjects import NAMES
 from crown.webhook_secrets import WebhookSecrets
-from services.ingest import webhooks
-from services.ingest.webhook_desk import WebhookDesk
-from services.ingest.webhook_hosts import WebhookHosts
-from services.ingest.webhook_provider import Webhook
+from services.ingest.webhook import rows as webhooks
+from services.ingest.webhook.desk import WebhookDesk
+from services.ingest.webhook.hosts import WebhookHosts
+from services.ingest.webhook.provider import Webhook
 
 # Later the sender has asked by itself, or never will.
 _WORTH_TELLING = timedelta(days=1)

@@ -24,9 +24,10 @@ from crown.notification.v1.events_pb2 import CallbackEvent
 from crown.pull import Message, Pull, ready
 from crown.stopping import wake_when
 from crown.store import Document, Store
-from services.ingest import events, facts, turn, webhooks
-from services.ingest.events import Event
-from services.ingest.facts import Facts
+from services.ingest.books import events, facts, turn
+from services.ingest.books.events import Event
+from services.ingest.books.facts import Facts
+from services.ingest.webhook import rows as webhooks
 
 log = logs.get(__name__)
 

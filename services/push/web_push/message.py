@@ -10,7 +10,7 @@ import msgspec
 from crown.outcome import Discard
 from services.push.message import Message
 from services.push.shortening import shortened, too_large
-from services.push.web_push_crypto import PLAIN_MOST_BYTES
+from services.push.web_push.crypto import PLAIN_MOST_BYTES
 
 
 def payload(message: Message) -> bytes | Discard:

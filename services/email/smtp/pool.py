@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 
 from aiosmtplib import SMTP, SMTPHeloError
 
-from services.email.smtp_server import SmtpServer
-from services.email.smtp_wire import Wire
+from services.email.smtp.server import SmtpServer
+from services.email.smtp.wire import Wire
 
 # Servers close what idles, often after a minute; whoever closes first avoids the race.
 _IDLE_S = 20.0

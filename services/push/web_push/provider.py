@@ -34,9 +34,9 @@ from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.recipients import Destination
 from services.push.message import TTL_MOST, Message
 from services.push.together import Gone
-from services.push.vapid import Vapid
-from services.push.web_push_crypto import encrypt
-from services.push.web_push_message import payload
+from services.push.web_push.crypto import encrypt
+from services.push.web_push.message import payload
+from services.push.web_push.vapid import Vapid
 
 _BUSY_PAUSE_S = 60.0
 _MESSAGE_ID_MOST_CHARS = 200

@@ -12,8 +12,8 @@ from crown.notification.v1.types_pb2 import DeliveryState
 from crown.provider import Attempt
 from crown.recipients import Destination
 from crown.store import Database, Document
-from services.ingest import webhooks
-from services.ingest.webhook_hosts import WebhookHosts
+from services.ingest.webhook import rows as webhooks
+from services.ingest.webhook.hosts import WebhookHosts
 
 
 class WebhookDesk:

@@ -16,11 +16,12 @@ from crown.notification.v1.events_pb2 import CallbackEvent, OutcomeEvent
 from crown.notification.v1.types_pb2 import Channel, DeliveryState
 from crown.store import Document
 from crown.subjects import NAMES
-from services.ingest import callbacks, entries, webhooks
-from services.ingest.callbacks import Standing
-from services.ingest.events import Decided, Event
-from services.ingest.facts import Facts
-from services.ingest.webhooks import Word
+from services.ingest.books import callbacks, entries
+from services.ingest.books.callbacks import Standing
+from services.ingest.books.events import Decided, Event
+from services.ingest.books.facts import Facts
+from services.ingest.webhook import rows as webhooks
+from services.ingest.webhook.rows import Word
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,8 @@ from crown.notification.v1 import dead_letter_service_pb2 as pb
 from crown.notification.v1.types_pb2 import DeadLetterState, Priority
 from crown.stopping import pause
 from crown.store import Database, Document, Store, insert_new
-from services.ingest.letter import OLDEST_FIRST, WITHOUT_BODY, matching, newer
-from services.ingest.replay import STALE, Order, Replayer
+from services.ingest.dead.letter import OLDEST_FIRST, WITHOUT_BODY, matching, newer
+from services.ingest.dead.replay import STALE, Order, Replayer
 
 log = logs.get(__name__)
 

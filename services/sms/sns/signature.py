@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
 from crown.clock import Clock, now
 from crown.errors import SignatureInvalid
-from services.sms.sns_certificates import NOT_SIGNED, Certificates
+from services.sms.sns.certificates import NOT_SIGNED, Certificates
 
 NOTIFICATION = "Notification"
 SUBSCRIPTION = "SubscriptionConfirmation"

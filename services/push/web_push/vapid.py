@@ -11,7 +11,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from services.push.web_push_crypto import decoded, encoded, point
+from services.push.web_push.crypto import decoded, encoded, point
 
 # RFC 8292 allows a day. A token is replaced when half its life is over, so a clock that is hours off does no harm.
 _LIFE_S = 12 * 3_600.0

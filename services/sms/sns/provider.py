@@ -36,8 +36,8 @@ from crown.http import Answer, CallBroken, Http
 from crown.notification.v1.types_pb2 import Category
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.provider import Attempt
-from services.sms import sns_wire
 from services.sms.numbers import Numbers
+from services.sms.sns import wire as sns_wire
 from services.sms.text import Texts
 
 _BUSY = {

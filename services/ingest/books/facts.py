@@ -9,7 +9,7 @@ from crown.ledger import row_id
 from crown.notification.v1.events_pb2 import CallbackEvent, OutcomeEvent
 from crown.notification.v1.types_pb2 import Channel
 from crown.store import Database, Document
-from services.ingest.events import Decided, Event
+from services.ingest.books.events import Decided, Event
 
 _FIELDS = {"deliveries": 1, "notification_id": 1, "user_id": 1, "lane": 1}
 

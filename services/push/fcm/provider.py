@@ -33,8 +33,8 @@ from crown.clock import Clock, now
 from crown.http import Answer, CallBroken, Http
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.recipients import Destination
-from services.push.access_token import AccessToken, TokenUnavailable
-from services.push.fcm_message import payload
+from services.push.fcm.access_token import AccessToken, TokenUnavailable
+from services.push.fcm.message import payload
 from services.push.message import Message
 from services.push.together import Gone
 

@@ -33,8 +33,8 @@ from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.provider import Attempt
 from services.email.message import Composer, Mail
 from services.email.mime import render
-from services.email.smtp_pool import SmtpPool
-from services.email.smtp_wire import Answer, Wire
+from services.email.smtp.pool import SmtpPool
+from services.email.smtp.wire import Answer, Wire
 
 log = logs.get(__name__)
 

@@ -1,0 +1,1 @@
+"""SendGrid: sending, and what it tells later."""

@@ -1,0 +1,1 @@
+"""Any mail server, by SMTP."""

@@ -1,0 +1,1 @@
+"""Dead letters: from the bus into the store, what operators see of them, and replays."""

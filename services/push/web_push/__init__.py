@@ -1,0 +1,1 @@
+"""Browsers' own push services, without Firebase."""

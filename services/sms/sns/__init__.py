@@ -1,0 +1,1 @@
+"""AWS SNS: sending, and what it tells later."""

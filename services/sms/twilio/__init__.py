@@ -1,0 +1,1 @@
+"""Twilio: sending, and what it tells later."""
