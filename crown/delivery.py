@@ -56,7 +56,8 @@ _PAUSED_MOST_S = 15.0
 
 
 class Engine:
-    """The worker of one channel. `run` it; `healthy` tells whether it can work."""
+    """The worker of one channel. `run` it; `healthy` tells whether it can work. `lease_s` is LEASE_S unless given,
+    and has to be the same for all workers of a channel."""
 
     def __init__(
         self,
@@ -69,6 +70,7 @@ class Engine:
         in_flight: int = 128,
         chance: random.Random | None = None,
         rules: Rules | None = None,
+        lease_s: float | None = None,
     ) -> None:
         self._channel = channel
         self._name = subjects.NAMES[channel]
@@ -81,6 +83,7 @@ class Engine:
         self._worker = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
         self._chance = chance or random.Random()
         self._rules = rules or Rules()
+        self._lease_s = LEASE_S if lease_s is None else lease_s
         self._most = self._room = in_flight
         # Begun together, deliveries share round trips to the store; one by one, each would have its own.
         self._wave = max(1, in_flight // 4)
@@ -326,7 +329,7 @@ class Engine:
         self, entry: Entry, attempt: Attempt, claim: Claim, turn: Turn, message: Message, began: float
     ) -> Change | None:
         failpoint.reach("delivery.after_claim")
-        if time.monotonic() - began > LEASE_S * _CALL_WITHIN:
+        if time.monotonic() - began > self._lease_s * _CALL_WITHIN:
             # We slept, by a signal or on a machine that did. Others may take the claim for abandoned by now.
             turn.release()
             log.warning("claim_too_old", channel=self._name, delivery_id=claim.delivery_id)
@@ -339,7 +342,7 @@ class Engine:
             # A moment later the provider can say. The claim without an outcome makes whoever gets the
             # message then ask it.
             await self._ledger.let_go(claim, unclear=outcome.error)
-            await message.nak(LEASE_S)
+            await message.nak(self._lease_s)
             return None
         return judge(entry, claim.provider, outcome, now(), self._chance, self._rules)
 
@@ -350,8 +353,8 @@ class Engine:
         may still be at it, and the message waits."""
         taken = await self._ledger.claimed(claim)
         age_s = (now() - taken.time).total_seconds() if taken else 0.0
-        if taken is None or (age_s < LEASE_S and not taken.unsent):
-            await message.nak(max(1.0, LEASE_S - age_s))
+        if taken is None or (age_s < self._lease_s and not taken.unsent):
+            await message.nak(max(1.0, self._lease_s - age_s))
             return None
         taken = await self._ledger.ask(claim) or taken
         if taken.asked >= KILLED_MOST:

@@ -18,10 +18,11 @@ def arm(spec: str) -> None:
 
 
 def reach(place: str) -> None:
-    """Kills this process, as a crash would, where `place` is armed."""
+    """Kills this process, as a crash would, or sends it the signal that it is to get, where `place` is armed."""
     if _armed is not None and _armed[0] == place:
         try:
+            name = _armed[1].read_text().strip()
             _armed[1].unlink()
         except FileNotFoundError:
             return
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.Signals[name or "SIGKILL"])

@@ -106,6 +106,11 @@ class Service:
         assert self.process is not None
         return await asyncio.wait_for(self.process.wait(), _STOP_LIMIT_S)
 
+    async def stands(self) -> None:
+        """Returns when it has been stopped by a signal, as until SIGCONT."""
+        assert self.process is not None
+        await until(partial(_stands, self.process.pid))
+
     async def stop(self) -> None:
         """Stops it as a supervisor does; it must end by itself and cleanly."""
         if self.process is not None and self.process.returncode is None:

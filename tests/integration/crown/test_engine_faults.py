@@ -7,13 +7,16 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from crown import delivery
 from crown.notification.v1.types_pb2 import Channel
-from crown.outcome import Delivered, Outcome
+from crown.outcome import Delivered, Outcome, Retry
 from crown.provider import Attempt
 from tests.integration.crown.scripted import Scripted, delivering
 from tests.integration.local import Local
@@ -95,6 +98,56 @@ async def test_a_crash_between_any_two_steps_loses_nothing(
     assert counted["DELIVERED_TO_PROVIDER"] <= len(texted)
     letters = [letter for letter in await busy.letters("sms") if letter.delivery.notification_id in texts]
     assert [letter.reason for letter in letters] == ["OUTCOME_UNKNOWN"] * counted["UNKNOWN"]
+
+
+# -- a process is stopped for longer than its claims hold, and goes on
+
+
+@dataclass
+class Listing(Scripted):
+    """A provider that can say what it was sent, by whomever: what a process wrote into `written` is such."""
+
+    written: Path = Path()
+
+    async def find(self, attempt: Attempt, since: datetime) -> Outcome | None:
+        """What is written down."""
+        self.asked.append(attempt)
+        return Delivered("listed") if attempt.delivery_id in self.sent_by_all() else Retry("NOT_LISTED")
+
+    def sent_by_all(self) -> Counter[str]:
+        """How often each delivery was sent."""
+        lines = self.written.read_text().split() if self.written.exists() else []
+        return Counter([*lines, *(attempt.delivery_id for attempt in self.sent)])
+
+
+async def test_a_process_that_was_stopped_does_not_send_what_others_took_over(
+    rig: Rig, busy: Local, tmp_path: Path
+) -> None:
+    armed, written = tmp_path / "armed", tmp_path / "written"
+    armed.write_text("SIGSTOP")
+    peer = Listing("written", written=written)
+    found = [await busy.send(type="SMS", address=ADDRESS) for _ in range(2)]
+    await busy.dispatched()
+    # It works on a few at a time, so that little of what comes again goes to the one that cannot hear.
+    command = ["-m", "tests.integration.crown.worker", "SMS", str(written), str(delivery.LEASE_S), "2"]
+    async with rig.started(command, "sleeper", CROWN_FAILPOINT=f"delivery.after_claim:{armed}") as sleeper:
+        await sleeper.stands()
+        async with delivering(busy, Channel.SMS, peer):
+            await ended(busy, found)
+        assert sleeper.process is not None
+        claims = await busy.db.claims.count_documents({"worker": {"$regex": f":{sleeper.process.pid}:"}})
+        # What a claim was held of was asked about, once the claim had ended.
+        assert len(peer.asked) == claims > 0
+        sleeper.signal(signal.SIGCONT)
+
+        async def dropped_or_sent() -> int:
+            sent = written.read_text().split() if written.exists() else []
+            return sleeper.events().count("claim_too_old") + len(sent)
+
+        await until(dropped_or_sent, lambda count: count >= claims)
+        await sleeper.stop()
+    assert await states(busy, found, "sms") == {"DELIVERED_TO_PROVIDER": 2}
+    assert list(peer.sent_by_all().values()) == [1, 1]
 
 
 # -- servers die, or hang

@@ -1,5 +1,6 @@
-"""A channel service for crash tests: `python -m tests.integration.crown.worker <channel> <file>` delivers on the
-channel and writes each send into the file before it answers."""
+"""A channel service for crash tests: `python -m tests.integration.crown.worker <channel> <file> [<lease> <most>]`
+delivers on the channel and writes each send into the file before it answers. Its claims hold for `lease` seconds, and
+it works on `most` deliveries at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from crown import rpc, vault
 from crown.bus import Bus
-from crown.delivery import Engine
+from crown.delivery import LEASE_S, Engine
 from crown.desk import PersonDesk
 from crown.ledger import Ledger
 from crown.notification.v1.types_pb2 import Channel
@@ -50,7 +51,8 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
     store = await Store.connect(settings, "worker")
     key = vault.data_key(settings.data_key.get_secret_value())
     route, desk = Route([Written(Path(sys.argv[2]))]), PersonDesk(channel, store.db, key)
-    engine = Engine(channel, route, desk, bus, store, Ledger(store.db))
+    lease_s, most = (float(sys.argv[3]), int(sys.argv[4])) if len(sys.argv) > 3 else (LEASE_S, 128)
+    engine = Engine(channel, route, desk, bus, store, Ledger(store.db), most, lease_s=lease_s)
     async with rpc.Server(settings).serving(engine.healthy):
         await engine.run(stopping)
     await bus.close()

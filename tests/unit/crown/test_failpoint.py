@@ -32,6 +32,14 @@ def test_it_fires_once_and_at_its_place(kills: list[tuple[int, int]], tmp_path: 
     assert (kills, armed.exists()) == ([(os.getpid(), signal.SIGKILL)], False)
 
 
+def test_the_file_may_name_another_signal(kills: list[tuple[int, int]], tmp_path: Path) -> None:
+    armed = tmp_path / "armed"
+    armed.write_text("SIGSTOP\n")
+    failpoint.arm(f"here:{armed}")
+    failpoint.reach("here")
+    assert (kills, armed.exists()) == ([(os.getpid(), signal.SIGSTOP)], False)
+
+
 @pytest.mark.parametrize("spec", ["", "here", "here:", ":/file"])
 def test_it_is_off_unless_both_are_named(kills: list[tuple[int, int]], spec: str) -> None:
     failpoint.arm(spec)
