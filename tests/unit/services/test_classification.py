@@ -30,7 +30,7 @@ from tests.unit.services.wire import Wire
 
 Make = Callable[..., Attempt]
 # More than any answer takes, and less than what comes too late.
-PATIENT_S, HASTY_S = 4.0, 0.6
+PATIENT_S, HASTY_S = 4.0, 1.0
 # Where there is nobody: surely not sent.
 NOWHERE = {"nobody listens": "http://127.0.0.1:1", "no such host": "https://nowhere.invalid"}
 
