@@ -129,7 +129,8 @@ async def test_where_one_hangs_the_other_delivers(busy: Local) -> None:
 @pytest.mark.parametrize(
     ("header", "least_s", "most_s"),
     [
-        ("1", 1, 1.1),
+        # To the millisecond, by two clocks that are read one after the other.
+        ("1", 0.99, 1.1),
         (lambda: format_datetime(now() + timedelta(seconds=2), usegmt=True), 0.5, 2.1),
         ("86400", 3_600, 3_600.2),
         ("99999999999999999999", 0.03, 1),
@@ -163,7 +164,7 @@ async def test_a_wish_to_wait_is_heard(
             return
         await busy.becomes(notification_id, "email", "DELIVERED_TO_PROVIDER")
         row = await _first(busy, notification_id)
-    assert (row["attempts"], row["claims"], len(provider.sent)) == (1, 2, 2)
+    assert (row["attempts"], row["claims"], len(provider.sent_to(person))) == (1, 2, 2)
 
 
 async def _first(local: Local, notification_id: str) -> Document:
