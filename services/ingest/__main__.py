@@ -33,6 +33,7 @@ from crown.people import People
 from crown.recipients import Recipients
 from crown.store import Store
 from crown.suppressions import Suppressions
+from crown.watchdog import watching
 from crown.webhook_secrets import WebhookSecrets
 from services.ingest.books.disband import Disbander
 from services.ingest.books.janitor import Janitor
@@ -140,9 +141,10 @@ async def webhook(settings: IngestSettings, stopping: asyncio.Event) -> None:
     route = webhook_engine.route(settings.callable_hosts, secrets)
     engine = webhook_engine.engine(bus, store, settings.callable_hosts, route)
     server = rpc.Server(settings)
-    async with server.serving(engine.healthy), asyncio.TaskGroup() as tasks:
-        tasks.create_task(engine.run(stopping, settings.grace_s))
-        tasks.create_task(rpc.until(stopping, bus.closed))
+    with watching():
+        async with server.serving(engine.healthy), asyncio.TaskGroup() as tasks:
+            tasks.create_task(engine.run(stopping, settings.grace_s))
+            tasks.create_task(rpc.until(stopping, bus.closed))
     await route.close()
     await bus.close()
     await store.close()
