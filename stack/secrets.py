@@ -6,7 +6,6 @@ Processes get the *paths* (NAME_FILE), each only its own: nothing secret stands 
 from __future__ import annotations
 
 import base64
-import json
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -122,8 +121,3 @@ def _password() -> str:
 
 def read(path: Path) -> str:
     return path.read_text().strip()
-
-
-def project_of(service_account: Path) -> str:
-    """The Firebase project that a service account belongs to."""
-    return str(json.loads(service_account.read_text())["project_id"])
