@@ -4,9 +4,13 @@ too. Dispatch writes rows, channels change them; a delivery that is final stays 
 A row: {_id: "<notification>/<user>", notification_id, user_id, create_time, decide_time, expire_time, kind,
 category, lane, channels, wrapped_key, deliveries: {<channel>: {id, state, decided, reason, attempts, claims,
 unknowns, provider, provider_message_id, update_time, due_time, done, kills, reopen_time, reopened, open_time,
-click_time}}, open: [<channel>, …], read_time, delete_time, unread: true}. `decided` is the state that dispatch gave
+click_time, digest, unless_read}}, open: [<channel>, …], read_time, seen_time, archive_time, delete_time, unread:
+true, hidden: true, wake_time, group, actor, thread, sender}. `decided` is the state that dispatch gave
 it. `reopened` is the mark of who gave it back last after it was given up. `unread` stands where the app shows it,
-until it is read or deleted.
+until it is read or deleted. `hidden` keeps a row out of the inbox: it is not to be shown yet, or never. `wake_time`
+is the earliest `due_time` of what is DEFERRED; such a delivery is not in `open` before it is released. `unless_read`
+stands in an escalation, `digest` is the digest that an item waits for. `group` and `actor` are hashes, `thread` is
+the entry that rows of one group share until it is read.
 
 A claim: {_id: "<delivery>:<number>", time, worker, row, provider, unclear, unsent, asked}. `row` is the _id of the
 row; `unclear` and `unsent` are what its worker knew when it let go of it, `asked` how often others asked what became
@@ -34,7 +38,13 @@ from crown.subjects import NAMES
 FINAL = frozenset(
     value
     for value in DeliveryState.Type.values()
-    if value not in {DeliveryState.STATE_UNSPECIFIED, DeliveryState.PENDING, DeliveryState.RETRYING}
+    if value
+    not in {
+        DeliveryState.STATE_UNSPECIFIED,
+        DeliveryState.PENDING,
+        DeliveryState.RETRYING,
+        DeliveryState.DEFERRED,
+    }
 )
 _NOT_FINAL = [DeliveryState.PENDING, DeliveryState.RETRYING]
 # The states that stand in the dead letters.

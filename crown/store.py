@@ -72,6 +72,12 @@ _INDEXES: Mapping[str, list[IndexModel]] = {
             name="unread",
             partialFilterExpression={"unread": True},
         ),
+        # What is deferred, by when the first of it is due.
+        IndexModel(
+            [("lane", ASCENDING), ("wake_time", ASCENDING)],
+            name="wake",
+            partialFilterExpression={"wake_time": {"$exists": True}},
+        ),
         # SNS gives nothing back but its own id of a message.
         IndexModel(
             [("deliveries.sms.provider_message_id", ASCENDING)],

@@ -42,6 +42,8 @@ _WORDS = {
     r"^[a-z0-9-]{1,64}$": "must be 1 to 64 lower-case letters, digits or -",
     r"^[a-z][a-z0-9_-]{0,63}$": "must be lower-case letters, digits or _- and begin with a letter",
     r"^[\x21-\x7e]{1,64}$": "must be 1 to 64 printable ASCII characters without spaces",
+    r"^[\x21-\x7e]{1,128}$": "must be 1 to 128 printable ASCII characters without spaces",
+    r"^([01][0-9]|2[0-3]):[0-5][0-9]$": "must be a time of day such as 09:00",
     r"^[A-Za-z0-9:._-]{1,200}$": "must be 1 to 200 letters, digits or :._-",
     r"^[A-Za-z0-9_-]{87}=?$": "must be an uncompressed P-256 point in base64url",
     r"^[A-Za-z0-9_-]{22}(==)?$": "must be 16 bytes in base64url",

@@ -44,7 +44,7 @@ from services.ingest.contacts import ContactService
 from services.ingest.dead.replays import Carrier
 from services.ingest.dead.service import DeadLetterService
 from services.ingest.dead.undertaker import Undertaker
-from services.ingest.dispatch import Dispatcher
+from services.ingest.dispatch.dispatcher import Dispatcher
 from services.ingest.groups import GroupService
 from services.ingest.inbox import InboxService
 from services.ingest.readiness import StatusService

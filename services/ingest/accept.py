@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from crown import addresses, catalogue, ids, links, validation, vault
 from crown.errors import Violation
-from crown.notification.v1.events_pb2 import IntakeEvent, NotificationContent, Sealed
+from crown.notification.v1.events_pb2 import Audience, IntakeEvent, NotificationContent, Sealed
 from crown.notification.v1.ingest_service_pb2 import SendNotificationRequest
 from crown.subjects import LANES
 from services.ingest.webhook.hosts import WebhookHosts
@@ -84,6 +84,7 @@ def resolve(
     request_hash = _hash(request) if own or key else b""
     content = vault.seal(data_key, _content(request))
     event = _event(request, sender, notification_id, request_hash, content)
+    _mark(event, request, data_key)
     return Accepted(notification_id, LANES[event.priority], request_hash, _parts(event, request))
 
 
@@ -91,14 +92,14 @@ def _event(
     request: SendNotificationRequest, sender: str, notification_id: str, request_hash: bytes, content: Sealed
 ) -> IntakeEvent:
     kind = catalogue.kind(request.kind)
-    count = len(request.user_ids) or 1
+    count = _count(request)
     category = request.category or kind.category
     return IntakeEvent(
         notification_id=notification_id,
         channels=[request.type] if request.type else list(request.channels) or list(kind.channels),
         kind=request.kind,
         category=category,
-        priority=catalogue.priority(request.priority, category, count),
+        priority=catalogue.priority(request.priority, category, count or catalogue.BULK_FROM + 1),
         create_time=_present(),
         expire_time=request.expires_at if request.HasField("expires_at") else None,
         sender=sender,
@@ -106,7 +107,32 @@ def _event(
         recipient_count=count,
         content=content,
         webhook_url=request.webhook_url,
+        send_time=request.send_at if request.HasField("send_at") else None,
+        local_time=request.local_time,
+        audience=_audience(request),
+        escalations=request.escalations,
     )
+
+
+def _count(request: SendNotificationRequest) -> int:
+    """How many people it is for; 0 where that shows only when they are listed."""
+    return 0 if request.group_ids or request.everyone else len(request.user_ids) or 1
+
+
+def _audience(request: SendNotificationRequest) -> Audience | None:
+    if not (request.group_ids or request.everyone):
+        return None
+    return Audience(
+        everyone=request.everyone, group_ids=request.group_ids, exclude_user_ids=request.exclude_user_ids
+    )
+
+
+def _mark(event: IntakeEvent, request: SendNotificationRequest, data_key: vault.Key) -> None:
+    """What it is about and who did it, so that equal ones can be told, and no more."""
+    if request.group_key:
+        event.group_hash = vault.tag(data_key, "group", f"{event.sender} {request.group_key}")
+    if who := request.actor.user_id or request.actor.name:
+        event.actor_hash = vault.tag(data_key, "actor", who)
 
 
 def _present() -> Timestamp:
@@ -122,12 +148,15 @@ def _content(request: SendNotificationRequest) -> bytes:
         address=address,
         template_id=request.template_id,
         collapse_key=request.collapse_key,
+        actor_name=request.actor.name,
+        group_key=request.group_key,
     ).SerializeToString()
 
 
 def _parts(event: IntakeEvent, request: SendNotificationRequest) -> list[bytes]:
     if not request.user_ids:
-        event.user_ids.append(request.user_id)
+        if request.user_id:
+            event.user_ids.append(request.user_id)
         return [event.SerializeToString()]
     people = list(request.user_ids)
     parts = []

@@ -19,6 +19,12 @@ class Decision:
     channel: Channel.Type.ValueType
     state: DeliveryState.Type.ValueType
     reason: str = ""
+    # When what is DEFERRED is due.
+    due_time: datetime | None = None
+    # The digest that it becomes an item of; empty: of none.
+    digest: str = ""
+    # True: an escalation, which does not go out where the person has read it by then.
+    unless_read: bool = False
 
     @property
     def open(self) -> bool:

@@ -17,7 +17,7 @@ from crown.notification.v1.types_pb2 import DeliveryState
 from crown.store import Document, Store
 from services.ingest import accept
 from services.ingest.accept import Accepted
-from services.ingest.dispatch import Dispatcher
+from services.ingest.dispatch.dispatcher import Dispatcher
 from tests.integration.rig import Rig, until
 
 Run = Callable[[asyncio.Event], Coroutine[Any, Any, None]]

@@ -6,6 +6,7 @@ to work with what a new writer sends. Content and addresses ride sealed (see Sea
 """
 
 from collections import abc as _abc
+from crown.notification.v1 import notification_pb2 as _notification_pb2
 from crown.notification.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -67,6 +68,12 @@ class IntakeEvent(_message.Message):
     REQUEST_HASH_FIELD_NUMBER: _builtins.int
     RECIPIENT_COUNT_FIELD_NUMBER: _builtins.int
     WEBHOOK_URL_FIELD_NUMBER: _builtins.int
+    SEND_TIME_FIELD_NUMBER: _builtins.int
+    LOCAL_TIME_FIELD_NUMBER: _builtins.int
+    AUDIENCE_FIELD_NUMBER: _builtins.int
+    ESCALATIONS_FIELD_NUMBER: _builtins.int
+    GROUP_HASH_FIELD_NUMBER: _builtins.int
+    ACTOR_HASH_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
     """The notification."""
     kind: _builtins.str
@@ -83,6 +90,12 @@ class IntakeEvent(_message.Message):
     """How many recipients the notification has in all its parts."""
     webhook_url: _builtins.str
     """Where its sender wants to hear what becomes of it; empty: nowhere."""
+    local_time: _builtins.str
+    """The local time of each person at which it is to be sent, "HH:MM"; empty: at once."""
+    group_hash: _builtins.bytes
+    """A keyed hash of what it is about; empty: of nothing that others are about."""
+    actor_hash: _builtins.bytes
+    """A keyed hash of who did it; empty: not known."""
     @_builtins.property
     def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The people of this part, up to 1,000."""
@@ -103,6 +116,18 @@ class IntakeEvent(_message.Message):
     def content(self) -> Global___Sealed:
         """The content: a sealed NotificationContent."""
 
+    @_builtins.property
+    def send_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is to be sent; absent: at once."""
+
+    @_builtins.property
+    def audience(self) -> Global___Audience:
+        """Whose members get it, while they are not listed yet; then user_ids is empty."""
+
+    @_builtins.property
+    def escalations(self) -> _containers.RepeatedCompositeFieldContainer[_notification_pb2.Escalation]:
+        """The channels that it goes to where it is not read in time."""
+
     def __init__(
         self,
         *,
@@ -119,14 +144,66 @@ class IntakeEvent(_message.Message):
         request_hash: _builtins.bytes = ...,
         recipient_count: _builtins.int = ...,
         webhook_url: _builtins.str = ...,
+        send_time: _timestamp_pb2.Timestamp | None = ...,
+        local_time: _builtins.str = ...,
+        audience: Global___Audience | None = ...,
+        escalations: _abc.Iterable[_notification_pb2.Escalation] | None = ...,
+        group_hash: _builtins.bytes = ...,
+        actor_hash: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "content", b"content", "create_time", b"create_time", "expire_time", b"expire_time", "send_time", b"send_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channels", b"channels", "content", b"content", "create_time", b"create_time", "expire_time", b"expire_time", "kind", b"kind", "notification_id", b"notification_id", "priority", b"priority", "recipient_count", b"recipient_count", "request_hash", b"request_hash", "sender", b"sender", "user_ids", b"user_ids", "webhook_url", b"webhook_url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_hash", b"actor_hash", "audience", b"audience", "category", b"category", "channels", b"channels", "content", b"content", "create_time", b"create_time", "escalations", b"escalations", "expire_time", b"expire_time", "group_hash", b"group_hash", "kind", b"kind", "local_time", b"local_time", "notification_id", b"notification_id", "priority", b"priority", "recipient_count", b"recipient_count", "request_hash", b"request_hash", "send_time", b"send_time", "sender", b"sender", "user_ids", b"user_ids", "webhook_url", b"webhook_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IntakeEvent: _TypeAlias = IntakeEvent  # noqa: Y015
+
+@_typing.final
+class Audience(_message.Message):
+    """Audience says who gets a notification, and how far they are listed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVERYONE_FIELD_NUMBER: _builtins.int
+    GROUP_IDS_FIELD_NUMBER: _builtins.int
+    EXCLUDE_USER_IDS_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    LISTED_FIELD_NUMBER: _builtins.int
+    everyone: _builtins.bool
+    """True: everybody."""
+    position: _builtins.int
+    """Which of the groups is listed."""
+    after: _builtins.str
+    """The member after whom the listing goes on; empty: from the first one."""
+    listed: _builtins.int
+    """How many people were listed before."""
+    @_builtins.property
+    def group_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The groups."""
+
+    @_builtins.property
+    def exclude_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Members who do not get it."""
+
+    def __init__(
+        self,
+        *,
+        everyone: _builtins.bool = ...,
+        group_ids: _abc.Iterable[_builtins.str] | None = ...,
+        exclude_user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        position: _builtins.int = ...,
+        after: _builtins.str = ...,
+        listed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "everyone", b"everyone", "exclude_user_ids", b"exclude_user_ids", "group_ids", b"group_ids", "listed", b"listed", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Audience: _TypeAlias = Audience  # noqa: Y015
 
 @_typing.final
 class NotificationContent(_message.Message):
@@ -138,6 +215,8 @@ class NotificationContent(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     TEMPLATE_ID_FIELD_NUMBER: _builtins.int
     COLLAPSE_KEY_FIELD_NUMBER: _builtins.int
+    ACTOR_NAME_FIELD_NUMBER: _builtins.int
+    GROUP_KEY_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """A serialized NotificationData."""
     address: _builtins.bytes
@@ -146,6 +225,10 @@ class NotificationContent(_message.Message):
     """The e-mail template; empty: the kind's."""
     collapse_key: _builtins.str
     """What a device collapses it by; empty: by itself."""
+    actor_name: _builtins.str
+    """Who did it, as people call them; empty: not told."""
+    group_key: _builtins.str
+    """What it is about, as its sender calls it; empty: of nothing that others are about."""
     def __init__(
         self,
         *,
@@ -153,10 +236,12 @@ class NotificationContent(_message.Message):
         address: _builtins.bytes = ...,
         template_id: _builtins.str = ...,
         collapse_key: _builtins.str = ...,
+        actor_name: _builtins.str = ...,
+        group_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "collapse_key", b"collapse_key", "data", b"data", "template_id", b"template_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_name", b"actor_name", "address", b"address", "collapse_key", b"collapse_key", "data", b"data", "group_key", b"group_key", "template_id", b"template_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -43,6 +43,14 @@ class SendNotificationRequest(_message.Message):
     TEMPLATE_ID_FIELD_NUMBER: _builtins.int
     COLLAPSE_KEY_FIELD_NUMBER: _builtins.int
     WEBHOOK_URL_FIELD_NUMBER: _builtins.int
+    SEND_AT_FIELD_NUMBER: _builtins.int
+    LOCAL_TIME_FIELD_NUMBER: _builtins.int
+    GROUP_IDS_FIELD_NUMBER: _builtins.int
+    EXCLUDE_USER_IDS_FIELD_NUMBER: _builtins.int
+    EVERYONE_FIELD_NUMBER: _builtins.int
+    GROUP_KEY_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    ESCALATIONS_FIELD_NUMBER: _builtins.int
     type: _types_pb2.Channel.Type.ValueType
     """The channel: real_time, push, email, sms or in_app. Without it, and without channels, the kind's
     channels apply; without a kind, in_app and real_time.
@@ -72,6 +80,14 @@ class SendNotificationRequest(_message.Message):
     """
     webhook_url: _builtins.str
     """Where to tell what becomes of it: an https address on a host that the operators allow. Each call is signed."""
+    local_time: _builtins.str
+    """The local time of each person at which to send it, such as "09:00": the next one from send_at on."""
+    everyone: _builtins.bool
+    """True: everybody gets it, in the inbox and on open sockets, instead of user_id."""
+    group_key: _builtins.str
+    """What it is about: notifications with the same key that a person has not read are one entry of their inbox,
+    such as "post:42:like". 1 to 128 printable ASCII characters.
+    """
     @_builtins.property
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.Channel.Type.ValueType]:
         """Several channels instead of one."""
@@ -92,6 +108,26 @@ class SendNotificationRequest(_message.Message):
     def address(self) -> _notification_pb2.Address:
         """Where to reach this person for this notification, over any stored contact."""
 
+    @_builtins.property
+    def send_at(self) -> _timestamp_pb2.Timestamp:
+        """When to send it, at most a year ahead; at once where it is absent or past."""
+
+    @_builtins.property
+    def group_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The groups whose members get it, up to 20, instead of user_id; who is in several gets it once."""
+
+    @_builtins.property
+    def exclude_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Members of those groups who do not get it, up to 100: who did what it tells of."""
+
+    @_builtins.property
+    def actor(self) -> _notification_pb2.Actor:
+        """Who did it: counted and named in the entry of a group_key."""
+
+    @_builtins.property
+    def escalations(self) -> _containers.RepeatedCompositeFieldContainer[_notification_pb2.Escalation]:
+        """Channels that it goes to where the person has not read it in time, up to 3, each once."""
+
     def __init__(
         self,
         *,
@@ -109,10 +145,18 @@ class SendNotificationRequest(_message.Message):
         template_id: _builtins.str = ...,
         collapse_key: _builtins.str = ...,
         webhook_url: _builtins.str = ...,
+        send_at: _timestamp_pb2.Timestamp | None = ...,
+        local_time: _builtins.str = ...,
+        group_ids: _abc.Iterable[_builtins.str] | None = ...,
+        exclude_user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        everyone: _builtins.bool = ...,
+        group_key: _builtins.str = ...,
+        actor: _notification_pb2.Actor | None = ...,
+        escalations: _abc.Iterable[_notification_pb2.Escalation] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "data", b"data", "expires_at", b"expires_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "address", b"address", "data", b"data", "expires_at", b"expires_at", "send_at", b"send_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "category", b"category", "channels", b"channels", "collapse_key", b"collapse_key", "data", b"data", "expires_at", b"expires_at", "idempotency_key", b"idempotency_key", "kind", b"kind", "priority", b"priority", "template_id", b"template_id", "type", b"type", "user_id", b"user_id", "user_ids", b"user_ids", "webhook_url", b"webhook_url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "address", b"address", "category", b"category", "channels", b"channels", "collapse_key", b"collapse_key", "data", b"data", "escalations", b"escalations", "everyone", b"everyone", "exclude_user_ids", b"exclude_user_ids", "expires_at", b"expires_at", "group_ids", b"group_ids", "group_key", b"group_key", "idempotency_key", b"idempotency_key", "kind", b"kind", "local_time", b"local_time", "priority", b"priority", "send_at", b"send_at", "template_id", b"template_id", "type", b"type", "user_id", b"user_id", "user_ids", b"user_ids", "webhook_url", b"webhook_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

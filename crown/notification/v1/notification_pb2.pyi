@@ -6,6 +6,7 @@ What a notification says, and what became of it."""
 from collections import abc as _abc
 from crown.notification.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -104,6 +105,60 @@ class Address(_message.Message):
 Global___Address: _TypeAlias = Address  # noqa: Y015
 
 @_typing.final
+class Actor(_message.Message):
+    """Actor is who did what the notification tells of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The person, where it was one of ours."""
+    name: _builtins.str
+    """How they are called, up to 100 characters: "Ann"."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Actor: _TypeAlias = Actor  # noqa: Y015
+
+@_typing.final
+class Escalation(_message.Message):
+    """Escalation sends a notification on one more channel where the person has not read it in time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    channel: _types_pb2.Channel.Type.ValueType
+    """The channel: push, email or sms."""
+    @_builtins.property
+    def after(self) -> _duration_pb2.Duration:
+        """How long after it was sent: one second to 30 days, such as "600s"."""
+
+    def __init__(
+        self,
+        *,
+        channel: _types_pb2.Channel.Type.ValueType = ...,
+        after: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "channel", b"channel"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Escalation: _TypeAlias = Escalation  # noqa: Y015
+
+@_typing.final
 class Delivery(_message.Message):
     """Delivery is one notification on one channel to one person."""
 
@@ -143,7 +198,7 @@ class Delivery(_message.Message):
 
     @_builtins.property
     def due_time(self) -> _timestamp_pb2.Timestamp:
-        """When the next attempt is due; only while RETRYING."""
+        """When the next attempt is due, or what is deferred; only while RETRYING or DEFERRED."""
 
     @_builtins.property
     def open_time(self) -> _timestamp_pb2.Timestamp:
@@ -194,6 +249,7 @@ class Notification(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     RECIPIENT_COUNT_FIELD_NUMBER: _builtins.int
     DELIVERIES_FIELD_NUMBER: _builtins.int
+    SEND_TIME_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
     """The id that accepting it answered."""
     status: _types_pb2.NotificationStatus.Type.ValueType
@@ -224,6 +280,10 @@ class Notification(_message.Message):
     def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Delivery]:
         """Its deliveries, ordered by person and channel; the first 1,000."""
 
+    @_builtins.property
+    def send_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is to be sent; absent: at once."""
+
     def __init__(
         self,
         *,
@@ -238,10 +298,11 @@ class Notification(_message.Message):
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         recipient_count: _builtins.int = ...,
         deliveries: _abc.Iterable[Global___Delivery] | None = ...,
+        send_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "send_time", b"send_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channels", b"channels", "create_time", b"create_time", "deliveries", b"deliveries", "expire_time", b"expire_time", "kind", b"kind", "notification_id", b"notification_id", "priority", b"priority", "recipient_count", b"recipient_count", "sender", b"sender", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channels", b"channels", "create_time", b"create_time", "deliveries", b"deliveries", "expire_time", b"expire_time", "kind", b"kind", "notification_id", b"notification_id", "priority", b"priority", "recipient_count", b"recipient_count", "send_time", b"send_time", "sender", b"sender", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -213,9 +213,15 @@ class DeliveryState(_message.Message):
         """The attempt broke off after the provider may have accepted it, and sending it again would be worse
         than not. It stands in the dead letters.
         """
+        DEFERRED: DeliveryState._Type.ValueType  # 12
+        """Waits for its time, which due_time tells. The reason says what for: QUIET_HOURS, DIGEST, LOCAL_TIME,
+        ESCALATION or FILTER_HOLD.
+        """
+        DIGESTED: DeliveryState._Type.ValueType  # 13
+        """Went out as an item of a digest. The reason is the notification_id of the digest."""
 
     class Type(_Type, metaclass=_TypeEnumTypeWrapper):
-        """The states. All but PENDING and RETRYING are final. A provider's later word moves a state on, never back:
+        """The states. All but PENDING, RETRYING and DEFERRED are final. A provider's later word moves a state on, never back:
         whatever we know by ourselves, then DELIVERED, then BOUNCED, then READ.
         """
 
@@ -245,6 +251,12 @@ class DeliveryState(_message.Message):
     """The attempt broke off after the provider may have accepted it, and sending it again would be worse
     than not. It stands in the dead letters.
     """
+    DEFERRED: DeliveryState.Type.ValueType  # 12
+    """Waits for its time, which due_time tells. The reason says what for: QUIET_HOURS, DIGEST, LOCAL_TIME,
+    ESCALATION or FILTER_HOLD.
+    """
+    DIGESTED: DeliveryState.Type.ValueType  # 13
+    """Went out as an item of a digest. The reason is the notification_id of the digest."""
 
     def __init__(
         self,
@@ -277,6 +289,10 @@ class NotificationStatus(_message.Message):
         """At least one delivery is not final."""
         DONE: NotificationStatus._Type.ValueType  # 3
         """Every delivery is final."""
+        SCHEDULED: NotificationStatus._Type.ValueType  # 4
+        """Its send_at lies ahead; nothing is decided yet."""
+        CANCELLED: NotificationStatus._Type.ValueType  # 5
+        """Its sender cancelled it before anything was decided."""
 
     class Type(_Type, metaclass=_TypeEnumTypeWrapper):
         """The statuses."""
@@ -289,6 +305,10 @@ class NotificationStatus(_message.Message):
     """At least one delivery is not final."""
     DONE: NotificationStatus.Type.ValueType  # 3
     """Every delivery is final."""
+    SCHEDULED: NotificationStatus.Type.ValueType  # 4
+    """Its send_at lies ahead; nothing is decided yet."""
+    CANCELLED: NotificationStatus.Type.ValueType  # 5
+    """Its sender cancelled it before anything was decided."""
 
     def __init__(
         self,
@@ -527,6 +547,12 @@ class TimelineEvent(_message.Message):
         """An operator had a dead letter delivered again."""
         DISCARDED: TimelineEvent._Type.ValueType  # 8
         """An operator discarded a dead letter."""
+        SCHEDULED: TimelineEvent._Type.ValueType  # 9
+        """It waits for its send_at."""
+        RELEASED: TimelineEvent._Type.ValueType  # 10
+        """What was deferred came due; the state says what was decided then."""
+        CANCELLED: TimelineEvent._Type.ValueType  # 11
+        """Its sender cancelled it."""
 
     class Type(_Type, metaclass=_TypeEnumTypeWrapper):
         """The events."""
@@ -549,6 +575,12 @@ class TimelineEvent(_message.Message):
     """An operator had a dead letter delivered again."""
     DISCARDED: TimelineEvent.Type.ValueType  # 8
     """An operator discarded a dead letter."""
+    SCHEDULED: TimelineEvent.Type.ValueType  # 9
+    """It waits for its send_at."""
+    RELEASED: TimelineEvent.Type.ValueType  # 10
+    """What was deferred came due; the state says what was decided then."""
+    CANCELLED: TimelineEvent.Type.ValueType  # 11
+    """Its sender cancelled it."""
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from crown.notification.v1.notification_pb2 import NotificationData
 from crown.notification.v1.types_pb2 import Category, Channel, Priority
 from crown.preferences import Preferences
 from crown.vault import Key
-from services.ingest.dispatch import Dispatcher
+from services.ingest.dispatch.announcer import Announcer
 from tests.integration.local import Local
 from tests.integration.rig import until
 
@@ -110,9 +110,9 @@ async def test_what_is_suppressed_is_no_news(busy: Local) -> None:
 async def test_a_bus_that_is_away_now_is_no_reason_to_dispatch_again(busy: Local) -> None:
     gone = await Bus.connect(busy.rig.settings(), "gone")
     await gone.close()
-    dispatcher = Dispatcher(gone, busy.store, busy.data_key, ["normal"])
+    announcer = Announcer(gone, busy.data_key)
     with structlog.testing.capture_logs() as logged:
-        await dispatcher._tell_counts(["a", "b"])
+        await announcer._tell_counts(["a", "b"])
     assert [(line["event"], line["count"]) for line in logged] == [("counts_untold", 2)]
 
 

@@ -13,8 +13,9 @@ from crown import backoff, subjects
 from crown.notification.v1.events_pb2 import IntakeEvent
 from crown.notification.v1.types_pb2 import DeliveryState
 from crown.subjects import Consumer
-from services.ingest import dispatch
-from services.ingest.dispatch import Dispatcher
+from services.ingest.dispatch import dispatcher as dispatch
+from services.ingest.dispatch.orders import Order
+from services.ingest.dispatch.work import Work
 from tests.integration.local import Local
 from tests.integration.rig import Rig, until
 
@@ -38,15 +39,15 @@ async def test_a_bug_about_one_does_not_hold_up_the_others(
     """The dispatcher of this test fails on one notification, as a bug would: always."""
     unlucky = local.accepted(type="PUSH", user_id="unlucky")
     tries: list[int] = []
-    real = Dispatcher._dispatch
+    real = Work.dispatch
 
-    async def buggy(self: Dispatcher, orders: list[dispatch.Order]) -> None:
+    async def buggy(self: Work, orders: list[Order]) -> None:
         if any(order.event.notification_id == unlucky.notification_id for order in orders):
             tries.append(len(orders))
             raise KeyError("canary")
         await real(self, orders)
 
-    monkeypatch.setattr(Dispatcher, "_dispatch", buggy)
+    monkeypatch.setattr(Work, "dispatch", buggy)
     monkeypatch.setattr(dispatch, "_TRIES_MOST", 2)
     monkeypatch.setattr(backoff, "FIRST_S", 0.2)
     before = len(await local.letters("dispatch"))

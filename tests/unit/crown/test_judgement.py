@@ -75,8 +75,8 @@ def test_what_is_final_stays(state: DeliveryState.Type.ValueType) -> None:
     assert vet(found, NOW, RULES) == as_is(found)
 
 
-def test_final_is_all_but_pending_and_retrying() -> None:
-    open_states = {DeliveryState.STATE_UNSPECIFIED, PENDING, RETRYING}
+def test_final_is_all_but_what_waits() -> None:
+    open_states = {DeliveryState.STATE_UNSPECIFIED, PENDING, RETRYING, DeliveryState.DEFERRED}
     assert set(DeliveryState.Type.values()) - FINAL == open_states
 
 

@@ -72,8 +72,14 @@ def test_what_is_good_breaks_nothing(request_: Message) -> None:
 @pytest.mark.parametrize(
     ("request_", "expected"),
     [
-        (send(user_id=None), {"user_id": "exactly one of user_id and user_ids is required"}),
-        (send(user_ids=["b"]), {"user_id": "exactly one of user_id and user_ids is required"}),
+        (
+            send(user_id=None),
+            {"user_id": "exactly one of user_id, user_ids, group_ids and everyone is required"},
+        ),
+        (
+            send(user_ids=["b"]),
+            {"user_id": "exactly one of user_id, user_ids, group_ids and everyone is required"},
+        ),
         (send(user_id="a b"), {"user_id": USER_ID}),
         (send(user_id="a" * 129), {"user_id": USER_ID}),
         (send(user_id=".a"), {"user_id": USER_ID}),

@@ -25,6 +25,8 @@ STATES = {
     DeliveryState.SUPPRESSED: Step.SETTLE,
     DeliveryState.EXPIRED: Step.SETTLE,
     DeliveryState.CANCELLED: Step.SETTLE,
+    DeliveryState.DEFERRED: Step.MARK,
+    DeliveryState.DIGESTED: Step.SETTLE,
 }
 
 

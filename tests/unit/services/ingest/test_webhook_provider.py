@@ -85,7 +85,12 @@ def test_the_same_word_is_the_same_row() -> None:
 
 @pytest.mark.parametrize("state", DeliveryState.Type.values(), ids=DeliveryState.Type.Name)
 def test_senders_hear_of_ends_only(state: DeliveryState.Type.ValueType) -> None:
-    on_the_way = {DeliveryState.STATE_UNSPECIFIED, DeliveryState.PENDING, DeliveryState.RETRYING}
+    on_the_way = {
+        DeliveryState.STATE_UNSPECIFIED,
+        DeliveryState.PENDING,
+        DeliveryState.RETRYING,
+        DeliveryState.DEFERRED,
+    }
     assert webhooks.is_told(state) == (state not in on_the_way)
 
 

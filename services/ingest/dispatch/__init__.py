@@ -1,0 +1,1 @@
+"""Dispatch: from the intake to inbox, sockets and channels."""

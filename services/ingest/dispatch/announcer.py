@@ -1,0 +1,63 @@
+"""Tells what stands in the ledger: to the channels, to sockets, and to senders who want to hear."""
+
+from __future__ import annotations
+
+import asyncio
+
+from crown import logs, metrics, subjects
+from crown.bus import Bus, Outgoing
+from crown.errors import BusUnavailable
+from crown.notification.v1.events_pb2 import EphemeralEvent
+from crown.notification.v1.types_pb2 import DeliveryState
+from crown.vault import Key
+from services.ingest.dispatch import messages, rows
+from services.ingest.dispatch.notice import Notice
+
+log = logs.get(__name__)
+
+# The event that says that the inbox has changed, and nothing else.
+_INBOX = "inbox"
+
+
+class Announcer:
+    """Publishes what follows from rows."""
+
+    def __init__(self, bus: Bus, data_key: Key) -> None:
+        self._bus = bus
+        self._data_key = data_key
+
+    async def announce(self, notices: list[Notice]) -> None:
+        """Publishes the work of the channels, frames for sockets, and words for senders who want to hear."""
+        live: list[Outgoing] = []
+        quiet: list[str] = []
+        decided: list[Outgoing] = []
+        deliveries: dict[str, list[Outgoing]] = {}
+        for notice in notices:
+            row = notice.row
+            for channel, state in row["deliveries"].items():
+                metrics.DISPATCHED.labels(channel, DeliveryState.Type.Name(state["state"])).inc()
+                if state["state"] == DeliveryState.PENDING:
+                    lane = subjects.LANES[row["lane"]]
+                    deliveries.setdefault(lane, []).append(messages.delivery(notice, channel))
+                elif notice.webhook and state["state"] == state.get("decided"):
+                    decided.append(messages.decided(notice, channel))
+            if rows.is_delivered(row, "real_time"):
+                live.append(messages.live(notice))
+            elif rows.is_delivered(row, "in_app"):
+                quiet.append(row["user_id"])
+        await asyncio.gather(
+            self._bus.publish_all(live),
+            self._bus.publish_many(decided),
+            *(self._bus.publish_many(found) for found in deliveries.values()),
+        )
+        await self._tell_counts(quiet)
+
+    async def _tell_counts(self, user_ids: list[str]) -> None:
+        """Has the open sockets of these people count anew: nothing that they get says that there is more to
+        read. Who is not told counts when they come back."""
+        event = EphemeralEvent(event=_INBOX, sealed=self._data_key.seal(b"{}")).SerializeToString()
+        topics = (subjects.user_topic(user_id) for user_id in dict.fromkeys(user_ids))
+        try:
+            await self._bus.tell(Outgoing(subjects.live(topic), event) for topic in topics)
+        except BusUnavailable:
+            log.warning("counts_untold", count=len(user_ids))

@@ -1,0 +1,66 @@
+"""Orders: what is read from the intake, whole and workable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from crown import subjects
+from crown.clock import moment
+from crown.notification.v1.events_pb2 import IntakeEvent
+from crown.preferences import CATEGORIES
+from crown.pull import Message
+from crown.vault import Key
+from services.ingest.decide import Decision
+
+_ROWS_A_TURN = 2_000
+
+
+@dataclass(slots=True)
+class Order:
+    """One intake message, decoded; `fresh` are the rows that this turn writes first."""
+
+    message: Message
+    event: IntakeEvent
+    content_key: Key
+    trace: str
+    decisions: dict[str, list[Decision]] = field(default_factory=dict)
+
+
+def must_be_workable(event: IntakeEvent) -> None:
+    """Raises ValueError or OverflowError where a later step would fail: it is none of ours, or of a newer
+    version of us."""
+    somebody = event.user_ids or event.HasField("audience")
+    if not (event.notification_id and somebody and event.channels and event.content.ciphertext):
+        raise ValueError("something is missing")
+    if not set(event.channels) <= set(subjects.CHANNELS):
+        raise ValueError("a channel is not known")
+    if event.priority not in subjects.LANES or event.category not in CATEGORIES:
+        raise ValueError("lane or category is not known")
+    moment(event.create_time)
+    expire_time(event)
+    send_time(event)
+
+
+def parts(orders: list[Order]) -> Iterator[list[Order]]:
+    """The orders, a few thousand rows at a time."""
+    part: list[Order] = []
+    size = 0
+    for order in orders:
+        if part and size + len(order.event.user_ids) > _ROWS_A_TURN:
+            yield part
+            part, size = [], 0
+        part.append(order)
+        size += len(order.event.user_ids)
+    if part:
+        yield part
+
+
+def expire_time(event: IntakeEvent) -> datetime | None:
+    return moment(event.expire_time) if event.HasField("expire_time") else None
+
+
+def send_time(event: IntakeEvent) -> datetime | None:
+    """When it is to be sent; None: at once."""
+    return moment(event.send_time) if event.HasField("send_time") else None

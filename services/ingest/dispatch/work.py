@@ -1,0 +1,100 @@
+"""What dispatch does about orders: who is meant, what is decided, the ledger, and then what is published. In this
+order, so that a crash between any two loses nothing: what a redelivery finds in the ledger was written before the
+crash; it publishes what may not have been published and writes nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+from crown import failpoint
+from crown.bus import Bus
+from crown.clock import now
+from crown.ledger import Ledger, row_id
+from crown.notification.v1.events_pb2 import IntakeEvent
+from crown.notification.v1.types_pb2 import TimelineEvent
+from crown.people import People
+from crown.preferences import Choices, Preferences
+from crown.store import Document, Store
+from crown.vault import Key
+from services.ingest.decide import Decision, decide
+from services.ingest.dispatch import rows
+from services.ingest.dispatch.announcer import Announcer
+from services.ingest.dispatch.notice import Notice
+from services.ingest.dispatch.orders import Order, expire_time
+
+
+class Work:
+    """The work of a dispatcher."""
+
+    def __init__(self, bus: Bus, store: Store, data_key: Key) -> None:
+        self._ledger = Ledger(store.db)
+        self._people = People(store.db, data_key)
+        self._preferences = Preferences(store.db)
+        self._timeline = store.db.timeline
+        self._announcer = Announcer(bus, data_key)
+
+    async def dispatch(self, orders: list[Order]) -> None:
+        """Orders that are workable, a few thousand rows in all."""
+        people = list({user_id for order in orders for user_id in order.event.user_ids})
+        keys, choices = await asyncio.gather(
+            self._people.keys_or_new(people), self._preferences.choices(people)
+        )
+        failpoint.reach("dispatch.before_ledger")
+        standing = await self._ledger.insert_notifications(rows.notifications(orders))
+        made, owners = self._rows([o for o in orders if rows.stands(o, standing)], keys, choices)
+        known = await self._ledger.insert(list(made.values()))
+        failpoint.reach("dispatch.after_ledger")
+        await self._tell_differing(orders, standing)
+        await self._announcer.announce(await self._to_publish(made, owners, known))
+        failpoint.reach("dispatch.after_publish")
+
+    def _rows(
+        self, orders: list[Order], keys: dict[str, Key], choices: dict[str, Choices]
+    ) -> tuple[dict[str, Document], dict[str, Order]]:
+        """The rows by id, and the order that each came from: the first one, where one came several times."""
+        made: dict[str, Document] = {}
+        owners: dict[str, Order] = {}
+        present = now()
+        for order in orders:
+            for user_id in order.event.user_ids:
+                key = row_id(order.event.notification_id, user_id)
+                if key not in made:
+                    order.decisions[user_id] = _decisions(order.event, choices.get(user_id, {}), present)
+                    made[key] = rows.row(order, user_id, keys[user_id], present)
+                    owners[key] = order
+        return made, owners
+
+    async def _to_publish(
+        self, made: dict[str, Document], owners: dict[str, Order], known: set[str]
+    ) -> list[Notice]:
+        """New rows, and known ones: whoever wrote those may have died before they published. How often the
+        message has come says nothing, since NATS forgets that when it dies; so what was stored twice may be
+        published twice, and claims see to the rest."""
+        stored = {row["_id"]: row for row in await self._ledger.deliveries(known)} if known else {}
+        return [
+            Notice(
+                stored.get(key, made[key]), owner.event.content, bool(owner.event.webhook_url), owner.trace
+            )
+            for key, owner in owners.items()
+            if key not in known or key in stored
+        ]
+
+    async def _tell_differing(self, orders: list[Order], standing: dict[str, Document]) -> None:
+        """Where the same key came with another body and nobody could tell at the time, the timeline does."""
+        for order in orders:
+            notification_id = order.event.notification_id
+            if order.event.request_hash != standing[notification_id]["request_hash"]:
+                entry = {
+                    "notification_id": notification_id,
+                    "user_id": "",
+                    "time": now(),
+                    "event": TimelineEvent.KEY_REUSED,
+                }
+                await self._timeline.update_one(
+                    {"_id": f"{notification_id}:reused"}, {"$setOnInsert": entry}, upsert=True
+                )
+
+
+def _decisions(event: IntakeEvent, choices: Choices, present: datetime) -> list[Decision]:
+    return decide(list(event.channels), event.category, choices, expire_time(event), present)
