@@ -175,6 +175,16 @@ def webhook_secret(
 
 
 @app.command()
+def explain(
+    notification_id: Annotated[str, typer.Argument(metavar="ID")],
+    user: Annotated[str, typer.Option(help="Only what concerns this person.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Tell the story of one notification in plain words: what was decided, why, and what became of it."""
+    importlib.import_module("stack.explain").main(Stack(), notification_id, user, as_json)
+
+
+@app.command()
 def demo() -> None:
     """Send one notification on every channel and show where each arrived."""
     importlib.import_module("stack.demo").main()
