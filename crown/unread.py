@@ -13,8 +13,8 @@ _COUNTS_MOST = 100
 
 
 def unread(user_id: str) -> Document:
-    """A filter for what a person has not read, served by the index of that name."""
-    return {"user_id": user_id, "unread": True}
+    """A filter for what a person has not read, served by the index of unread entries."""
+    return {"user_id": user_id, "unread": True, "hidden": None}
 
 
 class Unread:

@@ -46,7 +46,7 @@ from services.ingest.dead.service import DeadLetterService
 from services.ingest.dead.undertaker import Undertaker
 from services.ingest.dispatch.dispatcher import Dispatcher
 from services.ingest.groups import GroupService
-from services.ingest.inbox import InboxService
+from services.ingest.inbox.service import InboxService
 from services.ingest.readiness import StatusService
 from services.ingest.service import IngestService
 from services.ingest.settings import IngestSettings

@@ -32,7 +32,7 @@ async def test_what_is_written_is_on_the_disk_of_a_majority(local: Local) -> Non
 async def test_a_second_service_finds_the_indexes(local: Local, rig: Rig) -> None:
     second = await Store.connect(rig.settings(), "second")
     names = {index["name"] async for index in await second.db.ledger.list_indexes()}
-    assert {"history", "open"} <= names
+    assert {"entries", "open"} <= names
     assert second.db.name == rig.database
     await second.close()
 

@@ -64,4 +64,6 @@ async def test_it_looks_at_the_index_alone(local: Local) -> None:
     )
     stages = explained.get("stages", [{"$cursor": explained}])
     stats = stages[0]["$cursor"]["executionStats"]
-    assert (stats["totalDocsExamined"], stats["totalKeysExamined"]) == (0, 30)
+    assert stats["totalDocsExamined"] == 0
+    # One more is where it looks whether there is another kind of nothing.
+    assert stats["totalKeysExamined"] in (30, 31)

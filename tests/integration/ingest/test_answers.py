@@ -21,10 +21,10 @@ from crown.notification.v1.types_pb2 import Channel, DeliveryState, DeviceKind, 
 from crown.people import People
 from crown.preferences import Preferences, default
 from crown.recipients import Device, Recipients
-from services.ingest import inbox
 from services.ingest.choices import PreferenceService
 from services.ingest.contacts import ContactService
-from services.ingest.inbox import InboxService
+from services.ingest.inbox import listing
+from services.ingest.inbox.service import InboxService
 from services.ingest.keys import KeyBook
 from services.ingest.overview import Overview
 from tests.integration.local import Local
@@ -102,7 +102,9 @@ async def test_what_was_sent_in_one_millisecond_is_walked_through_too(local: Loc
 
 async def test_what_was_deleted_is_not_shown(local: Local) -> None:
     person, expected = await told(local, 3)
-    await local.db.ledger.update_one({"notification_id": expected[1]}, {"$set": {"delete_time": now()}})
+    await local.db.ledger.update_one(
+        {"notification_id": expected[1]}, {"$set": {"delete_time": now(), "shelf": "deleted"}}
+    )
     answer = await history(local, person)
     assert [entry.notification_id for entry in answer.notifications] == [expected[0], expected[2]]
     assert answer.total == 2
@@ -163,7 +165,7 @@ async def test_nobody_has_nothing(local: Local) -> None:
 
 
 async def test_the_total_is_exact_up_to_its_bound(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox, "COUNTED_MOST", 40)
+    monkeypatch.setattr(listing, "COUNTED_MOST", 40)
     person, _ = await told(local, 45)
     assert (await history(local, person)).total == 40
     assert len((await history(local, person, page=2)).notifications) == 20

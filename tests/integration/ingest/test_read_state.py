@@ -21,8 +21,8 @@ from crown.ledger import row_id
 from crown.notification.v1 import inbox_service_pb2 as pb
 from crown.notification.v1.events_pb2 import LiveEvent
 from crown.preferences import Preferences
-from services.ingest import reading
-from services.ingest.inbox import InboxService
+from services.ingest.inbox import marking
+from services.ingest.inbox.service import InboxService
 from tests.integration.local import Local
 from tests.integration.rig import Rig, until
 
@@ -103,6 +103,20 @@ async def test_what_was_suppressed_does_not_count(local: Local, service: InboxSe
     assert await count(service, person) == 1
 
 
+async def test_what_is_hidden_is_not_there(local: Local, service: InboxService) -> None:
+    person, (hidden, shown) = await told(local, 2)
+    await local.db.ledger.update_one({"_id": row_id(hidden, person)}, {"$set": {"hidden": True}})
+    assert await count(service, person) == 1
+    for unread_only in (False, True):
+        page = await history(service, person, unread_only=unread_only)
+        assert ([entry.notification_id for entry in page.notifications], page.total) == ([shown], 1)
+    with pytest.raises(NotFound):
+        await mark(service, person, hidden)
+    assert await mark(service, person, hidden, shown) == (1, 0)
+    await local.db.ledger.update_one({"_id": row_id(hidden, person)}, {"$unset": {"hidden": ""}})
+    assert await count(service, person) == 1
+
+
 async def test_nobody_has_nothing_to_read(service: InboxService) -> None:
     assert await count(service, "nobody") == 0
     assert (await mark_all(service, "nobody")).marked == 0
@@ -144,7 +158,7 @@ async def test_another_person_s_is_not_found(local: Local, service: InboxService
 
 async def test_what_was_deleted_is_not_found(local: Local, service: InboxService) -> None:
     person, (notification_id,) = await told(local, 1)
-    gone = {"$set": {"delete_time": now()}, "$unset": {"unread": ""}}
+    gone = {"$set": {"delete_time": now(), "shelf": "deleted"}, "$unset": {"unread": ""}}
     await local.db.ledger.update_one({"notification_id": notification_id}, gone)
     with pytest.raises(NotFound):
         await mark(service, person, notification_id)
@@ -164,7 +178,7 @@ async def test_what_never_counted_is_read_all_the_same(local: Local, service: In
 async def test_everything_is_marked_in_slices(
     local: Local, service: InboxService, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    monkeypatch.setattr(reading, "_SLICE", step)
+    monkeypatch.setattr(marking, "_SLICE", step)
     person, ids = await told(local, 6)
     bystander, _ = await told(local, 1)
     await mark(service, person, ids[0])
@@ -243,7 +257,7 @@ async def test_counts_do_not_drift_whatever_happens_at_once(local: Local, servic
         nonlocal deleted
         while busy:
             await asyncio.sleep(0.01)
-            gone = {"$set": {"delete_time": now()}, "$unset": {"unread": ""}}
+            gone = {"$set": {"delete_time": now(), "shelf": "deleted"}, "$unset": {"unread": ""}}
             found = await local.db.ledger.update_one({"user_id": person, "unread": True}, gone)
             deleted += found.modified_count
 

@@ -27,7 +27,7 @@ _SLICE = 5_000
 _TELL_LIMIT_S = 1.0
 
 
-class Reading:
+class Marking:
     """Marks rows of the ledger."""
 
     def __init__(self, bus: Bus, db: Database, data_key: vault.Key) -> None:
@@ -37,7 +37,7 @@ class Reading:
 
     async def mark_one(self, user_id: str, notification_id: str) -> int:
         """As `mark`. Raises NotFound where the person has no such notification."""
-        where = {"_id": row_id(notification_id, user_id), "delete_time": None}
+        where = {"_id": row_id(notification_id, user_id), "delete_time": None, "hidden": None}
         if await self._ledger.find_one(where, {"_id": 1}) is None:
             raise NotFound("this person has no notification with this id")
         return await self.mark(user_id, [notification_id])
@@ -47,7 +47,7 @@ class Reading:
         have is passed over."""
         moment = now()
         wanted = [row_id(notification_id, user_id) for notification_id in notification_ids]
-        not_read = {"_id": {"$in": wanted}, "read_time": None, "delete_time": None}
+        not_read = {"_id": {"$in": wanted}, "read_time": None, "delete_time": None, "hidden": None}
         rows = [row async for row in self._ledger.find(not_read, {"notification_id": 1})]
         if not rows:
             return 0

@@ -1,0 +1,39 @@
+"""Places in a list: opaque to callers, and filters of the store for what comes after them. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import UTC, datetime, timedelta
+
+from crown.errors import InvalidRequest, Violation
+from crown.store import Document
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def cursor(row: Document) -> str:
+    """The place after `row`."""
+    millis = (row["create_time"] - _EPOCH) // _MILLISECOND
+    return base64.urlsafe_b64encode(f"{millis}:{row['notification_id']}".encode()).decode()
+
+
+def after(cursor: str) -> Document:
+    """A filter for what comes after the place that `cursor` names. Raises InvalidRequest."""
+    try:
+        millis, notification_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(":")
+        moment = _EPOCH + _MILLISECOND * int(millis)
+    except (ValueError, binascii.Error, OverflowError):
+        notification_id = ""
+    if not notification_id:
+        raise bad("cursor", "must be a next_cursor of an earlier answer") from None
+    # The id of a row is the notification's and then the user's, and the user is the same throughout.
+    before = {"create_time": moment, "notification_id": {"$lt": notification_id}}
+    # The bound says nothing new; with it, the store begins there in its index and sorts nothing.
+    return {"create_time": {"$lte": moment}, "$or": [{"create_time": {"$lt": moment}}, before]}
+
+
+def bad(field: str, what: str) -> InvalidRequest:
+    """What is wrong with a place."""
+    return InvalidRequest.of([Violation(field, what, "page")])

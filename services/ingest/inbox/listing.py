@@ -1,0 +1,67 @@
+"""The list: pages of a person's rows, newest first, and how many there are."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from crown.notification.v1 import inbox_service_pb2 as pb
+from crown.store import Database, Document
+from crown.unread import unread
+from services.ingest.inbox.cursor import after, bad, cursor
+
+LIMIT = 20
+# Pages and the total are exact up to here; beyond, a cursor goes on.
+COUNTED_MOST = 10_000
+_NEWEST_FIRST = [("create_time", -1), ("_id", -1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of rows. `number` is 0 where a cursor was given, `next_cursor` empty where nothing comes after."""
+
+    rows: list[Document]
+    number: int
+    limit: int
+    total: int
+    next_cursor: str
+
+
+class Listing:
+    """Reads the ledger."""
+
+    def __init__(self, db: Database) -> None:
+        self._ledger = db.ledger
+
+    async def page(self, request: pb.ListNotificationsRequest) -> Page:
+        """The page that was asked for. Raises InvalidRequest where there is no such place."""
+        limit = request.limit if request.HasField("limit") else LIMIT
+        where = listed(request)
+        number, skip, place = _place(request, limit)
+        found = self._ledger.find({**where, **place}).sort(_NEWEST_FIRST).skip(skip).limit(limit + 1)
+        rows, total = await asyncio.gather(
+            found.to_list(), self._ledger.count_documents(where, limit=COUNTED_MOST)
+        )
+        next_cursor = cursor(rows[limit - 1]) if len(rows) > limit else ""
+        return Page(rows[:limit], number, limit, total, next_cursor)
+
+
+def listed(request: pb.ListNotificationsRequest) -> Document:
+    """A filter for all that is listed, on whatever page."""
+    if request.unread_only:
+        # Seen or not: named, so that the index gives them in order.
+        return {**unread(request.user_id), "unseen": {"$in": [None, True]}}
+    return {"user_id": request.user_id, "shelf": None, "hidden": None}
+
+
+def _place(request: pb.ListNotificationsRequest, limit: int) -> tuple[int, int, Document]:
+    """Number of the page, rows to skip, and a filter for where it begins."""
+    page = request.page if request.HasField("page") else 1
+    if request.cursor:
+        if request.HasField("page"):
+            raise bad("cursor", "must not be given together with page")
+        return 0, 0, after(request.cursor)
+    skip = (page - 1) * limit
+    if skip + limit > COUNTED_MOST:
+        raise bad("page", f"must end at entry {COUNTED_MOST} or before; use next_cursor beyond")
+    return page, skip, {}
