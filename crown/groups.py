@@ -138,6 +138,25 @@ class Groups:
         found = self._members.find(where).sort("user_id", 1).limit(limit)
         return [Member(row["user_id"], row["join_time"]) async for row in found]
 
+    async def user_ids(self, group: Group, limit: int, after: str = "") -> list[str]:
+        """Those of `members`, and nothing else of them."""
+        where = {"group_id": group.group_id, "user_id": {"$gt": after}, **_counting(group)}
+        found = self._members.find(where, {"_id": 0, "user_id": 1}).sort("user_id", 1).limit(limit)
+        return [row["user_id"] for row in await found.to_list()]
+
+    async def among(self, group_id: str, user_ids: Collection[str], since: datetime) -> set[str]:
+        """Those of `user_ids` who have been members since then; nobody where there is no such group."""
+        group = await self.group(group_id)
+        if group is None:
+            return set()
+        joined = await self._joined([_member_id(group_id, user_id) for user_id in user_ids])
+        start = len(_member_id(group_id, ""))
+        return {
+            member_id[start:]
+            for member_id, join_time in joined.items()
+            if group.create_time <= join_time <= since
+        }
+
     async def _memberships(self, pairs: list[tuple[str, str]]) -> Sequence[Group | None]:
         groups, joined = await asyncio.gather(
             self._find({group_id for group_id, _ in pairs}),

@@ -5,14 +5,15 @@ A row: {_id: "<notification>/<user>", notification_id, user_id, create_time, dec
 category, lane, channels, wrapped_key, deliveries: {<channel>: {id, state, decided, reason, attempts, claims,
 unknowns, provider, provider_message_id, update_time, due_time, done, kills, reopen_time, reopened, open_time,
 click_time, digest, unless_read}}, open: [<channel>, …], read_time, seen_time, archive_time, delete_time, unread:
-true, unseen: true, shelf, hidden: true, wake_time, group, actor, thread, sender}. `decided` is the state that
+true, unseen: true, shelf, hidden: true, wake_time, group, actor, thread, sender, page}. `decided` is the state that
 dispatch gave it. `reopened` is the mark of who gave it back last after it was given up. `unread` stands where
 the app shows it, until it is read or deleted, and `unseen` beside it until it is seen. `shelf` says where a row
 is instead of in the inbox: "archived", "deleted", or "folded" into a newer one of its thread. `hidden` keeps a
 row out of the inbox: it is not to be shown yet, or never. `wake_time` is the earliest `due_time` of what is
 DEFERRED; such a delivery is not in `open` before it is released. `unless_read` stands in an escalation,
 `digest` is the digest that an item waits for. `group` and `actor` are hashes, `thread` is the entry that rows
-of one group share until it is read.
+of one group share until it is read. `page` is the page of an audience that the person was listed in, as the
+number of those before it.
 
 A claim: {_id: "<delivery>:<number>", time, worker, row, provider, unclear, unsent, asked}. `row` is the _id of the
 row; `unclear` and `unsent` are what its worker knew when it let go of it, `asked` how often others asked what became
@@ -200,7 +201,7 @@ class Ledger:
         standing = {document["_id"]: document for document in notifications}
         known = await insert_new(self._notifications, notifications)
         if known:
-            fields = {"content": 1, "request_hash": 1}
+            fields = dict.fromkeys(("content", "request_hash", "listing", "place", "cancel_time"), 1)
             found = self._notifications.find({"_id": {"$in": list(known)}}, fields)
             standing.update({row["_id"]: row async for row in found})
         return standing

@@ -62,8 +62,10 @@ class Overview:
 
     async def _is_open(self, row: Document) -> bool:
         """True while a delivery is not final, or some people's rows are not written yet."""
-        written = await self._ledger.count_documents(rows_of(row["_id"]), limit=row["recipient_count"])
-        if written < row["recipient_count"]:
+        if row.get("listing"):
+            return True
+        count = _count(row)
+        if count and await self._ledger.count_documents(rows_of(row["_id"]), limit=count) < count:
             return True
         waiting = await self._ledger.find_one({**rows_of(row["_id"]), "open": {"$ne": []}}, {"_id": 1})
         return waiting is not None
@@ -73,6 +75,14 @@ def _is_fresh(notification_id: str) -> bool:
     """Whether a UUIDv7 says that it was made just now. An id that is a function of a key tells no time."""
     uuid = UUID(notification_id)
     return uuid.version == 7 and abs(time.time() - (uuid.int >> 80) / 1000) < _FRESH_S
+
+
+def _count(row: Document) -> int:
+    """How many people it is for; 0 while they are listed. Who was listed twice counts once."""
+    if row.get("listing"):
+        return 0
+    count: int = row["recipient_count"] - sum(row.get("twice", {}).values())
+    return count
 
 
 def _notification(row: Document, rows: list[Document], is_open: bool) -> Notification:
@@ -86,7 +96,7 @@ def _notification(row: Document, rows: list[Document], is_open: bool) -> Notific
         channels=row["channels"],
         create_time=timestamp(row["create_time"]),
         expire_time=timestamp(row["expire_time"]),
-        recipient_count=row["recipient_count"],
+        recipient_count=_count(row),
         deliveries=[delivery for found in rows for delivery in deliveries(found)][:DELIVERIES_MOST],
     )
 

@@ -38,9 +38,23 @@ def must_be_workable(event: IntakeEvent) -> None:
         raise ValueError("a channel is not known")
     if event.priority not in subjects.LANES or event.category not in CATEGORIES:
         raise ValueError("lane or category is not known")
+    if is_listing(event) and not 0 <= event.audience.position < len(event.audience.group_ids):
+        raise ValueError("the listing is nowhere")
     moment(event.create_time)
     expire_time(event)
     send_time(event)
+
+
+def is_listing(event: IntakeEvent) -> bool:
+    """Whether the people that it is for are still to be listed."""
+    return bool(event.audience.group_ids) and not event.user_ids
+
+
+def page(event: IntakeEvent) -> int | None:
+    """How many people were listed before this page, which no other page of the notification has; None where it is
+    no page."""
+    paged = event.HasField("audience") and event.user_ids
+    return event.audience.listed if paged else None
 
 
 def parts(orders: list[Order]) -> Iterator[list[Order]]:

@@ -13,7 +13,7 @@ from crown.notification.v1.types_pb2 import DeliveryState
 from crown.store import Document
 from crown.vault import Key
 from services.ingest.decide import Decision
-from services.ingest.dispatch.orders import Order, expire_time
+from services.ingest.dispatch.orders import Order, expire_time, is_listing, page
 
 # What the app itself shows, and counts until it is read.
 _SHOWN = ("in_app", "real_time")
@@ -39,9 +39,12 @@ def stands(order: Order, standing: dict[str, Document]) -> bool:
 
 def notification(event: IntakeEvent) -> Document:
     webhook = {"webhook_url": event.webhook_url} if event.webhook_url else {}
+    # Until it shows how many people it is for.
+    listing = {"listing": True} if is_listing(event) else {}
     return {
         "_id": event.notification_id,
         **webhook,
+        **listing,
         "sender": event.sender,
         "kind": event.kind,
         "category": event.category,
@@ -79,6 +82,8 @@ def row(order: Order, user_id: str, key: Key, present: datetime) -> Document:
     }
     if any(is_delivered(row, channel) for channel in _SHOWN):
         row["unread"] = True
+    if (number := page(event)) is not None:
+        row["page"] = number
     if event.group_hash:
         row["group"] = event.group_hash
     if event.actor_hash:

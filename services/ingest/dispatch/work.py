@@ -20,8 +20,9 @@ from crown.vault import Key
 from services.ingest.decide import Decision, decide
 from services.ingest.dispatch import rows
 from services.ingest.dispatch.announcer import Announcer
+from services.ingest.dispatch.audience import Audiences
 from services.ingest.dispatch.notice import Notice
-from services.ingest.dispatch.orders import Order, expire_time
+from services.ingest.dispatch.orders import Order, expire_time, page
 
 
 class Work:
@@ -33,6 +34,7 @@ class Work:
         self._preferences = Preferences(store.db)
         self._timeline = store.db.timeline
         self._announcer = Announcer(bus, data_key)
+        self._audiences = Audiences(bus, store.db)
 
     async def dispatch(self, orders: list[Order]) -> None:
         """Orders that are workable, a few thousand rows in all."""
@@ -42,7 +44,9 @@ class Work:
         )
         failpoint.reach("dispatch.before_ledger")
         standing = await self._ledger.insert_notifications(rows.notifications(orders))
-        made, owners = self._rows([o for o in orders if rows.stands(o, standing)], keys, choices)
+        valid = [order for order in orders if rows.stands(order, standing)]
+        await self._audiences.advance(valid, standing)
+        made, owners = self._rows([o for o in valid if not _is_stopped(o, standing)], keys, choices)
         known = await self._ledger.insert(list(made.values()))
         failpoint.reach("dispatch.after_ledger")
         await self._tell_differing(orders, standing)
@@ -72,6 +76,8 @@ class Work:
         message has come says nothing, since NATS forgets that when it dies; so what was stored twice may be
         published twice, and claims see to the rest."""
         stored = {row["_id"]: row for row in await self._ledger.deliveries(known)} if known else {}
+        pages = {key: page(owner.event) for key, owner in owners.items()} if known else {}
+        await self._audiences.note_twice(stored.values(), pages)
         return [
             Notice(
                 stored.get(key, made[key]), owner.event.content, bool(owner.event.webhook_url), owner.trace
@@ -94,6 +100,12 @@ class Work:
                 await self._timeline.update_one(
                     {"_id": f"{notification_id}:reused"}, {"$setOnInsert": entry}, upsert=True
                 )
+
+
+def _is_stopped(order: Order, standing: dict[str, Document]) -> bool:
+    """Whether it is a page of what was cancelled before the page came up."""
+    cancelled = bool(standing[order.event.notification_id].get("cancel_time"))
+    return cancelled and page(order.event) is not None
 
 
 def _decisions(event: IntakeEvent, choices: Choices, present: datetime) -> list[Decision]:
