@@ -1,6 +1,7 @@
-"""The one way into a handler. For each RPC, in this order: decode, who calls, may they, is the request good;
-then the handler within the caller's deadline; then its answer, or an error in the one shape that every
-surface has. A method is wrapped once at start-up, so that a call costs no chain of interceptors."""
+"""The one way into a handler. For each RPC, in this order: decode, who calls, may they, is the request good; of a
+stream of requests: who calls, may they, and then for each request: decode, is it good. Then the handler within the
+caller's deadline; then its answer, or an error in the one shape that every surface has. A method is wrapped once at
+start-up, so that a call costs no chain of interceptors."""
 
 from __future__ import annotations
 
@@ -28,6 +29,7 @@ from crown.errors import (
     Undecodable,
     Violation,
 )
+from crown.incoming import Incoming
 from crown.validation import together, violations
 
 log = logs.get(__name__)
@@ -49,6 +51,7 @@ class Limits:
     usual: int = 256 << 10
     by_method: tuple[tuple[str, int], ...] = (
         ("SendBulkNotifications", 4 << 20),
+        ("StreamNotifications", 4 << 20),
         # With headers and the frame around what the provider posted.
         ("ReceiveSendGridEvents", (1 << 20) + 4_096),
         ("ReceiveTwilioInbound", (1 << 20) + 4_096),
@@ -62,11 +65,18 @@ class Limits:
 
 
 class Door:
-    """Wraps the methods of servicers. One a process."""
+    """Wraps the methods of servicers. One a process. When `going` is set, streams of requests are read no
+    further."""
 
-    def __init__(self, authenticator: auth.Authenticator, limits: Limits = Limits()) -> None:
+    def __init__(
+        self,
+        authenticator: auth.Authenticator,
+        limits: Limits = Limits(),
+        going: asyncio.Event | None = None,
+    ) -> None:
         self._authenticator = authenticator
         self._limits = limits
+        self._going = going or asyncio.Event()
 
     def handlers(
         self, service: ServiceDescriptor, servicer: object, checks: Mapping[str, Check]
@@ -82,8 +92,13 @@ class Door:
         self, method: MethodDescriptor, behaviour: Any, check: Check | None
     ) -> grpc.RpcMethodHandler[Any, Any]:
         entry = _Entry(self._authenticator, method, self._limits.of(method.name), check)
+        rule = access.rule(method)
+        if method.client_streaming and (rule.anyone or rule.token):
+            raise ValueError(f"{method.full_name}: a stream of requests needs a token in its headers")
+        if method.client_streaming and method.server_streaming:
+            return grpc.stream_stream_rpc_method_handler(_both(entry, behaviour, self._going))
         if method.client_streaming:
-            raise ValueError(f"{method.full_name}: streams of requests are not served here")
+            raise ValueError(f"{method.full_name}: streams of requests with one answer are not served here")
         if method.server_streaming:
             return grpc.unary_stream_rpc_method_handler(_stream(entry, behaviour))
         return grpc.unary_unary_rpc_method_handler(_unary(entry, behaviour))
@@ -133,12 +148,29 @@ class _Entry:
             principal = await self._identify(metadata)
             request = self._decode(raw)
             self._may(principal, request)
+        self._must_be_good(request)
+        return request
+
+    async def begin(self, metadata: dict[str, Any]) -> auth.Principal:
+        """Who opens a stream of requests, allowed: its rule can go by no request. Raises CrownError."""
+        tracing.adopt(metadata.get(tracing.HEADER))
+        auth.set_caller(auth.NOBODY)
+        principal = await self._identify(metadata)
+        self._may(principal, self._type())
+        return principal
+
+    def further(self, raw: bytes) -> Message:
+        """The next request of a stream, decoded and valid. Raises CrownError."""
+        request = self._decode(raw)
+        self._must_be_good(request)
+        return request
+
+    def _must_be_good(self, request: Message) -> None:
         broken = violations(request)
         if self._check is not None:
             broken = together(broken, self._check(request))
         if broken:
             raise InvalidRequest.of(broken)
-        return request
 
     async def _identify(self, metadata: dict[str, Any], written: str = "") -> auth.Principal:
         token = auth.bearer(metadata.get("authorization"), written)
@@ -185,6 +217,32 @@ def _stream(entry: _Entry, behaviour: Callable[[Any, Context], AsyncGenerator[Me
             await _refuse(entry, error, metadata, context, began)
 
     return call
+
+
+def _both(
+    entry: _Entry,
+    behaviour: Callable[[AsyncGenerator[Any, None], Context], AsyncGenerator[Message, None]],
+    going: asyncio.Event,
+) -> Any:
+    async def call(incoming: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        began = time.perf_counter()
+        metadata = _metadata(context)
+        try:
+            principal = await entry.begin(metadata)
+            requests = _requests(entry, Incoming(incoming, principal.expires + auth.LEEWAY_S, going))
+            async with aclosing(requests), aclosing(behaviour(requests, context)) as answers:
+                async for answer in answers:
+                    yield answer.SerializeToString()
+        except Exception as error:
+            await _refuse(entry, error, metadata, context, began)
+
+    return call
+
+
+async def _requests(entry: _Entry, incoming: Incoming) -> AsyncGenerator[Message, None]:
+    async with aclosing(incoming.frames()) as frames:
+        async for raw in frames:
+            yield entry.further(raw)
 
 
 def _metadata(context: Context) -> dict[str, Any]:

@@ -10,6 +10,7 @@ CrownError
 ├── InProgress          ABORTED               the same call is being worked on
 ├── Stale               ABORTED               somebody else changed it first; read again
 ├── TooLarge            RESOURCE_EXHAUSTED
+├── RateLimited         RESOURCE_EXHAUSTED    the caller is above its rate; nothing happened; retry later
 ├── CapReached          RESOURCE_EXHAUSTED    a cap on spending or on the number of messages
 ├── SignatureInvalid    PERMISSION_DENIED     not from the provider that it claims to be from
 ├── Refused             FAILED_PRECONDITION   a provider's final no, or nowhere to send to
@@ -48,6 +49,8 @@ class CrownError(Exception):
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
     reason: str = "INTERNAL"
+    # What the answer carries beside the status.
+    headers: tuple[tuple[str, str], ...] = ()
 
     def __init__(
         self,
@@ -135,6 +138,19 @@ class TooLarge(CrownError):
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = "PAYLOAD_TOO_LARGE"
+
+
+class RateLimited(CrownError):
+    """The caller is above the rate that it may call at; nothing happened."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "RATE_LIMITED"
+
+    def __init__(
+        self, message: str, *, retry_after_s: float = 1.0, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.headers = headers
 
 
 class CapReached(CrownError):

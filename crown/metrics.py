@@ -9,6 +9,11 @@ _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 RPC = Histogram("crown_rpc_seconds", "Time to answer an RPC", ["method", "code"], buckets=_FAST)
 ACCEPTED = Counter("crown_accepted_total", "Notifications accepted", ["lane"])
 REFUSED = Counter("crown_refused_total", "Notifications refused at the door", ["reason"])
+DEMOTED = Counter(
+    "crown_demoted_total",
+    "Notifications that travel on a lower lane than they were meant for",
+    ["from", "to"],
+)
 COMMITS = Counter("crown_intake_commits_total", "Publishes to the intake: plain ones and batches", ["form"])
 DISPATCHED = Counter(
     "crown_dispatched_total", "Deliveries decided, by what was decided", ["channel", "state"]

@@ -48,7 +48,8 @@ def shortened(message: str) -> str:
 def trailers(error: CrownError, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
     """The trailing metadata that carries `error`."""
     found: list[tuple[str, str | bytes]] = [
-        ("grpc-status-details-bin", status(error, request_id).SerializeToString())
+        ("grpc-status-details-bin", status(error, request_id).SerializeToString()),
+        *error.headers,
     ]
     if error.retry_after_s is not None:
         # Whole seconds, as HTTP wants them; at least one.

@@ -56,6 +56,8 @@ class HealthServer:
         self._names: list[str] = [health.SERVICE_NAME, reflection.SERVICE_NAME]
         self._own: list[str] = [""]
         self._ready: bool | None = None
+        # Set when new calls are about to be refused.
+        self.going = asyncio.Event()
 
     def describe(self, names: Iterable[str]) -> None:
         """Makes reflection list these services too; the gateway's one answers for the whole suite."""
@@ -84,6 +86,7 @@ class HealthServer:
             watch.cancel()
             await self.health.enter_graceful_shutdown()
             await asyncio.sleep(GOING_S)
+            self.going.set()
             await self._server.stop(self._settings.grace_s)
 
     async def _watch(self, healthy: Healthy) -> None:
@@ -115,7 +118,7 @@ class Server(HealthServer):
         super().__init__(settings)
         keys = auth.Keys(settings.jwks)
         self.authenticator = auth.Authenticator(keys, settings.jwt_issuer, settings.jwt_audience)
-        self._door = Door(self.authenticator)
+        self._door = Door(self.authenticator, going=self.going)
 
     def add(
         self, service: ServiceDescriptor, servicer: object, checks: Mapping[str, Check] | None = None

@@ -47,6 +47,9 @@ from services.ingest.dead.undertaker import Undertaker
 from services.ingest.dispatch.dispatcher import Dispatcher
 from services.ingest.groups import GroupService
 from services.ingest.inbox.service import InboxService
+from services.ingest.intake import Intake
+from services.ingest.keys import KeyBook
+from services.ingest.quota import Quota
 from services.ingest.readiness import StatusService
 from services.ingest.service import IngestService
 from services.ingest.settings import IngestSettings
@@ -72,7 +75,10 @@ async def api(settings: IngestSettings, stopping: asyncio.Event) -> None:
     bus = await Bus.connect(settings, "ingest-api")
     store = Store.open(settings, "ingest-api")
     redis = Redis.from_url(settings.redis_host.get_secret_value(), socket_timeout=1, socket_connect_timeout=1)
-    ingest = IngestService(bus, store.db, redis, data_key, settings.allowed_hosts, settings.callable_hosts)
+    quota = Quota(settings.rates, settings.shares, redis)
+    keys = KeyBook(redis, store.db)
+    intake = Intake(bus, keys, quota, data_key, settings.allowed_hosts, settings.callable_hosts)
+    ingest = IngestService(intake, keys, quota, store.db)
     contacts = ContactService(Recipients(store.db, People(store.db, data_key)))
     dead_letters = DeadLetterService(bus, store.db, data_key)
     status = StatusService(settings.peer_addresses)
@@ -90,6 +96,7 @@ async def api(settings: IngestSettings, stopping: asyncio.Event) -> None:
     server.describe(_only(file).full_name for file in _SUITE)
     async with server.serving(bus.healthy), asyncio.TaskGroup() as tasks:
         tasks.create_task(status.mirror(server.health, stopping))
+        tasks.create_task(quota.run(stopping))
         tasks.create_task(rpc.until(stopping, bus.closed))
     await status.close()
     await redis.aclose()

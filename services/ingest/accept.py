@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -13,10 +13,13 @@ from crown import addresses, catalogue, ids, links, validation, vault
 from crown.errors import Violation
 from crown.notification.v1.events_pb2 import Audience, IntakeEvent, NotificationContent, Sealed
 from crown.notification.v1.ingest_service_pb2 import SendNotificationRequest
+from crown.notification.v1.types_pb2 import Priority
 from crown.subjects import LANES
 from services.ingest.webhook.hosts import WebhookHosts
 
 RECIPIENTS_A_PART = 1_000
+# The lane that what was meant for a lane, and is for so many people, travels on.
+Share = Callable[[Priority.Type.ValueType, int], Priority.Type.ValueType]
 DATA_MOST_BYTES = 16 << 10
 
 
@@ -69,8 +72,25 @@ def all_problems(request: SendNotificationRequest, rules: Rules) -> list[Violati
     return validation.together(validation.violations(request), problems(request, rules))
 
 
+def as_asked(lane: Priority.Type.ValueType, recipients: int) -> Priority.Type.ValueType:
+    """Every lane takes everything."""
+    del recipients
+    return lane
+
+
+def recipients(request: SendNotificationRequest) -> int:
+    """How many people it counts as: a group, or everyone, as one."""
+    return len(request.user_ids) or len(request.group_ids) or 1
+
+
 def resolve(
-    request: SendNotificationRequest, sender: str, method: str, key: str, index: int, data_key: vault.Key
+    request: SendNotificationRequest,
+    sender: str,
+    method: str,
+    key: str,
+    index: int,
+    data_key: vault.Key,
+    share: Share = as_asked,
 ) -> Accepted:
     """The notification that `request` means. `key` is the idempotency key of the whole call; the request's
     own one wins, and then neither method nor place matters."""
@@ -85,6 +105,9 @@ def resolve(
     content = vault.seal(data_key, _content(request))
     event = _event(request, sender, notification_id, request_hash, content)
     _mark(event, request, data_key)
+    lane = share(event.priority, recipients(request))
+    if lane != event.priority:
+        event.demoted_from, event.priority = event.priority, lane
     return Accepted(notification_id, LANES[event.priority], request_hash, _parts(event, request))
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import Field, SecretStr, field_validator
 
 from crown import webhook_secrets
 from crown.link_settings import LinkSettings
+from crown.notification.v1.types_pb2 import Priority
 from crown.subjects import LANES
+from services.ingest import rate
+from services.ingest.rate import Rate
 from services.ingest.webhook.hosts import WebhookHosts
+
+_OFF = "off"
 
 
 class IngestSettings(LinkSettings):
@@ -22,10 +29,29 @@ class IngestSettings(LinkSettings):
         10.0, validation_alias="CROWN_SWEEP_PERIOD_S", gt=0, le=3600, allow_inf_nan=False
     )
 
+    # What each calling service may send at most, by name or * for all, in recipients: see services/ingest/rate.py.
+    caller_rates: str = Field("", validation_alias="CROWN_CALLER_RATES")
+    # What each may send on these lanes; the rest travels on the next lower one. `off`: no bound.
+    normal_rate: str = Field("500/s:5000", validation_alias="CROWN_NORMAL_RATE")
+    critical_rate: str = Field("100/s:1000", validation_alias="CROWN_CRITICAL_RATE")
+
     # Who may be called about what became of notifications: see services/ingest/webhook/hosts.py.
     webhook_hosts: str = Field("", validation_alias="CROWN_WEBHOOK_HOSTS")
     # What those calls are signed with: see crown/webhook_secrets.py.
     webhook_secret: SecretStr = Field(SecretStr(""), validation_alias="CROWN_WEBHOOK_SECRET")
+
+    @field_validator("caller_rates")
+    @classmethod
+    def _rates_of_callers(cls, value: str) -> str:
+        rate.parse(value)
+        return value
+
+    @field_validator("normal_rate", "critical_rate")
+    @classmethod
+    def _rate_or_none(cls, value: str) -> str:
+        if value != _OFF:
+            Rate.parse(value)
+        return value
 
     @field_validator("webhook_hosts")
     @classmethod
@@ -59,6 +85,17 @@ class IngestSettings(LinkSettings):
     def lanes(self) -> list[str]:
         """The lanes of this dispatcher."""
         return self.dispatch_lanes.split(",")
+
+    @property
+    def rates(self) -> Mapping[str, Rate]:
+        """What callers may send at most."""
+        return rate.parse(self.caller_rates)
+
+    @property
+    def shares(self) -> Mapping[Priority.Type.ValueType, Rate]:
+        """What a caller may send on each lane that has a bound."""
+        given = {Priority.CRITICAL: self.critical_rate, Priority.NORMAL: self.normal_rate}
+        return {lane: Rate.parse(text) for lane, text in given.items() if text != _OFF}
 
     @property
     def callable_hosts(self) -> WebhookHosts:

@@ -16,9 +16,9 @@ from crown.clock import timestamp
 from crown.errors import InvalidRequest, Violation
 from crown.ledger import row_id, rows_of
 from crown.notification.v1 import timeline_pb2 as pb
-from crown.notification.v1.types_pb2 import Channel, DeliveryState, TimelineEvent
+from crown.notification.v1.types_pb2 import Channel, DeliveryState, Priority, TimelineEvent
 from crown.store import Database, Document
-from crown.subjects import CHANNELS
+from crown.subjects import CHANNELS, LANES
 
 LIMIT = 200
 _MARK = "story"
@@ -119,7 +119,10 @@ def _behind(after: Place, source: int, field: str) -> Document:
 
 def _accepted(notification: Document) -> Iterator[_Line]:
     time = notification["create_time"]
-    entry = pb.TimelineEntry(time=timestamp(time), event=TimelineEvent.ACCEPTED)
+    lane = LANES.get(notification.get("demoted_from", Priority.PRIORITY_UNSPECIFIED))
+    # Its sender had had its share of that lane.
+    reason = f"DEMOTED: {lane.upper()}" if lane else ""
+    entry = pb.TimelineEntry(time=timestamp(time), event=TimelineEvent.ACCEPTED, reason=reason)
     yield _Line(Place(time, _ACCEPTED), entry)
 
 

@@ -89,7 +89,11 @@ class Rpc:
         path = f"/{self.method.containing_service.full_name}/{self.method.name}"
         request = self.message(user_id).SerializeToString()
         try:
-            if self.method.server_streaming:
+            if self.method.client_streaming:
+                both: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(path)
+                async for _ in both(iter([request]), metadata=metadata, timeout=_CALL_LIMIT_S):
+                    break
+            elif self.method.server_streaming:
                 stream: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(path)
                 async for _ in stream(request, metadata=metadata, timeout=_STREAM_LIMIT_S):
                     break

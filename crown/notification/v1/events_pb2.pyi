@@ -74,6 +74,7 @@ class IntakeEvent(_message.Message):
     ESCALATIONS_FIELD_NUMBER: _builtins.int
     GROUP_HASH_FIELD_NUMBER: _builtins.int
     ACTOR_HASH_FIELD_NUMBER: _builtins.int
+    DEMOTED_FROM_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
     """The notification."""
     kind: _builtins.str
@@ -96,6 +97,8 @@ class IntakeEvent(_message.Message):
     """A keyed hash of what it is about; empty: of nothing that others are about."""
     actor_hash: _builtins.bytes
     """A keyed hash of who did it; empty: not known."""
+    demoted_from: _types_pb2.Priority.Type.ValueType
+    """The lane that it was meant for, where its sender was above its share of it; else absent."""
     @_builtins.property
     def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The people of this part, up to 1,000."""
@@ -150,10 +153,11 @@ class IntakeEvent(_message.Message):
         escalations: _abc.Iterable[_notification_pb2.Escalation] | None = ...,
         group_hash: _builtins.bytes = ...,
         actor_hash: _builtins.bytes = ...,
+        demoted_from: _types_pb2.Priority.Type.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "content", b"content", "create_time", b"create_time", "expire_time", b"expire_time", "send_time", b"send_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_hash", b"actor_hash", "audience", b"audience", "category", b"category", "channels", b"channels", "content", b"content", "create_time", b"create_time", "escalations", b"escalations", "expire_time", b"expire_time", "group_hash", b"group_hash", "kind", b"kind", "local_time", b"local_time", "notification_id", b"notification_id", "priority", b"priority", "recipient_count", b"recipient_count", "request_hash", b"request_hash", "send_time", b"send_time", "sender", b"sender", "user_ids", b"user_ids", "webhook_url", b"webhook_url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_hash", b"actor_hash", "audience", b"audience", "category", b"category", "channels", b"channels", "content", b"content", "create_time", b"create_time", "demoted_from", b"demoted_from", "escalations", b"escalations", "expire_time", b"expire_time", "group_hash", b"group_hash", "kind", b"kind", "local_time", b"local_time", "notification_id", b"notification_id", "priority", b"priority", "recipient_count", b"recipient_count", "request_hash", b"request_hash", "send_time", b"send_time", "sender", b"sender", "user_ids", b"user_ids", "webhook_url", b"webhook_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

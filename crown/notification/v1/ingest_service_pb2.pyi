@@ -276,6 +276,129 @@ class BulkResult(_message.Message):
 Global___BulkResult: _TypeAlias = BulkResult  # noqa: Y015
 
 @_typing.final
+class StreamNotificationsRequest(_message.Message):
+    """StreamNotificationsRequest is the next items of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreamItem]:
+        """The items, 1 to 500. Each is checked on its own."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___StreamItem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamNotificationsRequest: _TypeAlias = StreamNotificationsRequest  # noqa: Y015
+
+@_typing.final
+class StreamItem(_message.Message):
+    """StreamItem is one notification of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_FIELD_NUMBER: _builtins.int
+    item_id: _builtins.str
+    """What the caller calls it, if anything: its result says it again."""
+    @_builtins.property
+    def notification(self) -> Global___SendNotificationRequest:
+        """The notification."""
+
+    def __init__(
+        self,
+        *,
+        item_id: _builtins.str = ...,
+        notification: Global___SendNotificationRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["notification", b"notification"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_id", b"item_id", "notification", b"notification"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamItem: _TypeAlias = StreamItem  # noqa: Y015
+
+@_typing.final
+class StreamNotificationsResponse(_message.Message):
+    """StreamNotificationsResponse holds the results of one request of the stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreamResult]:
+        """In the order of the items."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___StreamResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamNotificationsResponse: _TypeAlias = StreamNotificationsResponse  # noqa: Y015
+
+@_typing.final
+class StreamResult(_message.Message):
+    """StreamResult says what became of one item: its id and status, or its error."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    item_id: _builtins.str
+    """What the caller called it."""
+    position: _builtins.int
+    """Which item of the stream it was; the first one is 0."""
+    notification_id: _builtins.str
+    """The id of the notification; absent where it was refused."""
+    status: _types_pb2.NotificationStatus.Type.ValueType
+    """ACCEPTED; absent where it was refused."""
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """Why it was refused, in the shape of every error; absent where it was accepted."""
+
+    def __init__(
+        self,
+        *,
+        item_id: _builtins.str = ...,
+        position: _builtins.int = ...,
+        notification_id: _builtins.str | None = ...,
+        status: _types_pb2.NotificationStatus.Type.ValueType | None = ...,
+        error: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_notification_id", b"_notification_id", "_status", b"_status", "error", b"error", "notification_id", b"notification_id", "status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_notification_id", b"_notification_id", "_status", b"_status", "error", b"error", "item_id", b"item_id", "notification_id", b"notification_id", "position", b"position", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__notification_id: _TypeAlias = _typing.Literal["notification_id"]  # noqa: Y015
+    _WhichOneofArgType__notification_id: _TypeAlias = _typing.Literal["_notification_id", b"_notification_id"]  # noqa: Y015
+    _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
+    _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__notification_id) -> _WhichOneofReturnType__notification_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
+
+Global___StreamResult: _TypeAlias = StreamResult  # noqa: Y015
+
+@_typing.final
 class GetNotificationRequest(_message.Message):
     """GetNotificationRequest names a notification."""
 

@@ -46,6 +46,11 @@ class IngestServiceStub:
                 request_serializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.SendBulkNotificationsRequest.SerializeToString,
                 response_deserializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.SendBulkNotificationsResponse.FromString,
                 _registered_method=True)
+        self.StreamNotifications = channel.stream_stream(
+                '/crown.notification.v1.IngestService/StreamNotifications',
+                request_serializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.StreamNotificationsRequest.SerializeToString,
+                response_deserializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.StreamNotificationsResponse.FromString,
+                _registered_method=True)
         self.GetNotification = channel.unary_unary(
                 '/crown.notification.v1.IngestService/GetNotification',
                 request_serializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.GetNotificationRequest.SerializeToString,
@@ -71,6 +76,8 @@ class IngestServiceServicer:
         Errors:
         - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed; nothing was accepted.
         - ALREADY_EXISTS, KEY_REUSED: the key was used with another body.
+        - RESOURCE_EXHAUSTED, RATE_LIMITED: the caller is above its rate; nothing was accepted; retry after
+        RetryInfo.
         - UNAVAILABLE, INTAKE_FULL or BUS_UNAVAILABLE: nothing was accepted; retry after RetryInfo.
         - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: retry with the same key.
         """
@@ -84,7 +91,23 @@ class IngestServiceServicer:
 
         Errors:
         - INVALID_ARGUMENT, INVALID_REQUEST: there are none, or too many.
-        - UNAVAILABLE and DEADLINE_EXCEEDED as for SendNotification, for all of them.
+        - RESOURCE_EXHAUSTED, UNAVAILABLE and DEADLINE_EXCEEDED as for SendNotification, for all of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamNotifications(self, request_iterator, context):
+        """Accepts notifications for as long as the caller sends some. Each is accepted or refused on its own, and its
+        result comes when it is on disk, in the order of the items. Reading stops while 4,096 items wait for their
+        results. When the caller has sent all, the results that are left come, and the stream ends with OK. An item
+        without a result may be sent again: with its idempotency key it is still one notification.
+
+        Errors, each after the results of all items that were read before it:
+        - INVALID_ARGUMENT, INVALID_REQUEST or UNDECODABLE: a message has no items, or too many, or is none.
+        - RESOURCE_EXHAUSTED, PAYLOAD_TOO_LARGE: a message is larger than 4 MiB.
+        - UNAUTHENTICATED, TOKEN_INVALID: the token has expired meanwhile.
+        - UNAVAILABLE, NOT_READY: this server is going away; go on with another stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -127,6 +150,11 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.SendBulkNotifications,
                     request_deserializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.SendBulkNotificationsRequest.FromString,
                     response_serializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.SendBulkNotificationsResponse.SerializeToString,
+            ),
+            'StreamNotifications': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamNotifications,
+                    request_deserializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.StreamNotificationsRequest.FromString,
+                    response_serializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.StreamNotificationsResponse.SerializeToString,
             ),
             'GetNotification': grpc.unary_unary_rpc_method_handler(
                     servicer.GetNotification,
@@ -195,6 +223,33 @@ class IngestService:
             '/crown.notification.v1.IngestService/SendBulkNotifications',
             crown_dot_notification_dot_v1_dot_ingest__service__pb2.SendBulkNotificationsRequest.SerializeToString,
             crown_dot_notification_dot_v1_dot_ingest__service__pb2.SendBulkNotificationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamNotifications(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/crown.notification.v1.IngestService/StreamNotifications',
+            crown_dot_notification_dot_v1_dot_ingest__service__pb2.StreamNotificationsRequest.SerializeToString,
+            crown_dot_notification_dot_v1_dot_ingest__service__pb2.StreamNotificationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

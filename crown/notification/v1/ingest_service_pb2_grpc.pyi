@@ -43,6 +43,8 @@ class IngestServiceStub:
     Errors:
     - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed; nothing was accepted.
     - ALREADY_EXISTS, KEY_REUSED: the key was used with another body.
+    - RESOURCE_EXHAUSTED, RATE_LIMITED: the caller is above its rate; nothing was accepted; retry after
+      RetryInfo.
     - UNAVAILABLE, INTAKE_FULL or BUS_UNAVAILABLE: nothing was accepted; retry after RetryInfo.
     - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: retry with the same key.
     """
@@ -52,7 +54,19 @@ class IngestServiceStub:
 
     Errors:
     - INVALID_ARGUMENT, INVALID_REQUEST: there are none, or too many.
-    - UNAVAILABLE and DEADLINE_EXCEEDED as for SendNotification, for all of them.
+    - RESOURCE_EXHAUSTED, UNAVAILABLE and DEADLINE_EXCEEDED as for SendNotification, for all of them.
+    """
+    StreamNotifications: _grpc.StreamStreamMultiCallable[_ingest_service_pb2.StreamNotificationsRequest, _ingest_service_pb2.StreamNotificationsResponse]
+    """Accepts notifications for as long as the caller sends some. Each is accepted or refused on its own, and its
+    result comes when it is on disk, in the order of the items. Reading stops while 4,096 items wait for their
+    results. When the caller has sent all, the results that are left come, and the stream ends with OK. An item
+    without a result may be sent again: with its idempotency key it is still one notification.
+
+    Errors, each after the results of all items that were read before it:
+    - INVALID_ARGUMENT, INVALID_REQUEST or UNDECODABLE: a message has no items, or too many, or is none.
+    - RESOURCE_EXHAUSTED, PAYLOAD_TOO_LARGE: a message is larger than 4 MiB.
+    - UNAUTHENTICATED, TOKEN_INVALID: the token has expired meanwhile.
+    - UNAVAILABLE, NOT_READY: this server is going away; go on with another stream.
     """
     GetNotification: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.GetNotificationRequest, _ingest_service_pb2.GetNotificationResponse]
     """Answers one notification of the calling service with the state of each delivery; operators see any.
@@ -87,6 +101,8 @@ class IngestServiceAsyncStub(IngestServiceStub):
     Errors:
     - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed; nothing was accepted.
     - ALREADY_EXISTS, KEY_REUSED: the key was used with another body.
+    - RESOURCE_EXHAUSTED, RATE_LIMITED: the caller is above its rate; nothing was accepted; retry after
+      RetryInfo.
     - UNAVAILABLE, INTAKE_FULL or BUS_UNAVAILABLE: nothing was accepted; retry after RetryInfo.
     - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: retry with the same key.
     """
@@ -96,7 +112,19 @@ class IngestServiceAsyncStub(IngestServiceStub):
 
     Errors:
     - INVALID_ARGUMENT, INVALID_REQUEST: there are none, or too many.
-    - UNAVAILABLE and DEADLINE_EXCEEDED as for SendNotification, for all of them.
+    - RESOURCE_EXHAUSTED, UNAVAILABLE and DEADLINE_EXCEEDED as for SendNotification, for all of them.
+    """
+    StreamNotifications: _aio.StreamStreamMultiCallable[_ingest_service_pb2.StreamNotificationsRequest, _ingest_service_pb2.StreamNotificationsResponse]  # type: ignore[assignment]
+    """Accepts notifications for as long as the caller sends some. Each is accepted or refused on its own, and its
+    result comes when it is on disk, in the order of the items. Reading stops while 4,096 items wait for their
+    results. When the caller has sent all, the results that are left come, and the stream ends with OK. An item
+    without a result may be sent again: with its idempotency key it is still one notification.
+
+    Errors, each after the results of all items that were read before it:
+    - INVALID_ARGUMENT, INVALID_REQUEST or UNDECODABLE: a message has no items, or too many, or is none.
+    - RESOURCE_EXHAUSTED, PAYLOAD_TOO_LARGE: a message is larger than 4 MiB.
+    - UNAUTHENTICATED, TOKEN_INVALID: the token has expired meanwhile.
+    - UNAVAILABLE, NOT_READY: this server is going away; go on with another stream.
     """
     GetNotification: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.GetNotificationRequest, _ingest_service_pb2.GetNotificationResponse]  # type: ignore[assignment]
     """Answers one notification of the calling service with the state of each delivery; operators see any.
@@ -134,6 +162,8 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed; nothing was accepted.
         - ALREADY_EXISTS, KEY_REUSED: the key was used with another body.
+        - RESOURCE_EXHAUSTED, RATE_LIMITED: the caller is above its rate; nothing was accepted; retry after
+          RetryInfo.
         - UNAVAILABLE, INTAKE_FULL or BUS_UNAVAILABLE: nothing was accepted; retry after RetryInfo.
         - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: retry with the same key.
         """
@@ -149,7 +179,25 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - INVALID_ARGUMENT, INVALID_REQUEST: there are none, or too many.
-        - UNAVAILABLE and DEADLINE_EXCEEDED as for SendNotification, for all of them.
+        - RESOURCE_EXHAUSTED, UNAVAILABLE and DEADLINE_EXCEEDED as for SendNotification, for all of them.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamNotifications(
+        self,
+        request_iterator: _MaybeAsyncIterator[_ingest_service_pb2.StreamNotificationsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ingest_service_pb2.StreamNotificationsResponse], _abc.AsyncIterator[_ingest_service_pb2.StreamNotificationsResponse]]:
+        """Accepts notifications for as long as the caller sends some. Each is accepted or refused on its own, and its
+        result comes when it is on disk, in the order of the items. Reading stops while 4,096 items wait for their
+        results. When the caller has sent all, the results that are left come, and the stream ends with OK. An item
+        without a result may be sent again: with its idempotency key it is still one notification.
+
+        Errors, each after the results of all items that were read before it:
+        - INVALID_ARGUMENT, INVALID_REQUEST or UNDECODABLE: a message has no items, or too many, or is none.
+        - RESOURCE_EXHAUSTED, PAYLOAD_TOO_LARGE: a message is larger than 4 MiB.
+        - UNAUTHENTICATED, TOKEN_INVALID: the token has expired meanwhile.
+        - UNAVAILABLE, NOT_READY: this server is going away; go on with another stream.
         """
 
     @_abc_1.abstractmethod

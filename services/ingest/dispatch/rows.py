@@ -39,12 +39,14 @@ def stands(order: Order, standing: dict[str, Document]) -> bool:
 
 def notification(event: IntakeEvent) -> Document:
     webhook = {"webhook_url": event.webhook_url} if event.webhook_url else {}
+    demoted = {"demoted_from": event.demoted_from} if event.demoted_from else {}
     # Until it shows how many people it is for.
     listing = {"listing": True} if is_listing(event) else {}
     return {
         "_id": event.notification_id,
         **webhook,
         **listing,
+        **demoted,
         "sender": event.sender,
         "kind": event.kind,
         "category": event.category,

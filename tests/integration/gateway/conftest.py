@@ -110,6 +110,8 @@ class _Servicer:
 
     def __getattr__(self, name: str) -> Any:
         rpc = self._service.methods_by_name[name]
+        if rpc.client_streaming:
+            return self._both(rpc)
         return self._stream(rpc) if rpc.server_streaming else self._unary(rpc)
 
     def _note(self, rpc: MethodDescriptor, request: Message, context: Context) -> Call:
@@ -126,6 +128,16 @@ class _Servicer:
             call = self._note(rpc, request, context)
             answer = self._backend.answers.get(rpc.name)
             return (await answer(call, context) if answer else None) or empty()
+
+        return serve
+
+    def _both(self, rpc: MethodDescriptor) -> Any:
+        item = GetMessageClass(rpc.output_type)
+
+        async def serve(requests: AsyncIterator[Message], context: Context) -> AsyncGenerator[Message, None]:
+            async for request in requests:
+                self._note(rpc, request, context)
+                yield item()
 
         return serve
 

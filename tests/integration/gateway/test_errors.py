@@ -10,6 +10,9 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
+from crown import problem
+from crown.errors import RateLimited
+
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
@@ -178,6 +181,26 @@ async def test_turns_a_code_into_its_status(gateway: Gateway, code: str, status:
     assert (reply.status, reply.json["code"]) == (status, meant.value[0])
     detail: dict[str, Any] = {"reason": "NO", "domain": "crown.notification.v1", "metadata": {"a": "b"}}
     assert reply.json["details"] == [{"@type": TYPE + "ErrorInfo", **detail}]
+
+
+async def test_what_is_left_of_a_rate_is_told_with_every_answer(gateway: Gateway) -> None:
+    told = {"ratelimit-policy": '"default";q=3;w=3', "ratelimit": '"default";r=0;t=3'}
+
+    async def good(call: Call, context: Context) -> None:
+        await context.send_initial_metadata(tuple(told.items()))
+
+    async def limited(call: Call, context: Context) -> None:
+        error = RateLimited("slower", retry_after_s=2.0, headers=tuple(told.items()))
+        await context.abort(error.code, error.message, problem.trailers(error, "r"))
+
+    for answer, status in ((good, 200), (limited, 429)):
+        gateway.backend.answers["SendNotification"] = answer
+        reply = await gateway.send("POST", SEND, json={}, headers={"origin": "https://app.example"})
+        assert reply.status == status
+        assert told.items() <= reply.headers.items()
+        assert "ratelimit, ratelimit-policy" in reply.headers["access-control-expose-headers"]
+    assert reply.headers["retry-after"] == "2"
+    assert reply.json["details"][0]["reason"] == "RATE_LIMITED"
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])

@@ -14,6 +14,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from crown.notification.v1 import (
     inbox_service_pb2,
     inbox_service_pb2_grpc,
+    ingest_service_pb2,
+    ingest_service_pb2_grpc,
     realtime_service_pb2,
     realtime_service_pb2_grpc,
     status_service_pb2,
@@ -73,6 +75,23 @@ async def test_streams_item_by_item(gateway: Gateway) -> None:
         offsets = [item.offset async for item in live.Subscribe(wanted, metadata=gateway.bearer())]
     assert offsets == [1, 2, 3]
     # The limit of a stream is a day, not the 15 s of a call.
+    assert gateway.backend.calls[0].deadline_s > 3600
+
+
+async def test_a_stream_both_ways_goes_on_as_long_as_its_caller(gateway: Gateway) -> None:
+    async with gateway.channel() as channel:
+        stub = ingest_service_pb2_grpc.IngestServiceStub(channel)
+        stream = stub.StreamNotifications(metadata=gateway.bearer())
+        for name in ("a", "b"):
+            # Each is answered before the next one is sent: nothing waits for the end.
+            item = ingest_service_pb2.StreamItem(item_id=name)
+            await stream.write(ingest_service_pb2.StreamNotificationsRequest(items=[item]))
+            answer = await stream.read()
+            assert isinstance(answer, ingest_service_pb2.StreamNotificationsResponse)
+        await stream.done_writing()
+        assert await stream.code() is grpc.StatusCode.OK
+    assert [call.message.items[0].item_id for call in gateway.backend.calls] == ["a", "b"]
+    assert {call.address for call in gateway.backend.calls} == {"INGEST_ADDRESS"}
     assert gateway.backend.calls[0].deadline_s > 3600
 
 

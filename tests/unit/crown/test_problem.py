@@ -28,6 +28,7 @@ CODES = {
     errors.InProgress: (grpc.StatusCode.ABORTED, "IN_PROGRESS"),
     errors.Stale: (grpc.StatusCode.ABORTED, "STALE_ETAG"),
     errors.TooLarge: (grpc.StatusCode.RESOURCE_EXHAUSTED, "PAYLOAD_TOO_LARGE"),
+    errors.RateLimited: (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED"),
     errors.CapReached: (grpc.StatusCode.RESOURCE_EXHAUSTED, "CAP_REACHED"),
     errors.SignatureInvalid: (grpc.StatusCode.PERMISSION_DENIED, "SIGNATURE_INVALID"),
     errors.Suppressed: (grpc.StatusCode.FAILED_PRECONDITION, "SUPPRESSED"),

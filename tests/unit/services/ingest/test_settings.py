@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from crown.notification.v1.types_pb2 import Priority
 from crown.settings import SettingsError
+from services.ingest.rate import Rate
 from services.ingest.settings import IngestSettings
 
 pytestmark = pytest.mark.usefixtures("environment")
@@ -15,6 +17,8 @@ def test_by_itself_it_works_on_every_lane() -> None:
     assert found.lanes == ["critical", "normal", "bulk"]
     assert found.allowed_hosts == ("crown.example",)
     assert (found.peer_addresses, found.sweep_period_s) == ({}, 10.0)
+    assert found.rates == {}
+    assert found.shares == {Priority.CRITICAL: Rate(100, 1_000), Priority.NORMAL: Rate(500, 5_000)}
 
 
 def test_each_variable_sets_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,6 +33,15 @@ def test_each_variable_sets_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.sweep_period_s == 0.5
 
 
+def test_rates_of_callers_and_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROWN_CALLER_RATES", "*=2000/s:10000,feed=0.5/s:1")
+    monkeypatch.setenv("CROWN_NORMAL_RATE", "off")
+    monkeypatch.setenv("CROWN_CRITICAL_RATE", "1/s:2")
+    found = IngestSettings.load()
+    assert found.rates == {"*": Rate(2_000, 10_000), "feed": Rate(0.5, 1)}
+    assert found.shares == {Priority.CRITICAL: Rate(1, 2)}
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -37,6 +50,10 @@ def test_each_variable_sets_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CROWN_PEERS", "email"),
         ("CROWN_PEERS", "=127.0.0.1:1"),
         ("CROWN_PEERS", "email=127.0.0.1"),
+        ("CROWN_CALLER_RATES", "feed"),
+        ("CROWN_CALLER_RATES", "feed=5"),
+        ("CROWN_NORMAL_RATE", "5"),
+        ("CROWN_CRITICAL_RATE", "0/s:1"),
         ("CROWN_SWEEP_PERIOD_S", "0"),
         ("CROWN_SWEEP_PERIOD_S", "nan"),
     ],
