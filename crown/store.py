@@ -22,6 +22,9 @@ majority before it counts.
 | dead_letters  | delivery that was given up   | delivery id : number         |
 |               | or message nobody could read | stream : sequence            |
 | replays       | replay of many dead letters  | replay id                    |
+| broadcasts    | notification to everybody    | notification id              |
+| broadcast_marks | broadcast that a person marked | user id / notification id |
+|               | or what they marked as a whole | user id                    |
 """
 
 from __future__ import annotations
@@ -155,6 +158,17 @@ _INDEXES: Mapping[str, list[IndexModel]] = {
         ),
     ],
     "replays": [IndexModel([("state", ASCENDING), ("create_time", ASCENDING)], name="state")],
+    "broadcasts": [
+        IndexModel([("number", DESCENDING)], name="newest", unique=True),
+        # One of two that are written at once has to look again which is the one before it.
+        IndexModel([("after", ASCENDING)], name="after", unique=True),
+        IndexModel([("retire_time", ASCENDING)], name="old", expireAfterSeconds=0),
+    ],
+    "broadcast_marks": [
+        IndexModel([("user_id", ASCENDING)], name="person"),
+        # With the broadcast itself; what was marked as a whole has no such field and stays.
+        IndexModel([("retire_time", ASCENDING)], name="old", expireAfterSeconds=0),
+    ],
     "members": [IndexModel([("group_id", ASCENDING), ("user_id", ASCENDING)], name="group")],
 }
 

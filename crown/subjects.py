@@ -47,6 +47,8 @@ DEAD = "DEAD"
 EVENTS = "crown.event.>"
 REVOCATIONS = "crown.revoked.>"
 DEAD_DISPATCH = "crown.dead.dispatch"
+# Where realtime nodes hear what is for everybody; kept nowhere. No topic is heard there: those have two tokens more.
+EVERYONE = "crown.live.everyone"
 
 _DAY_S = 86_400
 # How long a socket can recover what it missed, and how many events of each topic.

@@ -1,9 +1,12 @@
-"""How many notifications a person has not read. Counted from an index each time, so that it cannot drift."""
+"""How many notifications a person has not read. Counted from an index each time, so that it cannot drift; what went
+to everybody is counted beside."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
+from crown.broadcasts import Broadcasts
 from crown.gather import Gather
 from crown.store import Database, Document
 
@@ -18,19 +21,26 @@ def unread(user_id: str) -> Document:
 
 
 class Unread:
-    """Counts in the ledger."""
+    """Counts in the ledger and among broadcasts."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, broadcasts: Broadcasts | None = None) -> None:
         self._ledger = db.ledger
+        self._broadcasts = broadcasts or Broadcasts(db)
         # Of a user id: how many are unread; exact up to COUNTED_MOST, which is also the most it says.
         self.count: Gather[str, int] = Gather(self._count, _COUNTS_MOST)
 
     async def _count(self, user_ids: list[str]) -> Sequence[int]:
+        counts, shown = await asyncio.gather(self._rows(user_ids), self._broadcasts.of_all(user_ids))
+        return [
+            min(counts.get(user_id, 0) + sum(one.unread for one in shown[user_id]), COUNTED_MOST)
+            for user_id in user_ids
+        ]
+
+    async def _rows(self, user_ids: list[str]) -> dict[str, int]:
         first, *others = [_counting(user_id) for user_id in dict.fromkeys(user_ids)]
         together = ({"$unionWith": {"coll": self._ledger.name, "pipeline": one}} for one in others)
         found = await self._ledger.aggregate([*first, *together])
-        counts = {row["_id"]: row["count"] async for row in found}
-        return [counts.get(user_id, 0) for user_id in user_ids]
+        return {row["_id"]: row["count"] async for row in found}
 
 
 def _counting(user_id: str) -> list[Document]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -13,7 +13,7 @@ from crown import addresses, catalogue, ids, links, validation, vault
 from crown.errors import Violation
 from crown.notification.v1.events_pb2 import Audience, IntakeEvent, NotificationContent, Sealed
 from crown.notification.v1.ingest_service_pb2 import SendNotificationRequest
-from crown.notification.v1.types_pb2 import Priority
+from crown.notification.v1.types_pb2 import Channel, Priority
 from crown.subjects import LANES
 from services.ingest.webhook.hosts import WebhookHosts
 
@@ -21,6 +21,7 @@ RECIPIENTS_A_PART = 1_000
 # The lane that what was meant for a lane, and is for so many people, travels on.
 Share = Callable[[Priority.Type.ValueType, int], Priority.Type.ValueType]
 DATA_MOST_BYTES = 16 << 10
+_SHOWN = (Channel.IN_APP, Channel.REAL_TIME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ def _event(
     category = request.category or kind.category
     return IntakeEvent(
         notification_id=notification_id,
-        channels=[request.type] if request.type else list(request.channels) or list(kind.channels),
+        channels=_channels(request, kind.channels),
         kind=request.kind,
         category=category,
         priority=catalogue.priority(request.priority, category, count or catalogue.BULK_FROM + 1),
@@ -134,6 +135,21 @@ def _event(
         local_time=request.local_time,
         audience=_audience(request),
         escalations=request.escalations,
+    )
+
+
+def _channels(
+    request: SendNotificationRequest, usual: Sequence[Channel.Type.ValueType]
+) -> list[Channel.Type.ValueType]:
+    """Those that were named, or the usual ones of its kind; of these, a broadcast takes what the app shows."""
+    if request.type:
+        return [request.type]
+    if request.channels:
+        return list(request.channels)
+    return (
+        [channel for channel in usual if channel in _SHOWN] or list(_SHOWN)
+        if request.everyone
+        else list(usual)
     )
 
 

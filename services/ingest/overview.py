@@ -61,7 +61,10 @@ class Overview:
         return row
 
     async def _is_open(self, row: Document) -> bool:
-        """True while a delivery is not final, or some people's rows are not written yet."""
+        """True while a delivery is not final, or some people's rows are not written yet. What goes to everybody
+        has no rows: it is done when it was decided on."""
+        if row.get("everyone"):
+            return row.get("decide_time") is None
         if row.get("listing"):
             return True
         count = _count(row)
@@ -98,6 +101,7 @@ def _notification(row: Document, rows: list[Document], is_open: bool) -> Notific
         expire_time=timestamp(row["expire_time"]),
         recipient_count=_count(row),
         deliveries=[delivery for found in rows for delivery in deliveries(found)][:DELIVERIES_MOST],
+        everyone=row.get("everyone", False),
     )
 
 

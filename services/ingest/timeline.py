@@ -68,6 +68,7 @@ class Timeline:
         most = limit + 1
         lines = heapq.merge(
             _accepted(notification),
+            _broadcast(notification),
             await self._decided(notification["_id"], user_id, after, most),
             await self._told(notification["_id"], user_id, after, most),
             await self._read(notification["_id"], user_id, after, most),
@@ -124,6 +125,22 @@ def _accepted(notification: Document) -> Iterator[_Line]:
     reason = f"DEMOTED: {lane.upper()}" if lane else ""
     entry = pb.TimelineEntry(time=timestamp(time), event=TimelineEvent.ACCEPTED, reason=reason)
     yield _Line(Place(time, _ACCEPTED), entry)
+
+
+def _broadcast(notification: Document) -> Iterator[_Line]:
+    """What was decided for everybody at once; of what has rows, they tell it."""
+    if not notification.get("everyone") or notification.get("decide_time") is None:
+        return
+    for channel in sorted(notification["channels"]):
+        state = notification["decided"]
+        entry = pb.TimelineEntry(
+            time=timestamp(notification["decide_time"]),
+            event=TimelineEvent.DECIDED,
+            channel=channel,
+            state=state,
+            reason="EXPIRED" if state == DeliveryState.EXPIRED else "",
+        )
+        yield _Line(Place(notification["decide_time"], _DECIDED, notification["_id"], channel), entry)
 
 
 def _decisions(row: Document) -> Iterable[_Line]:

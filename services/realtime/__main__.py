@@ -15,12 +15,14 @@ from crown import rpc, vault
 from crown.bus import Bus
 from crown.groups import Groups
 from crown.notification.v1 import realtime_service_pb2
+from crown.preferences import Preferences
 from crown.presence import Presence, connect
 from crown.store import Store
 from crown.unread import Unread
 from services.realtime import listeners, processes, sockets
 from services.realtime.channel import Backend
 from services.realtime.counts import UnreadCounts
+from services.realtime.everyone import Everyone
 from services.realtime.feed import Feed
 from services.realtime.hub import Hub
 from services.realtime.longpoll import LongPoll
@@ -65,6 +67,7 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
         async with server.serving(healthy):
             background = [tasks.create_task(work) for work in node.background()]
             _spare_the_collector()
+            await node.everyone.start()
             await node.people.listen(bound)
             await node.sessions.start()
             await node.polls.listen(polled)
@@ -85,6 +88,7 @@ class _Node:
 
     feed: Feed
     hub: Hub
+    everyone: Everyone
     memberships: Memberships
     presence: Tracker
     revocations: Revocations
@@ -163,6 +167,7 @@ def _node(
     return _Node(
         feed=feed,
         hub=hub,
+        everyone=Everyone(bus, hub, Preferences(store.db), backend.counts.changed, data_key, spawn),
         memberships=backend.memberships,
         presence=presence,
         revocations=revocations,

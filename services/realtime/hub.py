@@ -23,6 +23,7 @@ from services.realtime.direct import SUBJECTS_MOST, sequence
 from services.realtime.feed import Feed, Standing
 from services.realtime.live import (
     INBOX_EVENTS,
+    Announcement,
     Ephemeral,
     Event,
     Live,
@@ -45,6 +46,7 @@ COMPARE_PERIOD_S = 10.0
 _IN_FLIGHT_S = 1.0
 _COMPARED_AT_ONCE = SUBJECTS_MOST // 2
 _PRESENCE = "presence_"
+_PERSON = "user:"
 _TRIES = 5
 _RETRY_S = 0.5
 # Events that may arrive while a gap is being filled.
@@ -145,6 +147,16 @@ class Hub:
         room = self._rooms.get(topic)
         if room is not None:
             self._put(room, Ephemeral(event, payload))
+
+    def people_here(self) -> list[str]:
+        """The topics of people that somebody here is on."""
+        return [topic for topic in self._rooms if topic.startswith(_PERSON)]
+
+    def announce_here(self, topic: str, announcement: Announcement) -> None:
+        """Sends what is for everybody to who is on `topic` on this node."""
+        room = self._rooms.get(topic)
+        if room is not None:
+            self._put(room, announcement)
 
     def reconnected(self, same_epoch: bool) -> None:
         """After the bus was away: looks for what was missed; in another epoch everybody reads the inbox."""
@@ -312,7 +324,7 @@ class Hub:
             log.error("live_event_unreadable", why=str(error))
             return
         self._put(room, event)
-        if event.event in INBOX_EVENTS and room.address.topic.startswith("user:"):
+        if event.event in INBOX_EVENTS and room.address.topic.startswith(_PERSON):
             self._changed(room.address.topic)
 
     def _read(self, messages: Any) -> list[Live]:

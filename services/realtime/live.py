@@ -44,10 +44,12 @@ class Live:
         """What the socket gets with it. Raises Unreadable."""
         if self.event == NOTIFICATION:
             try:
-                return _notification(self.source, self._data(), self.position)
+                found = _notification(self.source, self._data())
             except ValueError as error:
                 raise Unreadable("the extra data is no JSON") from error
-        return {**self._json(), "offset": self.position.offset, "epoch": self.position.epoch}
+        else:
+            found = self._json()
+        return {**found, "offset": self.position.offset, "epoch": self.position.epoch}
 
     def response(self) -> realtime_service_pb2.SubscribeResponse:
         """The same for a gRPC stream. Raises Unreadable."""
@@ -89,6 +91,35 @@ class Ephemeral:
 
 
 @dataclass(frozen=True, slots=True)
+class Announcement:
+    """A notification for everybody. It has no place among the events of any topic; `payload` is JSON that all who
+    get it share."""
+
+    source: events_pb2.LiveEvent
+    payload: msgspec.Raw
+    told: realtime_service_pb2.SubscribeResponse
+    event: str = NOTIFICATION
+
+    @classmethod
+    def of(cls, key: vault.Key, source: events_pb2.LiveEvent) -> Announcement:
+        """What `source` announces. Raises Unreadable."""
+        try:
+            outer = events_pb2.NotificationContent.FromString(vault.unseal(key, source.content))
+            data = notification_pb2.NotificationData.FromString(outer.data)
+            payload = msgspec.Raw(msgspec.json.encode(_notification(source, data)))
+        except (DecodeError, vault.VaultError, ValueError) as error:
+            raise Unreadable(type(error).__name__) from error
+        told = realtime_service_pb2.SubscribeResponse(
+            event=NOTIFICATION, notification=_live_notification(source, data)
+        )
+        return cls(source, payload, told)
+
+    def response(self) -> realtime_service_pb2.SubscribeResponse:
+        """The same for a gRPC stream."""
+        return self.told
+
+
+@dataclass(frozen=True, slots=True)
 class Resync:
     """Tells a topic that events may be missing before `position`: whoever keeps state reads the inbox."""
 
@@ -118,7 +149,7 @@ class Stale:
     """What was told of who is here may not be whole."""
 
 
-Event = Live | Ephemeral | Resync
+Event = Live | Ephemeral | Announcement | Resync
 # What a channel may have to act upon itself.
 Notice = Removed | Resync | Stale
 
@@ -191,9 +222,7 @@ def _plain_number(number: float) -> int | float:
     return int(number) if number.is_integer() and abs(number) < _EXACT else number
 
 
-def _notification(
-    source: events_pb2.LiveEvent, data: notification_pb2.NotificationData, position: Position
-) -> dict[str, Any]:
+def _notification(source: events_pb2.LiveEvent, data: notification_pb2.NotificationData) -> dict[str, Any]:
     return {
         "notification_id": source.notification_id,
         "type": Channel.Type.Name(Channel.REAL_TIME),
@@ -207,8 +236,6 @@ def _notification(
             "extra": plain(data.extra),
         },
         "create_time": source.create_time.ToJsonString(),
-        "offset": position.offset,
-        "epoch": position.epoch,
     }
 
 

@@ -121,7 +121,7 @@ class Room:
 
     def put(self, event: Event) -> bool:
         """Keeps `event` for the next flush. True where it is the first one kept."""
-        if self._catching and not isinstance(event, Ephemeral):
+        if self._catching and isinstance(event, Live | Resync):
             for buffer in self._catching:
                 buffer.append(event)
         self._waiting.append(event)

@@ -250,6 +250,7 @@ class Notification(_message.Message):
     RECIPIENT_COUNT_FIELD_NUMBER: _builtins.int
     DELIVERIES_FIELD_NUMBER: _builtins.int
     SEND_TIME_FIELD_NUMBER: _builtins.int
+    EVERYONE_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
     """The id that accepting it answered."""
     status: _types_pb2.NotificationStatus.Type.ValueType
@@ -263,7 +264,9 @@ class Notification(_message.Message):
     priority: _types_pb2.Priority.Type.ValueType
     """Its lane."""
     recipient_count: _builtins.int
-    """How many people it is for."""
+    """How many people it is for; 0 where it went to everybody, whom nobody counts."""
+    everyone: _builtins.bool
+    """True: it is for everybody. It has no deliveries, and is DONE as soon as it is in the inboxes."""
     @_builtins.property
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.Channel.Type.ValueType]:
         """The channels that were asked for."""
@@ -299,10 +302,11 @@ class Notification(_message.Message):
         recipient_count: _builtins.int = ...,
         deliveries: _abc.Iterable[Global___Delivery] | None = ...,
         send_time: _timestamp_pb2.Timestamp | None = ...,
+        everyone: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "send_time", b"send_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channels", b"channels", "create_time", b"create_time", "deliveries", b"deliveries", "expire_time", b"expire_time", "kind", b"kind", "notification_id", b"notification_id", "priority", b"priority", "recipient_count", b"recipient_count", "send_time", b"send_time", "sender", b"sender", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channels", b"channels", "create_time", b"create_time", "deliveries", b"deliveries", "everyone", b"everyone", "expire_time", b"expire_time", "kind", b"kind", "notification_id", b"notification_id", "priority", b"priority", "recipient_count", b"recipient_count", "send_time", b"send_time", "sender", b"sender", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

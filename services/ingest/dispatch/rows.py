@@ -47,6 +47,7 @@ def notification(event: IntakeEvent) -> Document:
         **webhook,
         **listing,
         **demoted,
+        **({"everyone": True} if event.audience.everyone else {}),
         "sender": event.sender,
         "kind": event.kind,
         "category": event.category,

@@ -17,6 +17,7 @@ from crown.people import People
 from crown.preferences import Choices, Preferences
 from crown.store import Document, Store
 from crown.vault import Key
+from services.ingest.broadcasts import Broadcaster
 from services.ingest.decide import Decision, decide
 from services.ingest.dispatch import rows
 from services.ingest.dispatch.announcer import Announcer
@@ -35,6 +36,7 @@ class Work:
         self._timeline = store.db.timeline
         self._announcer = Announcer(bus, data_key)
         self._audiences = Audiences(bus, store.db)
+        self._broadcaster = Broadcaster(bus, store.db)
 
     async def dispatch(self, orders: list[Order]) -> None:
         """Orders that are workable, a few thousand rows in all."""
@@ -50,6 +52,9 @@ class Work:
         known = await self._ledger.insert(list(made.values()))
         failpoint.reach("dispatch.after_ledger")
         await self._tell_differing(orders, standing)
+        for order in valid:
+            if order.event.audience.everyone:
+                await self._broadcaster.send(order)
         await self._announcer.announce(await self._to_publish(made, owners, known))
         failpoint.reach("dispatch.after_publish")
 
