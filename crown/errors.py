@@ -16,7 +16,7 @@ CrownError
 ├── Refused             FAILED_PRECONDITION   a provider's final no, or nowhere to send to
 │   └── Suppressed, NotReplayable
 ├── Unavailable         UNAVAILABLE           nothing happened; retry
-│   ├── IntakeFull, BusUnavailable, StoreUnavailable, ProviderUnavailable, NotReady
+│   └── IntakeFull, Overloaded, BusUnavailable, StoreUnavailable, ProviderUnavailable, NotReady
 └── OutcomeUnknown      DEADLINE_EXCEEDED     it may have happened; retry with the same key
 
 Anything else that escapes a handler is a bug: logged, and told as INTERNAL without its text.
@@ -200,6 +200,12 @@ class Unavailable(CrownError):
 
 class NotReady(Unavailable):
     """A part of the suite is not ready."""
+
+
+class Overloaded(Unavailable):
+    """More calls are under way than can be worked on; the gateway says so."""
+
+    reason = "OVERLOADED"
 
 
 class IntakeFull(Unavailable):

@@ -112,6 +112,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The dead letter was discarded or settled, or what it says is gone. FAILED_PRECONDITION, HTTP 400.
     Example: {"reason": "NOT_REPLAYABLE"}
     """
+    ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 26
+    """More calls are under way than can be worked on; nothing was done. UNAVAILABLE, HTTP 503.
+    Example: {"reason": "OVERLOADED"}
+    """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 21
     """A fault of ours; the request id finds it in the logs. INTERNAL, HTTP 500.
     Example: {"reason": "INTERNAL"}
@@ -207,6 +211,10 @@ Example: {"reason": "CAP_REACHED", "metadata": {"cap": "day"}}
 ERROR_REASON_NOT_REPLAYABLE: ErrorReason.ValueType  # 25
 """The dead letter was discarded or settled, or what it says is gone. FAILED_PRECONDITION, HTTP 400.
 Example: {"reason": "NOT_REPLAYABLE"}
+"""
+ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 26
+"""More calls are under way than can be worked on; nothing was done. UNAVAILABLE, HTTP 503.
+Example: {"reason": "OVERLOADED"}
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 21
 """A fault of ours; the request id finds it in the logs. INTERNAL, HTTP 500.

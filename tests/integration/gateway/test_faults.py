@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -98,3 +99,27 @@ async def test_tries_again_only_what_is_the_same_by_its_key(
 
     gateway.backend.answers["SendSms"] = busy_once
     assert (await gateway.send("POST", SEND, json={}, headers=headers)).status == status
+
+
+async def test_what_is_too_much_is_refused_at_once_and_the_rest_is_answered(gateway: Gateway) -> None:
+    """A service that is slow: calls beyond what may be under way do not wait behind the others."""
+    free = asyncio.Event()
+
+    async def slow(_call: Call, _context: Context) -> None:
+        await free.wait()
+
+    gateway.backend.answers["SendSms"] = slow
+    most, more = 1_000, 50
+    sends = [asyncio.create_task(gateway.send("POST", SEND, json={})) for _ in range(most + more)]
+    refused = []
+    for done in asyncio.as_completed(sends):
+        refused.append(await done)
+        if len(refused) == more:
+            break
+    free.set()
+    replies = await asyncio.gather(*sends)
+    assert {reply.status for reply in refused} == {503}
+    assert Counter(reply.status for reply in replies) == {200: most, 503: more}
+    for reply in refused:
+        assert reply.json["details"][0]["reason"] == "OVERLOADED"
+        assert reply.headers["retry-after"] == "1"

@@ -35,6 +35,7 @@ CODES = {
     errors.NotReplayable: (grpc.StatusCode.FAILED_PRECONDITION, "NOT_REPLAYABLE"),
     errors.Refused: (grpc.StatusCode.FAILED_PRECONDITION, "PROVIDER_REFUSED"),
     errors.NotReady: (grpc.StatusCode.UNAVAILABLE, "NOT_READY"),
+    errors.Overloaded: (grpc.StatusCode.UNAVAILABLE, "OVERLOADED"),
     errors.IntakeFull: (grpc.StatusCode.UNAVAILABLE, "INTAKE_FULL"),
     errors.BusUnavailable: (grpc.StatusCode.UNAVAILABLE, "BUS_UNAVAILABLE"),
     errors.StoreUnavailable: (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"),
