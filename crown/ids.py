@@ -8,12 +8,12 @@ from uuid import UUID
 
 import uuid_utils
 
-_SEPARATOR = b"\x00"
+_SEPARATOR = "\x00"
 
 
 def _digest(person: bytes, *parts: str) -> bytes:
     # Every part is free of NUL, so that no two lists of parts give the same bytes.
-    return blake2b(_SEPARATOR.join(part.encode() for part in parts), digest_size=16, person=person).digest()
+    return blake2b(_SEPARATOR.join(parts).encode(), digest_size=16, person=person).digest()
 
 
 def fresh_notification() -> str:

@@ -18,8 +18,8 @@ class People:
 
     async def keys(self, user_ids: Collection[str]) -> dict[str, Key]:
         """The keys of those who have one."""
-        found = self._people.find({"_id": {"$in": list(user_ids)}})
-        return {row["_id"]: self._data_key.unwrap(row["key"]) async for row in found}
+        found = await self._people.find({"_id": {"$in": list(user_ids)}}, {"key": 1}).to_list()
+        return {row["_id"]: self._data_key.unwrap(row["key"]) for row in found}
 
     async def keys_or_new(self, user_ids: Collection[str]) -> dict[str, Key]:
         """The keys of all of them; who has none gets one. Two callers at once end up with the same key."""

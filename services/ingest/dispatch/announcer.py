@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 from crown import logs, metrics, subjects
 from crown.bus import Bus, Outgoing
@@ -32,19 +33,26 @@ class Announcer:
         quiet: list[str] = []
         decided: list[Outgoing] = []
         deliveries: dict[str, list[Outgoing]] = {}
+        counts: Counter[tuple[str, DeliveryState.Type.ValueType]] = Counter()
+        frames: dict[str, bytes] = {}
         for notice in notices:
             row = notice.row
             for channel, state in row["deliveries"].items():
-                metrics.DISPATCHED.labels(channel, DeliveryState.Type.Name(state["state"])).inc()
+                counts[channel, state["state"]] += 1
                 if state["state"] == DeliveryState.PENDING:
                     lane = subjects.LANES[row["lane"]]
                     deliveries.setdefault(lane, []).append(messages.delivery(notice, channel))
                 elif notice.webhook and state["state"] == state.get("decided"):
                     decided.append(messages.decided(notice, channel))
             if rows.is_delivered(row, "real_time"):
-                live.append(messages.live(notice))
+                notification_id = row["notification_id"]
+                if notification_id not in frames:
+                    frames[notification_id] = messages.frame(notice)
+                live.append(messages.live(notice, frames[notification_id]))
             elif rows.is_delivered(row, "in_app"):
                 quiet.append(row["user_id"])
+        for (channel, number), count in counts.items():
+            metrics.DISPATCHED.labels(channel, DeliveryState.Type.Name(number)).inc(count)
         await asyncio.gather(
             self._bus.publish_all(live),
             self._bus.publish_many(decided),

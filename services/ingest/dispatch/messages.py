@@ -40,11 +40,10 @@ def decided(notice: Notice, channel: str) -> Outgoing:
     return Outgoing(subjects.decided(channel), event.SerializeToString(), {tracing.HEADER: notice.trace})
 
 
-def live(notice: Notice) -> Outgoing:
-    """The frame for the person's open sockets."""
+def frame(notice: Notice) -> bytes:
+    """What the frames of all people of a notification have in common."""
     row = notice.row
     event = LiveEvent(
-        user_id=row["user_id"],
         event="notification",
         notification_id=row["notification_id"],
         kind=row["kind"],
@@ -52,5 +51,12 @@ def live(notice: Notice) -> Outgoing:
         create_time=timestamp(row["create_time"]),
         content=notice.content,
     )
-    subject = subjects.live_source(subjects.user_topic(row["user_id"]))
-    return Outgoing(subject, event.SerializeToString(), {tracing.HEADER: notice.trace})
+    return event.SerializeToString()
+
+
+def live(notice: Notice, common: bytes) -> Outgoing:
+    """The frame for the person's open sockets. Messages that are serialized one behind the other are one."""
+    user_id = notice.row["user_id"]
+    subject = subjects.live_source(subjects.user_topic(user_id))
+    data = LiveEvent(user_id=user_id).SerializeToString() + common
+    return Outgoing(subject, data, {tracing.HEADER: notice.trace})
