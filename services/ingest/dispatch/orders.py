@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from crown import subjects
 from crown.clock import moment
@@ -13,6 +14,9 @@ from crown.preferences import CATEGORIES
 from crown.pull import Message
 from crown.vault import Key
 from services.ingest.decide import Decision
+
+if TYPE_CHECKING:
+    from services.ingest.dispatch.rows import Form
 
 _ROWS_A_TURN = 2_000
 
@@ -26,6 +30,8 @@ class Order:
     content_key: Key
     trace: str
     decisions: dict[str, list[Decision]] = field(default_factory=dict)
+    # What its last row had in common with others.
+    form: Form | None = None
 
 
 def must_be_workable(event: IntakeEvent) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -61,13 +62,39 @@ def notification(event: IntakeEvent) -> Document:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What the rows of an order have in common where the same was decided. Most people chose nothing, so that one
+    form serves a whole page of them."""
+
+    decisions: list[Decision]
+    fields: Document
+    deliveries: list[tuple[str, Document]]
+
+
 def row(order: Order, user_id: str, key: Key, present: datetime) -> Document:
-    event = order.event
+    """The row of one of its people. It shares what is in the form with others: change nothing in it."""
     decisions = order.decisions[user_id]
-    row: Document = {
-        "_id": row_id(event.notification_id, user_id),
-        "notification_id": event.notification_id,
+    form = order.form
+    if form is None or form.decisions is not decisions:
+        form = order.form = _form(order.event, decisions, present)
+    notification_id = order.event.notification_id
+    deliveries = {
+        channel: {"id": ids.delivery(notification_id, user_id, channel), **state}
+        for channel, state in form.deliveries
+    }
+    return {
+        "_id": row_id(notification_id, user_id),
         "user_id": user_id,
+        **form.fields,
+        "wrapped_key": key.wrap(order.content_key),
+        "deliveries": deliveries,
+    }
+
+
+def _form(event: IntakeEvent, decisions: list[Decision], present: datetime) -> Form:
+    fields: Document = {
+        "notification_id": event.notification_id,
         "create_time": moment(event.create_time),
         "decide_time": present,
         "expire_time": expire_time(event),
@@ -76,25 +103,21 @@ def row(order: Order, user_id: str, key: Key, present: datetime) -> Document:
         "lane": event.priority,
         "sender": event.sender,
         "channels": list(event.channels),
-        "wrapped_key": key.wrap(order.content_key),
-        "deliveries": {
-            subjects.CHANNELS[decision.channel]: state(event, user_id, decision, present)
-            for decision in decisions
-        },
         "open": [subjects.CHANNELS[decision.channel] for decision in decisions if decision.open],
     }
-    if any(is_delivered(row, channel) for channel in _SHOWN):
-        row["unread"] = True
+    deliveries = [(subjects.CHANNELS[decision.channel], _state(decision, present)) for decision in decisions]
+    if any(channel in _SHOWN and state["state"] == DeliveryState.DELIVERED for channel, state in deliveries):
+        fields["unread"] = True
     if (number := page(event)) is not None:
-        row["page"] = number
+        fields["page"] = number
     if event.group_hash:
-        row["group"] = event.group_hash
+        fields["group"] = event.group_hash
     if event.actor_hash:
-        row["actor"] = event.actor_hash
+        fields["actor"] = event.actor_hash
     due_times = [decision.due_time for decision in decisions if decision.due_time is not None]
     if due_times:
-        row["wake_time"] = min(due_times)
-    return row
+        fields["wake_time"] = min(due_times)
+    return Form(decisions, fields, deliveries)
 
 
 def is_delivered(row: Document, channel: str) -> bool:
@@ -102,11 +125,9 @@ def is_delivered(row: Document, channel: str) -> bool:
     return found is not None and bool(found["state"] == DeliveryState.DELIVERED)
 
 
-def state(event: IntakeEvent, user_id: str, decision: Decision, present: datetime) -> dict[str, Any]:
-    """A delivery as it begins."""
-    channel = subjects.CHANNELS[decision.channel]
+def _state(decision: Decision, present: datetime) -> dict[str, Any]:
+    """A delivery as it begins, but for its id."""
     made: dict[str, Any] = {
-        "id": ids.delivery(event.notification_id, user_id, channel),
         "state": decision.state,
         "reason": decision.reason,
         "update_time": present,

@@ -66,10 +66,13 @@ class Work:
         owners: dict[str, Order] = {}
         present = now()
         for order in orders:
+            # One list for all who chose nothing: their rows are one form.
+            usual = _decisions(order.event, {}, present)
             for user_id in order.event.user_ids:
                 key = row_id(order.event.notification_id, user_id)
                 if key not in made:
-                    order.decisions[user_id] = _decisions(order.event, choices.get(user_id, {}), present)
+                    chosen = choices.get(user_id)
+                    order.decisions[user_id] = _decisions(order.event, chosen, present) if chosen else usual
                     made[key] = rows.row(order, user_id, keys[user_id], present)
                     owners[key] = order
         return made, owners

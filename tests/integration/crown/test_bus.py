@@ -68,6 +68,21 @@ async def test_what_is_confirmed_is_stored(local: Local) -> None:
     assert await local.messages("REALTIME") == 50
 
 
+async def test_of_thousands_at_once_each_is_stored_in_its_order(local: Local) -> None:
+    """Though the bus is asked for its word about a few of them only."""
+    sources = [subjects.live_source(f"user:thousands-{number % 40}") for number in range(2_501)]
+    messages = [Outgoing(source, str(number).encode()) for number, source in enumerate(sources)]
+    await asyncio.gather(local.bus.publish_all(messages[:1_200]), local.bus.publish_all(messages[1_200:]))
+    found = [await local.stored("REALTIME", source) for source in sorted(set(sources))]
+    assert sorted(int(one) for own in found for one in own) == list(range(2_501))
+    assert all(own[:30] == sorted(own[:30], key=int) for own in found)
+
+
+async def test_thousands_at_once_that_no_stream_takes_are_an_error(local: Local) -> None:
+    with pytest.raises(BusUnavailable):
+        await local.bus.publish_all(many(1_500, "nobody.takes.this"))
+
+
 async def test_a_batch_is_stored_whole_or_not_at_all(local: Local) -> None:
     before = await local.messages("INTAKE_normal")
     with pytest.raises(BusError):

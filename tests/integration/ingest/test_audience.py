@@ -80,8 +80,8 @@ async def listed(local: Local, notification_id: str) -> int:
         found = await local.db.notifications.find_one({"_id": notification_id})
         return found is not None and "listing" not in found
 
-    await until(done)
-    await local.dispatched()
+    await until(done, within_s=60)
+    await local.dispatched(60)
     return int((await document(local, notification_id))["recipient_count"])
 
 
@@ -262,8 +262,9 @@ PLACES = (
 
 @pytest.mark.parametrize("place", PLACES)
 async def test_a_crash_anywhere_loses_nobody_and_doubles_nobody(
-    rig: Rig, local: Local, tmp_path: Path, place: str
+    rig: Rig, local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
+    monkeypatch.setattr(audience, "PAGE", 1_000)
     members = [f"{local.somebody()}-{number}" for number in range(2_500)]
     group_id = await group(local, members)
     armed = tmp_path / "armed"
