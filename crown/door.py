@@ -52,6 +52,7 @@ class Limits:
     by_method: tuple[tuple[str, int], ...] = (
         ("SendBulkNotifications", 4 << 20),
         ("StreamNotifications", 4 << 20),
+        ("FilterNotifications", 1 << 20),
         # With headers and the frame around what the provider posted.
         ("ReceiveSendGridEvents", (1 << 20) + 4_096),
         ("ReceiveTwilioInbound", (1 << 20) + 4_096),

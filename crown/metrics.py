@@ -18,6 +18,22 @@ COMMITS = Counter("crown_intake_commits_total", "Publishes to the intake: plain 
 DISPATCHED = Counter(
     "crown_dispatched_total", "Deliveries decided, by what was decided", ["channel", "state"]
 )
+FILTER_CALLS = Histogram(
+    "crown_filter_seconds",
+    "Calls of the filter: answered, late, failed, or not_asked since it failed before",
+    ["outcome"],
+    buckets=_FAST,
+)
+FILTER_ANSWERS = Counter(
+    "crown_filter_answers_total",
+    "Answers of the filter about one notification to one person, as they were taken",
+    ["action"],
+)
+FILTER_SCORES = Histogram(
+    "crown_filter_score",
+    "What notifications are worth, as the filter sees it",
+    buckets=[tenth / 10 for tenth in range(1, 11)],
+)
 OUTCOMES = Counter("crown_outcomes_total", "Attempts, by how they ended", ["channel", "provider", "outcome"])
 ATTEMPT = Histogram("crown_attempt_seconds", "Time a provider took", ["channel", "provider"], buckets=_FAST)
 IN_FLIGHT = Gauge("crown_deliveries_in_flight", "Deliveries being worked on", ["channel"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +35,7 @@ def _within(low: int, high: int) -> AfterValidator:
 
 
 Port = Annotated[int, _within(1, 65535)]
+_GRPC_ADDRESS = re.compile(r"(?:dns:///)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 
 class _Files(PydanticBaseSettingsSource):
@@ -206,6 +208,14 @@ def _problem(item: Mapping[str, Any]) -> str:
     if item["type"] == "missing":
         return f"{name}: is required"
     return f"{name}: {str(item['msg']).removeprefix('Value error, ')}"
+
+
+def grpc_address(value: str) -> str:
+    """`value`, where it is host:port. Raises ValueError."""
+    found = _GRPC_ADDRESS.fullmatch(value)
+    if found is None or not 1 <= int(found[1]) <= 65_535:
+        raise ValueError("must be host:port")
+    return value
 
 
 def _is_address(value: str, *schemes: str) -> bool:

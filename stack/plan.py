@@ -147,6 +147,8 @@ def wanted(only: Sequence[str], given: Mapping[str, str]) -> tuple[str, ...]:
 def _unknown(name: str, there: Sequence[str]) -> str:
     if name == services.RELAY.name:
         return f"{name} runs only where CROWN_RELAY_FEEDS names a file of feeds"
+    if name == services.FILTER.name:
+        return f"{name} runs only where CROWN_STACK_FILTER is reference"
     return f"no process is called {name}: there are {', '.join(there)}"
 
 

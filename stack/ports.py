@@ -28,6 +28,7 @@ _SERVICES = {
     "realtime": (37, 57),
     "realtime-relay": (38, 58),
     "ingest-webhook": (39, 59),
+    "ingest-filter": (42, 62),
 }
 
 

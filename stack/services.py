@@ -50,8 +50,13 @@ ROLES = (
 # Listens to feeds of others. Part of a stack only where the caller says to which.
 RELAY = Role("realtime-relay", "relay", ("services.realtime.relay",), needs=("ingest-api",))
 
-# The stack renews this token at every start only.
-_RELAY_TOKEN_TTL_S = 365 * 24 * 3600
+# The suite's own filter. Part of a stack only where the caller asks for it; who has one of their own names that.
+FILTER = Role("ingest-filter", "ingest", ("services.ingest", "filter"))
+_FILTER_VARIABLE = "CROWN_STACK_FILTER"
+_OWN_FILTER = "reference"
+
+# The stack renews tokens of its own at every start only.
+_TOKEN_TTL_S = 365 * 24 * 3600
 
 # Settings that the stack gives to each process itself: one value for all would be wrong.
 _OWN = frozenset(
@@ -59,6 +64,7 @@ _OWN = frozenset(
     | {"CROWN_LONGPOLL_PORT"}
     | {"CROWN_DISPATCH_LANES", "CROWN_PEERS", "CROWN_JWKS", "CROWN_JWT_ISSUER", "CROWN_JWT_AUDIENCE"}
     | {"CROWN_DATA_KEY", "CROWN_DATA_KEY_FILE", *providers.VARIABLES}
+    | {"CROWN_FILTER_ADDRESS", "CROWN_FILTER_TOKEN", "CROWN_FILTER_TOKEN_FILE"}
     | {"CROWN_RELAY_FEEDS", "CROWN_RELAY_TOKEN", "CROWN_RELAY_TOKEN_FILE", "CROWN_INGEST_ADDRESS"}
 )
 
@@ -73,11 +79,22 @@ def roles(given: Mapping[str, str]) -> tuple[Role, ...]:
     for name in wanted:
         if name == RELAY.name:
             raise StackError(f"{name} cannot be scaled: each would bring every event of its feeds")
+        if name == FILTER.name:
+            raise StackError(f"{name} cannot be scaled: dispatch is told of one address")
         if not any(role.name == name for role in ROLES):
             known = ", ".join(role.name for role in ROLES)
             raise StackError(f"--scale {name}: no service is called that; there are {known}")
     scaled = tuple(one for role in ROLES for one in (role, *_more(role, wanted.get(role.name, 1))))
-    return (*scaled, RELAY) if given.get("CROWN_RELAY_FEEDS") else scaled
+    filters = (FILTER,) if _own_filter(given) else ()
+    relays = (RELAY,) if given.get("CROWN_RELAY_FEEDS") else ()
+    return (*scaled, *filters, *relays)
+
+
+def _own_filter(given: Mapping[str, str]) -> bool:
+    wanted = given.get(_FILTER_VARIABLE, "")
+    if wanted not in ("", _OWN_FILTER):
+        raise StackError(f"{_FILTER_VARIABLE} is {wanted}: it must be {_OWN_FILTER} or be left out")
+    return bool(wanted)
 
 
 def _more(role: Role, count: int) -> list[Role]:
@@ -115,6 +132,7 @@ def environment(settings: Settings, secrets: Secrets, role: Role) -> dict[str, s
     }
     if role.lanes:
         result["CROWN_DISPATCH_LANES"] = role.lanes
+        result.update(_filter(settings, secrets))
     if role.kind == "ingest-api":
         peers = (name for one in ROLES for name in ports.processes(one.name) if name != role.name)
         result["CROWN_PEERS"] = ",".join(f"{name}={LOOPBACK}:{ports.grpc(name)}" for name in peers)
@@ -141,15 +159,31 @@ def _relay(settings: Settings, secrets: Secrets) -> dict[str, str]:
     return {
         "CROWN_RELAY_FEEDS": given.get("CROWN_RELAY_FEEDS", ""),
         "CROWN_INGEST_ADDRESS": f"{LOOPBACK}:{settings.ports.grpc('ingest-api')}",
-        **(secrets.as_file(given, "CROWN_RELAY_TOKEN") or _file("CROWN_RELAY_TOKEN", _relay_token(secrets))),
+        **(
+            secrets.as_file(given, "CROWN_RELAY_TOKEN")
+            or _file("CROWN_RELAY_TOKEN", _service_token(secrets, "relay", "notifications.send"))
+        ),
     }
 
 
-def _relay_token(secrets: Secrets) -> Path:
-    token = tokens.sign(
-        secrets, tokens.Use.SERVICE, "relay", scopes=("notifications.send",), ttl_s=_RELAY_TOKEN_TTL_S
-    )
-    return secrets.write("relay-token", token)
+def _filter(settings: Settings, secrets: Secrets) -> dict[str, str]:
+    """Whom dispatch asks what is worth sending: the caller's filter, the suite's own one, or nobody."""
+    given = settings.given
+    address = given.get("CROWN_FILTER_ADDRESS", "")
+    if not address and not _own_filter(given):
+        return {}
+    return {
+        "CROWN_FILTER_ADDRESS": address or f"{LOOPBACK}:{settings.ports.grpc(FILTER.name)}",
+        **(
+            secrets.as_file(given, "CROWN_FILTER_TOKEN")
+            or _file("CROWN_FILTER_TOKEN", _service_token(secrets, "dispatch", "notifications.filter"))
+        ),
+    }
+
+
+def _service_token(secrets: Secrets, name: str, scope: str) -> Path:
+    token = tokens.sign(secrets, tokens.Use.SERVICE, name, scopes=(scope,), ttl_s=_TOKEN_TTL_S)
+    return secrets.write(f"{name}-token", token)
 
 
 def trust(settings: Settings, secrets: Secrets) -> dict[str, str]:

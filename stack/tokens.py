@@ -27,6 +27,7 @@ SCOPES = (
     "channels.send",
     "templates.write",
     "suppressions.write",
+    "notifications.filter",
 )
 
 DEFAULT_TTL_S = 24 * 3600

@@ -10,6 +10,8 @@ export LC_ALL=C
 # google/ is not generated: it comes in the googleapis-common-protos wheel.
 mapfile -t protos < <(find protos/crown protos/buf -name '*.proto' | sort)
 mapfile -t services < <(find protos/crown -name '*_service.proto' | sort)
+# What the gateway knows: not what others implement for us.
+mapfile -t served < <(printf '%s\n' "${services[@]}" | grep -v /filter_service.proto)
 
 generate() { # into folder $1
   mkdir -p "$1/gateway"
@@ -20,7 +22,7 @@ generate() { # into folder $1
   find "$1/crown/notification" "$1/buf" -type d -not -name __pycache__ -exec touch {}/__init__.py \;
   # With the types of error details: the transcoder answers an error whose details it does not know with no body.
   python -m grpc_tools.protoc -I protos --include_imports --descriptor_set_out="$1/gateway/crown.binpb" \
-    "${services[@]}" protos/google/rpc/error_details.proto protos/crown/notification/v1/error_reason.proto
+    "${served[@]}" protos/google/rpc/error_details.proto protos/crown/notification/v1/error_reason.proto
 }
 
 generated() { # below folder $1

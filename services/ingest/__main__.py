@@ -1,4 +1,4 @@
-"""Starts one role of ingest: `python -m services.ingest api | dispatch | record | webhook`."""
+"""Starts one role of ingest: `python -m services.ingest api | dispatch | record | webhook | filter`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from crown.notification.v1 import (
     device_service_pb2,
     email_callback_service_pb2,
     email_service_pb2,
+    filter_service_pb2,
     group_service_pb2,
     inbox_service_pb2,
     ingest_service_pb2,
@@ -31,8 +32,10 @@ from crown.notification.v1 import (
 )
 from crown.people import People
 from crown.recipients import Recipients
+from crown.settings import file_of
 from crown.store import Store
 from crown.suppressions import Suppressions
+from crown.token_file import Token
 from crown.watchdog import watching
 from crown.webhook_secrets import WebhookSecrets
 from services.ingest.books.disband import Disbander
@@ -45,6 +48,9 @@ from services.ingest.dead.replays import Carrier
 from services.ingest.dead.service import DeadLetterService
 from services.ingest.dead.undertaker import Undertaker
 from services.ingest.dispatch.dispatcher import Dispatcher
+from services.ingest.dispatch.filtering import FilterClient, Filtering
+from services.ingest.filter.rules import Bounds
+from services.ingest.filter.service import FilterService
 from services.ingest.groups import GroupService
 from services.ingest.inbox.service import InboxService
 from services.ingest.intake import Intake
@@ -108,11 +114,18 @@ async def dispatch(settings: IngestSettings, stopping: asyncio.Event) -> None:
     """Decides who gets what where."""
     bus = await Bus.connect(settings, "ingest-dispatch")
     store = await Store.connect(settings, "ingest-dispatch")
-    dispatcher = Dispatcher(bus, store, vault.data_key(settings.data_key.get_secret_value()), settings.lanes)
+    data_key = vault.data_key(settings.data_key.get_secret_value())
+    redis = Redis.from_url(settings.redis_host.get_secret_value(), socket_timeout=1, socket_connect_timeout=1)
+    client = _filter_client(settings)
+    filtering = Filtering(client, redis, store.db, data_key) if client else None
+    dispatcher = Dispatcher(bus, store, data_key, settings.lanes, filtering)
     server = rpc.Server(settings)
     async with server.serving(dispatcher.healthy), asyncio.TaskGroup() as tasks:
         tasks.create_task(dispatcher.run(stopping))
         tasks.create_task(rpc.until(stopping, bus.closed))
+    if client is not None:
+        await client.close()
+    await redis.aclose()
     await bus.close()
     await store.close()
 
@@ -157,6 +170,26 @@ async def webhook(settings: IngestSettings, stopping: asyncio.Event) -> None:
     await store.close()
 
 
+async def filter_role(settings: IngestSettings, stopping: asyncio.Event) -> None:
+    """The suite's own filter: an example of one, and good enough where there is no other."""
+    server = rpc.Server(settings)
+    bounds = Bounds(settings.filter_per_hour, settings.filter_per_day)
+    server.add(_only(filter_service_pb2.DESCRIPTOR), FilterService(bounds))
+
+    async def healthy() -> bool:
+        return True
+
+    async with server.serving(healthy):
+        await stopping.wait()
+
+
+def _filter_client(settings: IngestSettings) -> FilterClient | None:
+    if not settings.filter_address:
+        return None
+    token = Token(settings.filter_token.get_secret_value(), file_of("CROWN_FILTER_TOKEN"))
+    return FilterClient(settings.filter_address, token, settings.filter_timeout_ms / 1_000)
+
+
 def _only(file: FileDescriptor) -> ServiceDescriptor:
     """The one service of a file of the contract."""
     (service,) = file.services_by_name.values()
@@ -168,6 +201,7 @@ _ROLES: dict[str, Callable[[IngestSettings, asyncio.Event], Awaitable[None]]] = 
     "dispatch": dispatch,
     "record": record,
     "webhook": webhook,
+    "filter": filter_role,
 }
 
 

@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from pydantic import Field, SecretStr, field_validator
 
 from crown import webhook_secrets
-from crown.link_settings import LinkSettings
 from crown.notification.v1.types_pb2 import Priority
 from crown.subjects import LANES
 from services.ingest import rate
+from services.ingest.filter_settings import FilterSettings
 from services.ingest.rate import Rate
 from services.ingest.webhook.hosts import WebhookHosts
 
 _OFF = "off"
 
 
-class IngestSettings(LinkSettings):
+class IngestSettings(FilterSettings):
     """Settings of all of ingest's roles."""
 
     # Lanes that this dispatcher works on, separated by commas. Critical wants a process of its own.

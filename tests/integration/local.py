@@ -18,6 +18,7 @@ from crown.store import Document, Store
 from services.ingest import accept
 from services.ingest.accept import Accepted
 from services.ingest.dispatch.dispatcher import Dispatcher
+from services.ingest.dispatch.filtering import Filtering
 from tests.integration.rig import Rig, until
 
 Run = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
@@ -91,9 +92,10 @@ class Local:
                 stopping.set()
 
     @asynccontextmanager
-    async def dispatching(self) -> AsyncIterator[Dispatcher]:
+    async def dispatching(self, filtering: Filtering | None = None) -> AsyncIterator[Dispatcher]:
         """A dispatcher of all lanes works while the block runs."""
-        dispatcher = Dispatcher(self.bus, self.store, self.data_key, list(subjects.LANES.values()))
+        lanes = list(subjects.LANES.values())
+        dispatcher = Dispatcher(self.bus, self.store, self.data_key, lanes, filtering)
         async with self.working(dispatcher.run):
             yield dispatcher
 

@@ -688,3 +688,47 @@ class SuppressionReason(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SuppressionReason: _TypeAlias = SuppressionReason  # noqa: Y015
+
+@_typing.final
+class FilterAction(_message.Message):
+    """FilterAction says what is to be done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Type:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[FilterAction._Type.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ACTION_UNSPECIFIED: FilterAction._Type.ValueType  # 0
+        """Not given: SEND."""
+        SEND: FilterAction._Type.ValueType  # 1
+        """It goes out."""
+        HOLD: FilterAction._Type.ValueType  # 2
+        """Push, e-mail and SMS wait until better_time. Inbox and sockets do not: they disturb nobody."""
+        DROP: FilterAction._Type.ValueType  # 3
+        """It goes nowhere, the inbox included. The person never sees it, and the timeline says why."""
+
+    class Type(_Type, metaclass=_TypeEnumTypeWrapper):
+        """The actions."""
+
+    ACTION_UNSPECIFIED: FilterAction.Type.ValueType  # 0
+    """Not given: SEND."""
+    SEND: FilterAction.Type.ValueType  # 1
+    """It goes out."""
+    HOLD: FilterAction.Type.ValueType  # 2
+    """Push, e-mail and SMS wait until better_time. Inbox and sockets do not: they disturb nobody."""
+    DROP: FilterAction.Type.ValueType  # 3
+    """It goes nowhere, the inbox included. The person never sees it, and the timeline says why."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FilterAction: _TypeAlias = FilterAction  # noqa: Y015

@@ -19,6 +19,7 @@ from crown.stopping import wake_when
 from crown.store import Store
 from crown.vault import Key, VaultError
 from services.ingest.dispatch import orders
+from services.ingest.dispatch.filtering import Filtering
 from services.ingest.dispatch.orders import Order
 from services.ingest.dispatch.work import Work
 
@@ -37,11 +38,18 @@ _BODY_MOST_BYTES = 512 << 10
 class Dispatcher:
     """Works on the lanes it is given."""
 
-    def __init__(self, bus: Bus, store: Store, data_key: Key, lanes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        store: Store,
+        data_key: Key,
+        lanes: Sequence[str],
+        filtering: Filtering | None = None,
+    ) -> None:
         self._bus = bus
         self._store = store
         self._data_key = data_key
-        self._work = Work(bus, store, data_key)
+        self._work = Work(bus, store, data_key, filtering)
         self._wake = asyncio.Event()
         pulls = {lane: [Pull(bus, subjects.dispatcher(lane), self._wake, 1_000)] for lane in lanes}
         self._lanes = Lanes(pulls, self._wake)

@@ -22,6 +22,7 @@ from services.ingest.decide import Decision, decide
 from services.ingest.dispatch import rows
 from services.ingest.dispatch.announcer import Announcer
 from services.ingest.dispatch.audience import Audiences
+from services.ingest.dispatch.filtering import Filtering
 from services.ingest.dispatch.notice import Notice
 from services.ingest.dispatch.orders import Order, expire_time, page
 
@@ -29,7 +30,7 @@ from services.ingest.dispatch.orders import Order, expire_time, page
 class Work:
     """The work of a dispatcher."""
 
-    def __init__(self, bus: Bus, store: Store, data_key: Key) -> None:
+    def __init__(self, bus: Bus, store: Store, data_key: Key, filtering: Filtering | None = None) -> None:
         self._ledger = Ledger(store.db)
         self._people = People(store.db, data_key)
         self._preferences = Preferences(store.db)
@@ -37,6 +38,7 @@ class Work:
         self._announcer = Announcer(bus, data_key)
         self._audiences = Audiences(bus, store.db)
         self._broadcaster = Broadcaster(bus, store.db)
+        self._filtering = filtering
 
     async def dispatch(self, orders: list[Order]) -> None:
         """Orders that are workable, a few thousand rows in all."""
@@ -48,7 +50,13 @@ class Work:
         standing = await self._ledger.insert_notifications(rows.notifications(orders))
         valid = [order for order in orders if rows.stands(order, standing)]
         await self._audiences.advance(valid, standing)
-        made, owners = self._rows([o for o in valid if not _is_stopped(o, standing)], keys, choices)
+        going = [order for order in valid if not _is_stopped(order, standing)]
+        present = now()
+        for order in going:
+            _decide(order, choices, present)
+        if self._filtering is not None:
+            await self._filtering.screen(going)
+        made, owners = self._rows(going, keys, present)
         known = await self._ledger.insert(list(made.values()))
         failpoint.reach("dispatch.after_ledger")
         await self._tell_differing(orders, standing)
@@ -59,20 +67,15 @@ class Work:
         failpoint.reach("dispatch.after_publish")
 
     def _rows(
-        self, orders: list[Order], keys: dict[str, Key], choices: dict[str, Choices]
+        self, orders: list[Order], keys: dict[str, Key], present: datetime
     ) -> tuple[dict[str, Document], dict[str, Order]]:
         """The rows by id, and the order that each came from: the first one, where one came several times."""
         made: dict[str, Document] = {}
         owners: dict[str, Order] = {}
-        present = now()
         for order in orders:
-            # One list for all who chose nothing: their rows are one form.
-            usual = _decisions(order.event, {}, present)
             for user_id in order.event.user_ids:
                 key = row_id(order.event.notification_id, user_id)
                 if key not in made:
-                    chosen = choices.get(user_id)
-                    order.decisions[user_id] = _decisions(order.event, chosen, present) if chosen else usual
                     made[key] = rows.row(order, user_id, keys[user_id], present)
                     owners[key] = order
         return made, owners
@@ -114,6 +117,14 @@ def _is_stopped(order: Order, standing: dict[str, Document]) -> bool:
     """Whether it is a page of what was cancelled before the page came up."""
     cancelled = bool(standing[order.event.notification_id].get("cancel_time"))
     return cancelled and page(order.event) is not None
+
+
+def _decide(order: Order, choices: dict[str, Choices], present: datetime) -> None:
+    # One list for all who chose nothing: their rows are one form.
+    usual = _decisions(order.event, {}, present)
+    for user_id in order.event.user_ids:
+        chosen = choices.get(user_id)
+        order.decisions[user_id] = _decisions(order.event, chosen, present) if chosen else usual
 
 
 def _decisions(event: IntakeEvent, choices: Choices, present: datetime) -> list[Decision]:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from crown import logs, rpc
 from crown.settings import file_of
+from crown.token_file import Token
 from services.realtime.relay import connection, feeds_file
 from services.realtime.relay.follower import Follower
 from services.realtime.relay.ingest import Ingest
 from services.realtime.relay.outbox import Outbox
 from services.realtime.relay.settings import RelaySettings
-from services.realtime.relay.token import Token
 
 log = logs.get(__name__)
 

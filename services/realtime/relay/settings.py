@@ -6,9 +6,7 @@ import re
 
 from pydantic import Field, SecretStr, field_validator
 
-from crown.settings import ProcessSettings
-
-_ADDRESS = re.compile(r"(?:dns:///)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
+from crown.settings import ProcessSettings, grpc_address
 
 
 class RelaySettings(ProcessSettings):
@@ -27,10 +25,7 @@ class RelaySettings(ProcessSettings):
     @field_validator("ingest_address")
     @classmethod
     def _is_address(cls, value: str) -> str:
-        found = _ADDRESS.fullmatch(value)
-        if found is None or not 1 <= int(found[1]) <= 65_535:
-            raise ValueError("must be host:port")
-        return value
+        return grpc_address(value)
 
     @field_validator("token")
     @classmethod

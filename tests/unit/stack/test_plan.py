@@ -65,6 +65,25 @@ def test_the_relay_does_not_run_without_feeds(tmp_path: Path) -> None:
         made(tmp_path, "realtime-relay")
 
 
+def test_the_suite_s_own_filter_runs_where_it_is_asked_for(tmp_path: Path) -> None:
+    whole = made(tmp_path, CROWN_STACK_FILTER="reference").processes
+    assert set(whole) == {*plan.NAMES, "ingest-filter"}
+    for name in ("ingest-dispatch", "ingest-dispatch-critical"):
+        assert whole[name].environment["CROWN_FILTER_ADDRESS"] == whole["ingest-filter"].address
+    assert "CROWN_FILTER_ADDRESS" not in whole["ingest-api"].environment
+    # Nothing hangs on it.
+    assert not [name for name, process in whole.items() if "ingest-filter" in process.needs]
+    assert "ingest-filter" not in whole["ingest-api"].environment["CROWN_PEERS"]
+
+
+def test_no_filter_without_a_word_about_it(tmp_path: Path) -> None:
+    assert "CROWN_FILTER_ADDRESS" not in made(tmp_path).processes["ingest-dispatch"].environment
+    with pytest.raises(StackError, match="ingest-filter runs only where CROWN_STACK_FILTER is reference"):
+        made(tmp_path, "ingest-filter")
+    with pytest.raises(StackError, match="it must be reference or be left out"):
+        made(tmp_path, CROWN_STACK_FILTER="mine")
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "server", "shown"),
     [
@@ -142,6 +161,7 @@ def test_the_ingest_api_can_be_scaled_and_knows_its_kin(tmp_path: Path) -> None:
         ("email=2,email=3", "twice"),
         ("mongod=2", "no service is called that; there are ingest-api"),
         ("realtime-relay=2", "cannot be scaled"),
+        ("ingest-filter=2", "cannot be scaled"),
     ],
 )
 def test_a_scale_that_makes_no_sense_says_why(tmp_path: Path, scale: str, words: str) -> None:

@@ -115,6 +115,20 @@ def test_the_relay_knows_ingest_its_feeds_and_its_token_and_nothing_else(tmp_pat
     assert (claims["use"], claims["sub"], claims["scope"]) == ("service", "relay", "notifications.send")
 
 
+def test_dispatch_is_told_of_the_caller_s_filter(tmp_path: Path) -> None:
+    given = {"CROWN_FILTER_ADDRESS": "filter:50051", "CROWN_FILTER_TOKEN": "hush"}
+    found = environment(tmp_path, "ingest-dispatch", **given)
+    assert found["CROWN_FILTER_ADDRESS"] == "filter:50051"
+    assert read(found, "CROWN_FILTER_TOKEN") == "hush"
+    assert not [one for one in environment(tmp_path, "email", **given) if "FILTER" in one]
+
+
+def test_the_token_for_the_filter_is_good_for_nothing_else(tmp_path: Path) -> None:
+    found = environment(tmp_path, "ingest-dispatch", CROWN_STACK_FILTER="reference")
+    claims = jwt.decode(read(found, "CROWN_FILTER_TOKEN"), options={"verify_signature": False})
+    assert (claims["use"], claims["sub"], claims["scope"]) == ("service", "dispatch", "notifications.filter")
+
+
 def test_the_relay_s_own_token_goes_to_nobody_else(tmp_path: Path) -> None:
     given = {"CROWN_RELAY_FEEDS": "/feeds.toml", "CROWN_RELAY_TOKEN": "hush"}
     assert read(environment(tmp_path, "realtime-relay", **given), "CROWN_RELAY_TOKEN") == "hush"

@@ -56,6 +56,13 @@ def test_rates_of_callers_and_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CROWN_CRITICAL_RATE", "0/s:1"),
         ("CROWN_SWEEP_PERIOD_S", "0"),
         ("CROWN_SWEEP_PERIOD_S", "nan"),
+        ("CROWN_FILTER_ADDRESS", "filter"),
+        ("CROWN_FILTER_ADDRESS", "http://filter:50051"),
+        ("CROWN_FILTER_TOKEN", "two words"),
+        ("CROWN_FILTER_TIMEOUT_MS", "0"),
+        ("CROWN_FILTER_TIMEOUT_MS", "5001"),
+        ("CROWN_FILTER_PER_HOUR", "0"),
+        ("CROWN_FILTER_PER_DAY", "101"),
     ],
 )
 def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

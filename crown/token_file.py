@@ -1,5 +1,4 @@
-"""The token that calls of ingest carry. One that stands in a file is read again: who renews it need not restart
-us."""
+"""The token that our own calls carry. One that stands in a file is read again: who renews it need not restart us."""
 
 from __future__ import annotations
 

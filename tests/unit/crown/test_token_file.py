@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.realtime.relay.token import LOOK_S, Token
+from crown.token_file import LOOK_S, Token
 
 
 class Clock:
