@@ -22,18 +22,17 @@ from operator import attrgetter
 
 from pymongo.asynchronous.collection import AsyncCollection
 
-from crown import preferences
+from crown.choices import NOTHING, Choices, refusal
 from crown.clock import now
 from crown.gather import Gather
 from crown.notification.v1.types_pb2 import Category, Channel
-from crown.preferences import Choices, Preferences
+from crown.preferences import Preferences
 from crown.store import Database, Document
 
 # Only so many are merged, the newest; they are held in memory by each process that reads inboxes.
 LIVE_MOST = 1_000
 # Seconds after which one that was withdrawn is seen no longer. A new one is seen at once.
 _KEPT_S = 1.0
-_NO_CHOICES: Choices = {}
 # The event that says that inboxes have changed, and nothing else.
 NEWS = "inbox"
 _FIELDS = ("_id", "number", "kind", "category", "channels", "create_time", "retire_time", "wrapped_key")
@@ -61,7 +60,7 @@ class Broadcast:
 def shown(broadcast: Broadcast, choices: Choices) -> bool:
     """Whether a person with these choices has it in the inbox: in_app decides where it was asked for."""
     channel = Channel.IN_APP if Channel.IN_APP in broadcast.channels else Channel.REAL_TIME
-    return preferences.allows(choices, broadcast.category, channel)
+    return not refusal(choices, broadcast.category, channel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +152,7 @@ class Broadcasts:
             self._preferences.choices(user_ids), marks_of(self._marks, user_ids)
         )
         return {
-            user_id: _in_inbox(live, choices.get(user_id, _NO_CHOICES), marks.get(user_id, _NO_MARKS))
+            user_id: _in_inbox(live, choices.get(user_id, NOTHING), marks.get(user_id, _NO_MARKS))
             for user_id in user_ids
         }
 

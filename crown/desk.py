@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from crown import preferences
+from crown import choices
 from crown.judgement import final
 from crown.ledger import Change, Entry
 from crown.lookup import Lookup
@@ -52,8 +52,8 @@ class PersonDesk:
         if letter is None:
             return final(entry, DeliveryState.SUPPRESSED, "ERASED")
         # Read again here, at the last moment: an opt-out since the dispatch is obeyed.
-        if not preferences.allows(person.choices, entry.category, entry.event.channel):
-            return final(entry, DeliveryState.SUPPRESSED, "PREFERENCE_OFF")
+        if refused := choices.refusal(person.choices, entry.category, entry.event.channel):
+            return final(entry, DeliveryState.SUPPRESSED, refused)
         own = given(letter.address, self._channel)
         places = [place for place in own or person.destinations if place.id not in entry.done]
         if not places:

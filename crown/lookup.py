@@ -8,10 +8,11 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from crown.choices import NOTHING, Choices
 from crown.gather import Gather
 from crown.notification.v1.types_pb2 import Channel
 from crown.people import People
-from crown.preferences import Choices, Preferences
+from crown.preferences import Preferences
 from crown.recipients import Destination, Recipients
 from crown.store import Database
 from crown.suppressions import Suppression, Suppressions
@@ -58,7 +59,7 @@ class Lookup:
         return [
             Person(
                 keys.get(user_id),
-                choices.get(user_id, {}),
+                choices.get(user_id, NOTHING),
                 found := places.get(user_id, []),
                 locales.get(user_id, ""),
                 next((suppressed[place.address] for place in found if place.address in suppressed), None),

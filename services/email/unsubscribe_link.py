@@ -17,9 +17,9 @@ from hashlib import blake2b
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
+from crown.catalogue import CATEGORIES
 from crown.clock import Clock, now
 from crown.notification.v1.types_pb2 import Category
-from crown.preferences import CATEGORIES
 from crown.vault import Key
 
 # Senders of bulk mail are to keep their links working for 60 days; people clean up later than that.

@@ -155,10 +155,21 @@ def _decisions(row: Document) -> Iterable[_Line]:
             channel=channel,
             delivery_id=delivery["id"],
             state=state,
-            # What was decided to end at once stays as it is, and so does its reason.
-            reason="" if state == DeliveryState.PENDING else delivery.get("reason", ""),
+            reason=_decided_reason(state, delivery),
+            due_time=timestamp(delivery.get("decided_due_time")),
         )
         yield _Line(Place(time, _DECIDED, row["_id"], channel), entry)
+
+
+def _decided_reason(state: DeliveryState.Type.ValueType, delivery: Document) -> str:
+    match state:
+        case DeliveryState.PENDING:
+            return ""
+        case DeliveryState.DEFERRED:
+            return str(delivery["decided_reason"])
+        case _:
+            # What was decided to end at once stays as it is, and so does its reason.
+            return str(delivery.get("reason", ""))
 
 
 def _reading(row: Document) -> _Line:

@@ -12,8 +12,9 @@ from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
 from pymongo.errors import PyMongoError
 
-from crown import logs, preferences, subjects, vault
+from crown import logs, subjects, vault
 from crown.bus import Bus
+from crown.choices import NOTHING, refusal
 from crown.errors import BusUnavailable
 from crown.notification.v1.events_pb2 import LiveEvent
 from crown.notification.v1.types_pb2 import Category, Channel
@@ -101,7 +102,7 @@ class Everyone:
         return [
             topic
             for user_id, topic in people.items()
-            if preferences.allows(found.get(user_id, {}), category, Channel.REAL_TIME)
+            if not refusal(found.get(user_id, NOTHING), category, Channel.REAL_TIME)
         ]
 
     async def _count(self, topics: list[str]) -> None:

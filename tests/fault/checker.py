@@ -30,7 +30,17 @@ _FINAL = frozenset(
 _REFINED = frozenset({"DELIVERED", "BOUNCED", "READ"})
 # Reasons by their first word; a state that is not here has none.
 _REASONS: Mapping[str, frozenset[str]] = {
-    "SUPPRESSED": frozenset({"PREFERENCE_OFF", "NO_ADDRESS", "ERASED"}),
+    "SUPPRESSED": frozenset(
+        {
+            "PREFERENCE_OFF",
+            "ALL_OFF",
+            "CONSENT_MISSING",
+            "FREQUENCY_CAP",
+            "READ",
+            "NO_ADDRESS",
+            "ERASED",
+        }
+    ),
     "EXPIRED": frozenset({"EXPIRED"}),
     "UNKNOWN": frozenset({"OUTCOME_UNKNOWN"}),
 }

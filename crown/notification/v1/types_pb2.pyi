@@ -322,6 +322,158 @@ class NotificationStatus(_message.Message):
 Global___NotificationStatus: _TypeAlias = NotificationStatus  # noqa: Y015
 
 @_typing.final
+class Weekday(_message.Message):
+    """Weekday is a day of the week."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Type:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Weekday._Type.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        WEEKDAY_UNSPECIFIED: Weekday._Type.ValueType  # 0
+        """Not given."""
+        MONDAY: Weekday._Type.ValueType  # 1
+        """Monday."""
+        TUESDAY: Weekday._Type.ValueType  # 2
+        """Tuesday."""
+        WEDNESDAY: Weekday._Type.ValueType  # 3
+        """Wednesday."""
+        THURSDAY: Weekday._Type.ValueType  # 4
+        """Thursday."""
+        FRIDAY: Weekday._Type.ValueType  # 5
+        """Friday."""
+        SATURDAY: Weekday._Type.ValueType  # 6
+        """Saturday."""
+        SUNDAY: Weekday._Type.ValueType  # 7
+        """Sunday."""
+
+    class Type(_Type, metaclass=_TypeEnumTypeWrapper):
+        """The days."""
+
+    WEEKDAY_UNSPECIFIED: Weekday.Type.ValueType  # 0
+    """Not given."""
+    MONDAY: Weekday.Type.ValueType  # 1
+    """Monday."""
+    TUESDAY: Weekday.Type.ValueType  # 2
+    """Tuesday."""
+    WEDNESDAY: Weekday.Type.ValueType  # 3
+    """Wednesday."""
+    THURSDAY: Weekday.Type.ValueType  # 4
+    """Thursday."""
+    FRIDAY: Weekday.Type.ValueType  # 5
+    """Friday."""
+    SATURDAY: Weekday.Type.ValueType  # 6
+    """Saturday."""
+    SUNDAY: Weekday.Type.ValueType  # 7
+    """Sunday."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Weekday: _TypeAlias = Weekday  # noqa: Y015
+
+@_typing.final
+class Rhythm(_message.Message):
+    """Rhythm says how often a digest goes out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Type:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Rhythm._Type.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        RHYTHM_UNSPECIFIED: Rhythm._Type.ValueType  # 0
+        """Not given."""
+        INSTANT: Rhythm._Type.ValueType  # 1
+        """No digest: everything is sent at once."""
+        HOURLY: Rhythm._Type.ValueType  # 2
+        """Each hour, on the hour of the person's clock."""
+        DAILY: Rhythm._Type.ValueType  # 3
+        """Each day at one time of the person's clock."""
+        WEEKLY: Rhythm._Type.ValueType  # 4
+        """Each week on one day, at one time of the person's clock."""
+
+    class Type(_Type, metaclass=_TypeEnumTypeWrapper):
+        """The rhythms."""
+
+    RHYTHM_UNSPECIFIED: Rhythm.Type.ValueType  # 0
+    """Not given."""
+    INSTANT: Rhythm.Type.ValueType  # 1
+    """No digest: everything is sent at once."""
+    HOURLY: Rhythm.Type.ValueType  # 2
+    """Each hour, on the hour of the person's clock."""
+    DAILY: Rhythm.Type.ValueType  # 3
+    """Each day at one time of the person's clock."""
+    WEEKLY: Rhythm.Type.ValueType  # 4
+    """Each week on one day, at one time of the person's clock."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rhythm: _TypeAlias = Rhythm  # noqa: Y015
+
+@_typing.final
+class Span(_message.Message):
+    """Span is a length of time that something is counted in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Type:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Span._Type.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        SPAN_UNSPECIFIED: Span._Type.ValueType  # 0
+        """Not given."""
+        HOUR: Span._Type.ValueType  # 1
+        """Any 60 minutes."""
+        DAY: Span._Type.ValueType  # 2
+        """Any 24 hours."""
+        WEEK: Span._Type.ValueType  # 3
+        """Any seven days."""
+
+    class Type(_Type, metaclass=_TypeEnumTypeWrapper):
+        """The spans."""
+
+    SPAN_UNSPECIFIED: Span.Type.ValueType  # 0
+    """Not given."""
+    HOUR: Span.Type.ValueType  # 1
+    """Any 60 minutes."""
+    DAY: Span.Type.ValueType  # 2
+    """Any 24 hours."""
+    WEEK: Span.Type.ValueType  # 3
+    """Any seven days."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Span: _TypeAlias = Span  # noqa: Y015
+
+@_typing.final
 class DeviceKind(_message.Message):
     """DeviceKind says how a provider addresses an installation of the app."""
 

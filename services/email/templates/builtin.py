@@ -12,9 +12,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from crown.catalogue import KINDS
+from crown.catalogue import CATEGORIES, KINDS
 from crown.notification.v1.types_pb2 import Category
-from crown.preferences import CATEGORIES
 from services.email.templates.text import Text
 
 PLAIN = "plain"

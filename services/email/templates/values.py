@@ -8,9 +8,9 @@ from typing import Any
 
 from google.protobuf.struct_pb2 import Struct, Value
 
+from crown.catalogue import CATEGORIES
 from crown.notification.v1.notification_pb2 import NotificationData
 from crown.notification.v1.types_pb2 import Category
-from crown.preferences import CATEGORIES
 from crown.rendering import Links
 
 _DEPTH_MOST = 20

@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from crown import subjects
+from crown.catalogue import CATEGORIES
 from crown.clock import moment
 from crown.notification.v1.events_pb2 import IntakeEvent
-from crown.preferences import CATEGORIES
 from crown.pull import Message
 from crown.vault import Key
-from services.ingest.decide import Decision
+from services.ingest.decide import Asked, Decision
 
 if TYPE_CHECKING:
     from services.ingest.dispatch.rows import Form
@@ -32,6 +32,11 @@ class Order:
     decisions: dict[str, list[Decision]] = field(default_factory=dict)
     # What its last row had in common with others.
     form: Form | None = None
+    # What the event asks for.
+    asked: Asked = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.asked = asked(self.event)
 
 
 def must_be_workable(event: IntakeEvent) -> None:
@@ -84,3 +89,18 @@ def expire_time(event: IntakeEvent) -> datetime | None:
 def send_time(event: IntakeEvent) -> datetime | None:
     """When it is to be sent; None: at once."""
     return moment(event.send_time) if event.HasField("send_time") else None
+
+
+def asked(event: IntakeEvent) -> Asked:
+    """What an event asks for, as decisions see it."""
+    create_time = moment(event.create_time)
+    escalations = tuple((one.channel, one.after.ToTimedelta()) for one in event.escalations)
+    return Asked(
+        tuple(event.channels),
+        event.category,
+        event.kind,
+        max(create_time, send_time(event) or create_time),
+        expire_time(event),
+        event.local_time,
+        escalations,
+    )

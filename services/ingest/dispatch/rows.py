@@ -110,6 +110,8 @@ def _form(event: IntakeEvent, decisions: list[Decision], present: datetime) -> F
         fields["unread"] = True
     if (number := page(event)) is not None:
         fields["page"] = number
+    if any(decision.reason == "LOCAL_TIME" for decision in decisions):
+        fields["hidden"] = True
     if event.group_hash:
         fields["group"] = event.group_hash
     if event.actor_hash:

@@ -4,27 +4,24 @@ crash; it publishes what may not have been published and writes nothing twice.""
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 
 from crown import failpoint
 from crown.bus import Bus
 from crown.clock import now
 from crown.ledger import Ledger, row_id
-from crown.notification.v1.events_pb2 import IntakeEvent
 from crown.notification.v1.types_pb2 import TimelineEvent
 from crown.people import People
-from crown.preferences import Choices, Preferences
 from crown.store import Document, Store
 from crown.vault import Key
 from services.ingest.broadcasts import Broadcaster
-from services.ingest.decide import Decision, decide
 from services.ingest.dispatch import rows
 from services.ingest.dispatch.announcer import Announcer
 from services.ingest.dispatch.audience import Audiences
+from services.ingest.dispatch.facts import FactFinder
 from services.ingest.dispatch.filtering import Filtering
 from services.ingest.dispatch.notice import Notice
-from services.ingest.dispatch.orders import Order, expire_time, page
+from services.ingest.dispatch.orders import Order, page
 
 
 class Work:
@@ -32,8 +29,7 @@ class Work:
 
     def __init__(self, bus: Bus, store: Store, data_key: Key, filtering: Filtering | None = None) -> None:
         self._ledger = Ledger(store.db)
-        self._people = People(store.db, data_key)
-        self._preferences = Preferences(store.db)
+        self._facts = FactFinder(store.db, People(store.db, data_key))
         self._timeline = store.db.timeline
         self._announcer = Announcer(bus, data_key)
         self._audiences = Audiences(bus, store.db)
@@ -42,21 +38,18 @@ class Work:
 
     async def dispatch(self, orders: list[Order]) -> None:
         """Orders that are workable, a few thousand rows in all."""
-        people = list({user_id for order in orders for user_id in order.event.user_ids})
-        keys, choices = await asyncio.gather(
-            self._people.keys_or_new(people), self._preferences.choices(people)
-        )
+        present = now()
+        facts = await self._facts.find(orders, present)
         failpoint.reach("dispatch.before_ledger")
         standing = await self._ledger.insert_notifications(rows.notifications(orders))
         valid = [order for order in orders if rows.stands(order, standing)]
         await self._audiences.advance(valid, standing)
         going = [order for order in valid if not _is_stopped(order, standing)]
-        present = now()
         for order in going:
-            _decide(order, choices, present)
+            order.decisions = facts.decide(order, present)
         if self._filtering is not None:
             await self._filtering.screen(going)
-        made, owners = self._rows(going, keys, present)
+        made, owners = self._rows(going, facts.keys, present)
         known = await self._ledger.insert(list(made.values()))
         failpoint.reach("dispatch.after_ledger")
         await self._tell_differing(orders, standing)
@@ -117,15 +110,3 @@ def _is_stopped(order: Order, standing: dict[str, Document]) -> bool:
     """Whether it is a page of what was cancelled before the page came up."""
     cancelled = bool(standing[order.event.notification_id].get("cancel_time"))
     return cancelled and page(order.event) is not None
-
-
-def _decide(order: Order, choices: dict[str, Choices], present: datetime) -> None:
-    # One list for all who chose nothing: their rows are one form.
-    usual = _decisions(order.event, {}, present)
-    for user_id in order.event.user_ids:
-        chosen = choices.get(user_id)
-        order.decisions[user_id] = _decisions(order.event, chosen, present) if chosen else usual
-
-
-def _decisions(event: IntakeEvent, choices: Choices, present: datetime) -> list[Decision]:
-    return decide(list(event.channels), event.category, choices, expire_time(event), present)

@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from crown import backoff, delivery, ids, subjects
 from crown.bus import Outgoing
+from crown.choices import Choices
 from crown.clock import now
 from crown.ledger import Change, Claim, Ledger
 from crown.notification.v1.events_pb2 import DeliveryEvent, OutcomeEvent
@@ -234,7 +235,7 @@ def _then(office: Office, change: Any) -> Step:
 
 async def test_an_opt_out_counts_until_the_last_moment(office: Office) -> None:
     async def opt_out(person: str) -> None:
-        await Preferences(office.local.db).replace(person, {"social": {"sms": False}})
+        await Preferences(office.local.db).replace(person, Choices({"social": {"sms": False}}))
 
     notification_id = await office.send("sms", _then(office, opt_out), category="SOCIAL")
     found = await office.ends(notification_id, "sms", "SUPPRESSED")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from crown import ids
+from crown.choices import NOTHING, Choices, why_not
 from crown.clock import now
 from crown.errors import InvalidRequest
 from crown.notification.v1 import contact_service_pb2, preference_service_pb2
@@ -19,7 +20,7 @@ from crown.notification.v1.preference_service_pb2 import (
 )
 from crown.notification.v1.types_pb2 import Channel, DeliveryState, DeviceKind, NotificationStatus, Platform
 from crown.people import People
-from crown.preferences import Preferences, default
+from crown.preferences import Preferences
 from crown.recipients import Device, Recipients
 from services.ingest.choices import PreferenceService
 from services.ingest.contacts import ContactService
@@ -112,7 +113,7 @@ async def test_what_was_deleted_is_not_shown(local: Local) -> None:
 
 async def test_an_entry_says_what_became_of_it(local: Local) -> None:
     person = local.somebody()
-    await Preferences(local.db).replace(person, {"social": {"sms": False}})
+    await Preferences(local.db).replace(person, Choices({"social": {"sms": False}}))
     await local.send(
         user_id=person, channels=["SMS", "IN_APP"], kind="follow", data={"title": "x", "message": "y"}
     )
@@ -233,7 +234,7 @@ async def test_preferences_that_were_got_can_be_put_back(local: Local) -> None:
     assert not got.HasField("update_time")
     for category, channels in got.categories.items():
         for field in channels.DESCRIPTOR.fields:
-            assert getattr(channels, field.name) == default(category, field.name)
+            assert getattr(channels, field.name) == (not why_not(NOTHING, category, field.name))
     request = UpdateNotificationPreferencesRequest(user_id=person)
     request.preferences.MergeFromString(got.SerializeToString())
     put = await service.UpdateNotificationPreferences(request, None)
@@ -254,7 +255,7 @@ async def test_a_put_replaces_all_of_it(local: Local) -> None:
         put = await service.UpdateNotificationPreferences(request, None)
         assert getattr(put.categories["social"], channel) is False
     assert put.categories["social"].push is True
-    assert (await Preferences(local.db).get(person))[0] == {"social": {"email": False}}
+    assert (await Preferences(local.db).get(person)).choices.categories == {"social": {"email": False}}
 
 
 # -- contacts

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from crown import broadcasts, subjects, vault
 from crown.broadcasts import Broadcasts
+from crown.choices import Choices
 from crown.clock import now
 from crown.notification.v1.events_pb2 import LiveEvent, NotificationContent
 from crown.notification.v1.notification_pb2 import Notification, NotificationData
@@ -300,7 +301,7 @@ async def test_who_turned_the_category_off_does_not_have_it(
     local: Local, chosen: dict[str, Any], category: str, sees: int
 ) -> None:
     person = local.somebody()
-    await Preferences(local.db).replace(person, chosen)
+    await Preferences(local.db).replace(person, Choices(chosen))
     await broadcast(local, category=category)
     assert await unread(local, person) == [sees]
     assert len(await Broadcasts(local.db).of(person)) == sees

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from crown.choices import Choices
 from crown.clock import now
 from crown.notification.v1 import realtime_service_pb2 as pb
 from crown.notification.v1 import realtime_service_pb2_grpc as rpc
@@ -130,7 +131,7 @@ async def test_everybody_gets_it_on_every_node(local: Local, nodes: tuple[Node, 
 async def test_who_turned_it_off_gets_no_frame(local: Local, nodes: tuple[Node, Node]) -> None:
     first, second = nodes
     ann, bob = local.somebody(), local.somebody()
-    await Preferences(local.db).replace(bob, {"system": {"real_time": False}})
+    await Preferences(local.db).replace(bob, Choices({"system": {"real_time": False}}))
     async with first.person(ann) as wants, second.person(bob) as wants_none:
         refused, secure = [await broadcast(local, category=name) for name in ("SYSTEM", "SECURITY")]
         # The second one says that the node was through with the first.

@@ -12,6 +12,7 @@ from nats.aio.msg import Msg
 
 from crown import subjects, vault
 from crown.bus import Bus, Outgoing
+from crown.choices import Choices
 from crown.ledger import row_id
 from crown.notification.v1.events_pb2 import EphemeralEvent, IntakeEvent, NotificationContent
 from crown.notification.v1.notification_pb2 import NotificationData
@@ -97,7 +98,7 @@ async def test_open_sockets_hear_that_there_is_more_to_read(
 
 async def test_what_is_suppressed_is_no_news(busy: Local) -> None:
     person = busy.somebody()
-    await Preferences(busy.db).replace(person, {"activity": {"in_app": False}})
+    await Preferences(busy.db).replace(person, Choices({"activity": {"in_app": False}}))
     node = await busy.bus.client.subscribe(subjects.live(subjects.user_topic(person)))
     await busy.bus.client.flush()
     notification_id = await busy.send(user_id=person, type="IN_APP")
@@ -155,7 +156,7 @@ async def test_a_delivery_stays_in_its_lane(busy: Local, given: dict[str, Any], 
 
 async def test_preferences_are_obeyed_with_a_reason(busy: Local) -> None:
     person = busy.somebody()
-    await Preferences(busy.db).replace(person, {"social": {"push": False, "real_time": False}})
+    await Preferences(busy.db).replace(person, Choices({"social": {"push": False, "real_time": False}}))
     notification_id = await busy.send(user_id=person, channels=EVERY, category="SOCIAL")
     (row,) = await until(lambda: busy.rows(notification_id))
     await busy.dispatched()

@@ -13,6 +13,7 @@ import grpc
 import pytest
 import structlog
 
+from crown.choices import Choices
 from crown.clock import now
 from crown.notification.v1 import filter_service_pb2, ingest_service_pb2_grpc
 from crown.notification.v1.filter_service_pb2 import (
@@ -166,7 +167,7 @@ async def test_a_better_channel_takes_the_place_of_others(local: Local, fake: Fa
 
     fake.judge = better
     person = local.somebody()
-    await Preferences(local.db).replace(person, {"activity": {"sms": False}})
+    await Preferences(local.db).replace(person, Choices({"activity": {"sms": False}}))
     async with filtered(local, fake):
         notification_id = await local.send(user_id=person, channels=EVERY)
         found = await states(local, notification_id)
@@ -247,7 +248,7 @@ async def test_it_is_never_asked_about_security_or_what_is_critical(local: Local
 
 async def test_what_goes_nowhere_anyway_is_not_asked_about(local: Local, fake: Fake) -> None:
     person = local.somebody()
-    await Preferences(local.db).replace(person, {"activity": {"push": False}})
+    await Preferences(local.db).replace(person, Choices({"activity": {"push": False}}))
     async with filtered(local, fake):
         notification_id = await local.send(user_id=person, type="PUSH")
         await until(lambda: local.rows(notification_id))

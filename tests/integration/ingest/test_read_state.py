@@ -15,6 +15,7 @@ import structlog
 
 from crown import vault
 from crown.bus import Bus
+from crown.choices import Choices
 from crown.clock import now
 from crown.errors import NotFound
 from crown.ledger import row_id
@@ -96,7 +97,7 @@ async def test_what_the_app_shows_counts(
 
 async def test_what_was_suppressed_does_not_count(local: Local, service: InboxService) -> None:
     person = local.somebody()
-    await Preferences(local.db).replace(person, {"social": {"in_app": False}})
+    await Preferences(local.db).replace(person, Choices({"social": {"in_app": False}}))
     await told(local, 1, person, category="SOCIAL")
     assert await count(service, person) == 0
     await told(local, 1, person, category="SOCIAL", type=None, channels=["IN_APP", "REAL_TIME"])

@@ -113,7 +113,7 @@ async def test_what_is_held_back_says_why(working: Local) -> None:
     await until(lambda: working.rows(notification_id))
     assert [named(entry) for entry in await story(working, notification_id)] == [
         ("ACCEPTED", "", "", ""),
-        ("DECIDED", "PUSH", "SUPPRESSED", "PREFERENCE_OFF"),
+        ("DECIDED", "PUSH", "SUPPRESSED", "CONSENT_MISSING"),
         ("DECIDED", "IN_APP", "DELIVERED", ""),
     ]
 
