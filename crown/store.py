@@ -5,6 +5,8 @@ majority before it counts.
 | ------------- | ---------------------------- | ---------------------------- |
 | notifications | notification                 | notification id              |
 | ledger        | notification and person      | notification id / user id    |
+| threads       | what one entry of a person   | user / sender / group hash   |
+|               | collects while it is unread  |                              |
 | claims        | attempt of a delivery        | delivery id : number         |
 | webhooks      | word to a sender             | its delivery id              |
 | timeline      | outcome of an attempt        | delivery id : number : state |
@@ -67,8 +69,38 @@ _INDEXES: Mapping[str, list[IndexModel]] = {
                 ("hidden", ASCENDING),
                 ("create_time", DESCENDING),
                 ("_id", DESCENDING),
+                # Last, to be looked at without reading the row.
+                ("category", ASCENDING),
             ],
             name="entries",
+        ),
+        # Only rows about something, of which there may be many, have places in the next three.
+        IndexModel(
+            [
+                ("user_id", ASCENDING),
+                ("group", ASCENDING),
+                ("shelf", ASCENDING),
+                ("hidden", ASCENDING),
+                ("create_time", DESCENDING),
+                ("_id", DESCENDING),
+            ],
+            name="group",
+            partialFilterExpression={"group": {"$exists": True}},
+        ),
+        IndexModel(
+            [
+                ("thread", ASCENDING),
+                ("unread", ASCENDING),
+                ("create_time", DESCENDING),
+                ("_id", DESCENDING),
+            ],
+            name="thread",
+            partialFilterExpression={"thread": {"$exists": True}},
+        ),
+        IndexModel(
+            [("thread", ASCENDING), ("actor", ASCENDING)],
+            name="actors",
+            partialFilterExpression={"thread": {"$exists": True}},
         ),
         # `open` lists the channels whose delivery is not final: what the sweeper looks at.
         IndexModel([("open", ASCENDING), ("lane", ASCENDING), ("create_time", ASCENDING)], name="open"),

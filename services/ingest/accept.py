@@ -22,6 +22,7 @@ RECIPIENTS_A_PART = 1_000
 Share = Callable[[Priority.Type.ValueType, int], Priority.Type.ValueType]
 DATA_MOST_BYTES = 16 << 10
 _SHOWN = (Channel.IN_APP, Channel.REAL_TIME)
+_COLLAPSE_KEY_MOST = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +170,14 @@ def _audience(request: SendNotificationRequest) -> Audience | None:
 def _mark(event: IntakeEvent, request: SendNotificationRequest, data_key: vault.Key) -> None:
     """What it is about and who did it, so that equal ones can be told, and no more."""
     if request.group_key:
-        event.group_hash = vault.tag(data_key, "group", f"{event.sender} {request.group_key}")
+        event.group_hash = group_hash(data_key, request.group_key)
     if who := request.actor.user_id or request.actor.name:
         event.actor_hash = vault.tag(data_key, "actor", who)
+
+
+def group_hash(data_key: vault.Key, group_key: str) -> bytes:
+    """What stands for a group key where nobody has to read it."""
+    return vault.tag(data_key, "group", group_key)
 
 
 def _present() -> Timestamp:
@@ -186,10 +192,15 @@ def _content(request: SendNotificationRequest) -> bytes:
         data=request.data.SerializeToString(),
         address=address,
         template_id=request.template_id,
-        collapse_key=request.collapse_key,
+        collapse_key=request.collapse_key or _collapse_key(request.group_key),
         actor_name=request.actor.name,
         group_key=request.group_key,
     ).SerializeToString()
+
+
+def _collapse_key(group_key: str) -> str:
+    """What is one entry of the inbox is one message on a phone, too, where providers take the key."""
+    return group_key if len(group_key) <= _COLLAPSE_KEY_MOST else ""
 
 
 def _parts(event: IntakeEvent, request: SendNotificationRequest) -> list[bytes]:

@@ -14,7 +14,7 @@ from crown.errors import CrownError, InvalidRequest, NotAllowed, StoreUnavailabl
 from crown.groups import Group
 from services.realtime import address
 from services.realtime.channel import Backend, Channel, Connection, Welcome, since_of, standing
-from services.realtime.live import Notice, Removed
+from services.realtime.live import INBOX_EVENTS, Notice, Removed
 from services.realtime.message import Message
 
 log = logs.get(__name__)
@@ -27,9 +27,7 @@ EVENT_MOST_BYTES = 16 << 10
 META_MOST_BYTES = 1 << 10
 _EVENT = re.compile(r"[a-z][a-z0-9_.:-]{0,63}")
 # Events that only the service sends.
-_OWN = frozenset(
-    {"notification", "read", "unread_count", "resync", "metrics", "inbox", "removed", "access_token"}
-)
+_OWN = INBOX_EVENTS | {"unread_count", "resync", "metrics", "inbox", "removed", "access_token"}
 _OWN_PREFIXES = ("phx_", "presence_")
 
 

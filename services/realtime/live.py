@@ -17,7 +17,7 @@ from crown.notification.v1.types_pb2 import Category, Channel
 
 NOTIFICATION = "notification"
 # What changes an inbox.
-INBOX_EVENTS = frozenset({NOTIFICATION, "read"})
+INBOX_EVENTS = frozenset({NOTIFICATION, "read", "unread", "seen", "archived", "unarchived", "deleted"})
 # Below this, a double holds every integer.
 _EXACT = 2.0**53
 

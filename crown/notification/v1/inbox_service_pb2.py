@@ -25,11 +25,12 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from crown.notification.v1 import access_pb2 as crown_dot_notification_dot_v1_dot_access__pb2
 from crown.notification.v1 import notification_pb2 as crown_dot_notification_dot_v1_dot_notification__pb2
+from crown.notification.v1 import types_pb2 as crown_dot_notification_dot_v1_dot_types__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)crown/notification/v1/inbox_service.proto\x12\x15\x63rown.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"crown/notification/v1/access.proto\x1a(crown/notification/v1/notification.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdc\x01\n\x18ListNotificationsRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12\x1d\n\x04page\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x01H\x00\x88\x01\x01\x12\x1d\n\x05limit\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x01H\x01\x88\x01\x01\x12\x18\n\x06\x63ursor\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x13\n\x0bunread_only\x18\x05 \x01(\x08\x42\x07\n\x05_pageB\x08\n\x06_limit\"\xb5\x01\n\x19ListNotificationsResponse\x12\x38\n\rnotifications\x18\x01 \x03(\x0b\x32!.crown.notification.v1.InboxEntry\x12\x0c\n\x04page\x18\x02 \x01(\x05\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\r\n\x05total\x18\x04 \x01(\x05\x12\x13\n\x0bnext_cursor\x18\x05 \x01(\t\x12\x0e\n\x06offset\x18\x06 \x01(\x04\x12\r\n\x05\x65poch\x18\x07 \x01(\t\"Y\n\x15GetUnreadCountRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\".\n\x16GetUnreadCountResponse\x12\x14\n\x0cunread_count\x18\x01 \x01(\x05\"\xcb\x02\n\x0fMarkReadRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12$\n\x0fnotification_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12)\n\x10notification_ids\x18\x03 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x64\"\x05r\x03\xb0\x01\x01:\xa4\x01\xbaH\xa0\x01\x1a\x9d\x01\n\x16notification_ids.given\x12?exactly one of notification_id and notification_ids is required\x1a\x42(this.notification_id != \'\') != (this.notification_ids.size() > 0)\"8\n\x10MarkReadResponse\x12\x0e\n\x06marked\x18\x01 \x01(\x05\x12\x14\n\x0cunread_count\x18\x02 \x01(\x05\"V\n\x12MarkAllReadRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\"T\n\x13MarkAllReadResponse\x12\x0e\n\x06marked\x18\x01 \x01(\x05\x12-\n\tread_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xc7\x06\n\x0cInboxService\x12\xc0\x01\n\x11ListNotifications\x12/.crown.notification.v1.ListNotificationsRequest\x1a\x30.crown.notification.v1.ListNotificationsResponse\"H\x8a\xcf\x18\x17\x12\x07user_id\x1a\ninbox.read \x01\x82\xd3\xe4\x93\x02\'\x12%/api/v1/users/{user_id}/notifications\x12\xc4\x01\n\x0eGetUnreadCount\x12,.crown.notification.v1.GetUnreadCountRequest\x1a-.crown.notification.v1.GetUnreadCountResponse\"U\x8a\xcf\x18\x17\x12\x07user_id\x1a\ninbox.read \x01\x82\xd3\xe4\x93\x02\x34\x12\x32/api/v1/users/{user_id}/notifications/unread-count\x12\xf0\x01\n\x08MarkRead\x12&.crown.notification.v1.MarkReadRequest\x1a\'.crown.notification.v1.MarkReadResponse\"\x92\x01\x8a\xcf\x18\x16\x12\x07user_id\x1a\x0binbox.write\x82\xd3\xe4\x93\x02r\"</api/v1/users/{user_id}/notifications/{notification_id}:read:\x01*Z/\"*/api/v1/users/{user_id}/notifications:read:\x01*\x12\xb9\x01\n\x0bMarkAllRead\x12).crown.notification.v1.MarkAllReadRequest\x1a*.crown.notification.v1.MarkAllReadResponse\"S\x8a\xcf\x18\x16\x12\x07user_id\x1a\x0binbox.write\x82\xd3\xe4\x93\x02\x33\"./api/v1/users/{user_id}/notifications:read-all:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)crown/notification/v1/inbox_service.proto\x12\x15\x63rown.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"crown/notification/v1/access.proto\x1a(crown/notification/v1/notification.proto\x1a!crown/notification/v1/types.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x02\n\x18ListNotificationsRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12\x1d\n\x04page\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x01H\x00\x88\x01\x01\x12\x1d\n\x05limit\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x01H\x01\x88\x01\x01\x12\x18\n\x06\x63ursor\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x13\n\x0bunread_only\x18\x05 \x01(\x08\x12@\n\x08\x63\x61tegory\x18\x06 \x01(\x0e\x32$.crown.notification.v1.Category.TypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1b\n\tgroup_key\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12=\n\x04view\x18\x08 \x01(\x0e\x32%.crown.notification.v1.InboxView.TypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x42\x07\n\x05_pageB\x08\n\x06_limit\"\xb5\x01\n\x19ListNotificationsResponse\x12\x38\n\rnotifications\x18\x01 \x03(\x0b\x32!.crown.notification.v1.InboxEntry\x12\x0c\n\x04page\x18\x02 \x01(\x05\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\r\n\x05total\x18\x04 \x01(\x05\x12\x13\n\x0bnext_cursor\x18\x05 \x01(\t\x12\x0e\n\x06offset\x18\x06 \x01(\x04\x12\r\n\x05\x65poch\x18\x07 \x01(\t\"Y\n\x15GetUnreadCountRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\"D\n\x16GetUnreadCountResponse\x12\x14\n\x0cunread_count\x18\x01 \x01(\x05\x12\x14\n\x0cunseen_count\x18\x02 \x01(\x05\"\xcb\x02\n\x0fMarkReadRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12$\n\x0fnotification_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12)\n\x10notification_ids\x18\x03 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x64\"\x05r\x03\xb0\x01\x01:\xa4\x01\xbaH\xa0\x01\x1a\x9d\x01\n\x16notification_ids.given\x12?exactly one of notification_id and notification_ids is required\x1a\x42(this.notification_id != \'\') != (this.notification_ids.size() > 0)\"8\n\x10MarkReadResponse\x12\x0e\n\x06marked\x18\x01 \x01(\x05\x12\x14\n\x0cunread_count\x18\x02 \x01(\x05\"V\n\x12MarkAllReadRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\"T\n\x13MarkAllReadResponse\x12\x0e\n\x06marked\x18\x01 \x01(\x05\x12-\n\tread_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x89\x03\n\x11MarkUnreadRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12$\n\x0fnotification_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12)\n\x10notification_ids\x18\x03 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x64\"\x05r\x03\xb0\x01\x01\x12\x0b\n\x03\x61ll\x18\x04 \x01(\x08:\xd3\x01\xbaH\xcf\x01\x1a\xcc\x01\n\x17notification_ids.target\x12\x44\x65xactly one of notification_id, notification_ids and all is required\x1ak(this.notification_id != \'\' ? 1 : 0) + (this.notification_ids.size() > 0 ? 1 : 0) + (this.all ? 1 : 0) == 1\"{\n\x12MarkUnreadResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x05\x12\x14\n\x0cunread_count\x18\x02 \x01(\x05\x12\x14\n\x0cunseen_count\x18\x03 \x01(\x05\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x87\x03\n\x0fMarkSeenRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12$\n\x0fnotification_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12)\n\x10notification_ids\x18\x03 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x64\"\x05r\x03\xb0\x01\x01\x12\x0b\n\x03\x61ll\x18\x04 \x01(\x08:\xd3\x01\xbaH\xcf\x01\x1a\xcc\x01\n\x17notification_ids.target\x12\x44\x65xactly one of notification_id, notification_ids and all is required\x1ak(this.notification_id != \'\' ? 1 : 0) + (this.notification_ids.size() > 0 ? 1 : 0) + (this.all ? 1 : 0) == 1\"y\n\x10MarkSeenResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x05\x12\x14\n\x0cunread_count\x18\x02 \x01(\x05\x12\x14\n\x0cunseen_count\x18\x03 \x01(\x05\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x93\x03\n\x1b\x41rchiveNotificationsRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12$\n\x0fnotification_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12)\n\x10notification_ids\x18\x03 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x64\"\x05r\x03\xb0\x01\x01\x12\x0b\n\x03\x61ll\x18\x04 \x01(\x08:\xd3\x01\xbaH\xcf\x01\x1a\xcc\x01\n\x17notification_ids.target\x12\x44\x65xactly one of notification_id, notification_ids and all is required\x1ak(this.notification_id != \'\' ? 1 : 0) + (this.notification_ids.size() > 0 ? 1 : 0) + (this.all ? 1 : 0) == 1\"\x85\x01\n\x1c\x41rchiveNotificationsResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x05\x12\x14\n\x0cunread_count\x18\x02 \x01(\x05\x12\x14\n\x0cunseen_count\x18\x03 \x01(\x05\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x95\x03\n\x1dUnarchiveNotificationsRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12$\n\x0fnotification_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12)\n\x10notification_ids\x18\x03 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x64\"\x05r\x03\xb0\x01\x01\x12\x0b\n\x03\x61ll\x18\x04 \x01(\x08:\xd3\x01\xbaH\xcf\x01\x1a\xcc\x01\n\x17notification_ids.target\x12\x44\x65xactly one of notification_id, notification_ids and all is required\x1ak(this.notification_id != \'\' ? 1 : 0) + (this.notification_ids.size() > 0 ? 1 : 0) + (this.all ? 1 : 0) == 1\"\x87\x01\n\x1eUnarchiveNotificationsResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x05\x12\x14\n\x0cunread_count\x18\x02 \x01(\x05\x12\x14\n\x0cunseen_count\x18\x03 \x01(\x05\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x92\x03\n\x1a\x44\x65leteNotificationsRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12$\n\x0fnotification_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12)\n\x10notification_ids\x18\x03 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x64\"\x05r\x03\xb0\x01\x01\x12\x0b\n\x03\x61ll\x18\x04 \x01(\x08:\xd3\x01\xbaH\xcf\x01\x1a\xcc\x01\n\x17notification_ids.target\x12\x44\x65xactly one of notification_id, notification_ids and all is required\x1ak(this.notification_id != \'\' ? 1 : 0) + (this.notification_ids.size() > 0 ? 1 : 0) + (this.all ? 1 : 0) == 1\"\x84\x01\n\x1b\x44\x65leteNotificationsResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x05\x12\x14\n\x0cunread_count\x18\x02 \x01(\x05\x12\x14\n\x0cunseen_count\x18\x03 \x01(\x05\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x89\x11\n\x0cInboxService\x12\xc0\x01\n\x11ListNotifications\x12/.crown.notification.v1.ListNotificationsRequest\x1a\x30.crown.notification.v1.ListNotificationsResponse\"H\x8a\xcf\x18\x17\x12\x07user_id\x1a\ninbox.read \x01\x82\xd3\xe4\x93\x02\'\x12%/api/v1/users/{user_id}/notifications\x12\xc4\x01\n\x0eGetUnreadCount\x12,.crown.notification.v1.GetUnreadCountRequest\x1a-.crown.notification.v1.GetUnreadCountResponse\"U\x8a\xcf\x18\x17\x12\x07user_id\x1a\ninbox.read \x01\x82\xd3\xe4\x93\x02\x34\x12\x32/api/v1/users/{user_id}/notifications/unread-count\x12\xf0\x01\n\x08MarkRead\x12&.crown.notification.v1.MarkReadRequest\x1a\'.crown.notification.v1.MarkReadResponse\"\x92\x01\x8a\xcf\x18\x16\x12\x07user_id\x1a\x0binbox.write\x82\xd3\xe4\x93\x02r\"</api/v1/users/{user_id}/notifications/{notification_id}:read:\x01*Z/\"*/api/v1/users/{user_id}/notifications:read:\x01*\x12\xb9\x01\n\x0bMarkAllRead\x12).crown.notification.v1.MarkAllReadRequest\x1a*.crown.notification.v1.MarkAllReadResponse\"S\x8a\xcf\x18\x16\x12\x07user_id\x1a\x0binbox.write\x82\xd3\xe4\x93\x02\x33\"./api/v1/users/{user_id}/notifications:read-all:\x01*\x12\xfa\x01\n\nMarkUnread\x12(.crown.notification.v1.MarkUnreadRequest\x1a).crown.notification.v1.MarkUnreadResponse\"\x96\x01\x8a\xcf\x18\x16\x12\x07user_id\x1a\x0binbox.write\x82\xd3\xe4\x93\x02v\">/api/v1/users/{user_id}/notifications/{notification_id}:unread:\x01*Z1\",/api/v1/users/{user_id}/notifications:unread:\x01*\x12\xf0\x01\n\x08MarkSeen\x12&.crown.notification.v1.MarkSeenRequest\x1a\'.crown.notification.v1.MarkSeenResponse\"\x92\x01\x8a\xcf\x18\x16\x12\x07user_id\x1a\x0binbox.write\x82\xd3\xe4\x93\x02r\"</api/v1/users/{user_id}/notifications/{notification_id}:seen:\x01*Z/\"*/api/v1/users/{user_id}/notifications:seen:\x01*\x12\x9a\x02\n\x14\x41rchiveNotifications\x12\x32.crown.notification.v1.ArchiveNotificationsRequest\x1a\x33.crown.notification.v1.ArchiveNotificationsResponse\"\x98\x01\x8a\xcf\x18\x16\x12\x07user_id\x1a\x0binbox.write\x82\xd3\xe4\x93\x02x\"?/api/v1/users/{user_id}/notifications/{notification_id}:archive:\x01*Z2\"-/api/v1/users/{user_id}/notifications:archive:\x01*\x12\xa4\x02\n\x16UnarchiveNotifications\x12\x34.crown.notification.v1.UnarchiveNotificationsRequest\x1a\x35.crown.notification.v1.UnarchiveNotificationsResponse\"\x9c\x01\x8a\xcf\x18\x16\x12\x07user_id\x1a\x0binbox.write\x82\xd3\xe4\x93\x02|\"A/api/v1/users/{user_id}/notifications/{notification_id}:unarchive:\x01*Z4\"//api/v1/users/{user_id}/notifications:unarchive:\x01*\x12\x8b\x02\n\x13\x44\x65leteNotifications\x12\x31.crown.notification.v1.DeleteNotificationsRequest\x1a\x32.crown.notification.v1.DeleteNotificationsResponse\"\x8c\x01\x8a\xcf\x18\x16\x12\x07user_id\x1a\x0binbox.write\x82\xd3\xe4\x93\x02l*7/api/v1/users/{user_id}/notifications/{notification_id}Z1\",/api/v1/users/{user_id}/notifications:delete:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,6 +45,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['limit']._serialized_options = b'\272H\006\032\004\030d(\001'
   _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['cursor']._loaded_options = None
   _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['cursor']._serialized_options = b'\272H\005r\003\030\200\004'
+  _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['category']._loaded_options = None
+  _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['category']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['group_key']._loaded_options = None
+  _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['group_key']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['view']._loaded_options = None
+  _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['view']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_GETUNREADCOUNTREQUEST'].fields_by_name['user_id']._loaded_options = None
   _globals['_GETUNREADCOUNTREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$'
   _globals['_MARKREADREQUEST'].fields_by_name['user_id']._loaded_options = None
@@ -56,6 +63,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MARKREADREQUEST']._serialized_options = b'\272H\240\001\032\235\001\n\026notification_ids.given\022?exactly one of notification_id and notification_ids is required\032B(this.notification_id != \'\') != (this.notification_ids.size() > 0)'
   _globals['_MARKALLREADREQUEST'].fields_by_name['user_id']._loaded_options = None
   _globals['_MARKALLREADREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$'
+  _globals['_MARKUNREADREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_MARKUNREADREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$'
+  _globals['_MARKUNREADREQUEST'].fields_by_name['notification_id']._loaded_options = None
+  _globals['_MARKUNREADREQUEST'].fields_by_name['notification_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_MARKUNREADREQUEST'].fields_by_name['notification_ids']._loaded_options = None
+  _globals['_MARKUNREADREQUEST'].fields_by_name['notification_ids']._serialized_options = b'\272H\014\222\001\t\020d\"\005r\003\260\001\001'
+  _globals['_MARKUNREADREQUEST']._loaded_options = None
+  _globals['_MARKUNREADREQUEST']._serialized_options = b'\272H\317\001\032\314\001\n\027notification_ids.target\022Dexactly one of notification_id, notification_ids and all is required\032k(this.notification_id != \'\' ? 1 : 0) + (this.notification_ids.size() > 0 ? 1 : 0) + (this.all ? 1 : 0) == 1'
+  _globals['_MARKSEENREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_MARKSEENREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$'
+  _globals['_MARKSEENREQUEST'].fields_by_name['notification_id']._loaded_options = None
+  _globals['_MARKSEENREQUEST'].fields_by_name['notification_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_MARKSEENREQUEST'].fields_by_name['notification_ids']._loaded_options = None
+  _globals['_MARKSEENREQUEST'].fields_by_name['notification_ids']._serialized_options = b'\272H\014\222\001\t\020d\"\005r\003\260\001\001'
+  _globals['_MARKSEENREQUEST']._loaded_options = None
+  _globals['_MARKSEENREQUEST']._serialized_options = b'\272H\317\001\032\314\001\n\027notification_ids.target\022Dexactly one of notification_id, notification_ids and all is required\032k(this.notification_id != \'\' ? 1 : 0) + (this.notification_ids.size() > 0 ? 1 : 0) + (this.all ? 1 : 0) == 1'
+  _globals['_ARCHIVENOTIFICATIONSREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_ARCHIVENOTIFICATIONSREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$'
+  _globals['_ARCHIVENOTIFICATIONSREQUEST'].fields_by_name['notification_id']._loaded_options = None
+  _globals['_ARCHIVENOTIFICATIONSREQUEST'].fields_by_name['notification_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_ARCHIVENOTIFICATIONSREQUEST'].fields_by_name['notification_ids']._loaded_options = None
+  _globals['_ARCHIVENOTIFICATIONSREQUEST'].fields_by_name['notification_ids']._serialized_options = b'\272H\014\222\001\t\020d\"\005r\003\260\001\001'
+  _globals['_ARCHIVENOTIFICATIONSREQUEST']._loaded_options = None
+  _globals['_ARCHIVENOTIFICATIONSREQUEST']._serialized_options = b'\272H\317\001\032\314\001\n\027notification_ids.target\022Dexactly one of notification_id, notification_ids and all is required\032k(this.notification_id != \'\' ? 1 : 0) + (this.notification_ids.size() > 0 ? 1 : 0) + (this.all ? 1 : 0) == 1'
+  _globals['_UNARCHIVENOTIFICATIONSREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_UNARCHIVENOTIFICATIONSREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$'
+  _globals['_UNARCHIVENOTIFICATIONSREQUEST'].fields_by_name['notification_id']._loaded_options = None
+  _globals['_UNARCHIVENOTIFICATIONSREQUEST'].fields_by_name['notification_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_UNARCHIVENOTIFICATIONSREQUEST'].fields_by_name['notification_ids']._loaded_options = None
+  _globals['_UNARCHIVENOTIFICATIONSREQUEST'].fields_by_name['notification_ids']._serialized_options = b'\272H\014\222\001\t\020d\"\005r\003\260\001\001'
+  _globals['_UNARCHIVENOTIFICATIONSREQUEST']._loaded_options = None
+  _globals['_UNARCHIVENOTIFICATIONSREQUEST']._serialized_options = b'\272H\317\001\032\314\001\n\027notification_ids.target\022Dexactly one of notification_id, notification_ids and all is required\032k(this.notification_id != \'\' ? 1 : 0) + (this.notification_ids.size() > 0 ? 1 : 0) + (this.all ? 1 : 0) == 1'
+  _globals['_DELETENOTIFICATIONSREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_DELETENOTIFICATIONSREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$'
+  _globals['_DELETENOTIFICATIONSREQUEST'].fields_by_name['notification_id']._loaded_options = None
+  _globals['_DELETENOTIFICATIONSREQUEST'].fields_by_name['notification_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_DELETENOTIFICATIONSREQUEST'].fields_by_name['notification_ids']._loaded_options = None
+  _globals['_DELETENOTIFICATIONSREQUEST'].fields_by_name['notification_ids']._serialized_options = b'\272H\014\222\001\t\020d\"\005r\003\260\001\001'
+  _globals['_DELETENOTIFICATIONSREQUEST']._loaded_options = None
+  _globals['_DELETENOTIFICATIONSREQUEST']._serialized_options = b'\272H\317\001\032\314\001\n\027notification_ids.target\022Dexactly one of notification_id, notification_ids and all is required\032k(this.notification_id != \'\' ? 1 : 0) + (this.notification_ids.size() > 0 ? 1 : 0) + (this.all ? 1 : 0) == 1'
   _globals['_INBOXSERVICE'].methods_by_name['ListNotifications']._loaded_options = None
   _globals['_INBOXSERVICE'].methods_by_name['ListNotifications']._serialized_options = b'\212\317\030\027\022\007user_id\032\ninbox.read \001\202\323\344\223\002\'\022%/api/v1/users/{user_id}/notifications'
   _globals['_INBOXSERVICE'].methods_by_name['GetUnreadCount']._loaded_options = None
@@ -64,22 +111,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INBOXSERVICE'].methods_by_name['MarkRead']._serialized_options = b'\212\317\030\026\022\007user_id\032\013inbox.write\202\323\344\223\002r\"</api/v1/users/{user_id}/notifications/{notification_id}:read:\001*Z/\"*/api/v1/users/{user_id}/notifications:read:\001*'
   _globals['_INBOXSERVICE'].methods_by_name['MarkAllRead']._loaded_options = None
   _globals['_INBOXSERVICE'].methods_by_name['MarkAllRead']._serialized_options = b'\212\317\030\026\022\007user_id\032\013inbox.write\202\323\344\223\0023\"./api/v1/users/{user_id}/notifications:read-all:\001*'
-  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_start=239
-  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_end=459
-  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_start=462
-  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_end=643
-  _globals['_GETUNREADCOUNTREQUEST']._serialized_start=645
-  _globals['_GETUNREADCOUNTREQUEST']._serialized_end=734
-  _globals['_GETUNREADCOUNTRESPONSE']._serialized_start=736
-  _globals['_GETUNREADCOUNTRESPONSE']._serialized_end=782
-  _globals['_MARKREADREQUEST']._serialized_start=785
-  _globals['_MARKREADREQUEST']._serialized_end=1116
-  _globals['_MARKREADRESPONSE']._serialized_start=1118
-  _globals['_MARKREADRESPONSE']._serialized_end=1174
-  _globals['_MARKALLREADREQUEST']._serialized_start=1176
-  _globals['_MARKALLREADREQUEST']._serialized_end=1262
-  _globals['_MARKALLREADRESPONSE']._serialized_start=1264
-  _globals['_MARKALLREADRESPONSE']._serialized_end=1348
-  _globals['_INBOXSERVICE']._serialized_start=1351
-  _globals['_INBOXSERVICE']._serialized_end=2190
+  _globals['_INBOXSERVICE'].methods_by_name['MarkUnread']._loaded_options = None
+  _globals['_INBOXSERVICE'].methods_by_name['MarkUnread']._serialized_options = b'\212\317\030\026\022\007user_id\032\013inbox.write\202\323\344\223\002v\">/api/v1/users/{user_id}/notifications/{notification_id}:unread:\001*Z1\",/api/v1/users/{user_id}/notifications:unread:\001*'
+  _globals['_INBOXSERVICE'].methods_by_name['MarkSeen']._loaded_options = None
+  _globals['_INBOXSERVICE'].methods_by_name['MarkSeen']._serialized_options = b'\212\317\030\026\022\007user_id\032\013inbox.write\202\323\344\223\002r\"</api/v1/users/{user_id}/notifications/{notification_id}:seen:\001*Z/\"*/api/v1/users/{user_id}/notifications:seen:\001*'
+  _globals['_INBOXSERVICE'].methods_by_name['ArchiveNotifications']._loaded_options = None
+  _globals['_INBOXSERVICE'].methods_by_name['ArchiveNotifications']._serialized_options = b'\212\317\030\026\022\007user_id\032\013inbox.write\202\323\344\223\002x\"?/api/v1/users/{user_id}/notifications/{notification_id}:archive:\001*Z2\"-/api/v1/users/{user_id}/notifications:archive:\001*'
+  _globals['_INBOXSERVICE'].methods_by_name['UnarchiveNotifications']._loaded_options = None
+  _globals['_INBOXSERVICE'].methods_by_name['UnarchiveNotifications']._serialized_options = b'\212\317\030\026\022\007user_id\032\013inbox.write\202\323\344\223\002|\"A/api/v1/users/{user_id}/notifications/{notification_id}:unarchive:\001*Z4\"//api/v1/users/{user_id}/notifications:unarchive:\001*'
+  _globals['_INBOXSERVICE'].methods_by_name['DeleteNotifications']._loaded_options = None
+  _globals['_INBOXSERVICE'].methods_by_name['DeleteNotifications']._serialized_options = b'\212\317\030\026\022\007user_id\032\013inbox.write\202\323\344\223\002l*7/api/v1/users/{user_id}/notifications/{notification_id}Z1\",/api/v1/users/{user_id}/notifications:delete:\001*'
+  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_start=274
+  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_end=652
+  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_start=655
+  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_end=836
+  _globals['_GETUNREADCOUNTREQUEST']._serialized_start=838
+  _globals['_GETUNREADCOUNTREQUEST']._serialized_end=927
+  _globals['_GETUNREADCOUNTRESPONSE']._serialized_start=929
+  _globals['_GETUNREADCOUNTRESPONSE']._serialized_end=997
+  _globals['_MARKREADREQUEST']._serialized_start=1000
+  _globals['_MARKREADREQUEST']._serialized_end=1331
+  _globals['_MARKREADRESPONSE']._serialized_start=1333
+  _globals['_MARKREADRESPONSE']._serialized_end=1389
+  _globals['_MARKALLREADREQUEST']._serialized_start=1391
+  _globals['_MARKALLREADREQUEST']._serialized_end=1477
+  _globals['_MARKALLREADRESPONSE']._serialized_start=1479
+  _globals['_MARKALLREADRESPONSE']._serialized_end=1563
+  _globals['_MARKUNREADREQUEST']._serialized_start=1566
+  _globals['_MARKUNREADREQUEST']._serialized_end=1959
+  _globals['_MARKUNREADRESPONSE']._serialized_start=1961
+  _globals['_MARKUNREADRESPONSE']._serialized_end=2084
+  _globals['_MARKSEENREQUEST']._serialized_start=2087
+  _globals['_MARKSEENREQUEST']._serialized_end=2478
+  _globals['_MARKSEENRESPONSE']._serialized_start=2480
+  _globals['_MARKSEENRESPONSE']._serialized_end=2601
+  _globals['_ARCHIVENOTIFICATIONSREQUEST']._serialized_start=2604
+  _globals['_ARCHIVENOTIFICATIONSREQUEST']._serialized_end=3007
+  _globals['_ARCHIVENOTIFICATIONSRESPONSE']._serialized_start=3010
+  _globals['_ARCHIVENOTIFICATIONSRESPONSE']._serialized_end=3143
+  _globals['_UNARCHIVENOTIFICATIONSREQUEST']._serialized_start=3146
+  _globals['_UNARCHIVENOTIFICATIONSREQUEST']._serialized_end=3551
+  _globals['_UNARCHIVENOTIFICATIONSRESPONSE']._serialized_start=3554
+  _globals['_UNARCHIVENOTIFICATIONSRESPONSE']._serialized_end=3689
+  _globals['_DELETENOTIFICATIONSREQUEST']._serialized_start=3692
+  _globals['_DELETENOTIFICATIONSREQUEST']._serialized_end=4094
+  _globals['_DELETENOTIFICATIONSRESPONSE']._serialized_start=4097
+  _globals['_DELETENOTIFICATIONSRESPONSE']._serialized_end=4229
+  _globals['_INBOXSERVICE']._serialized_start=4232
+  _globals['_INBOXSERVICE']._serialized_end=6417
 # @@protoc_insertion_point(module_scope)

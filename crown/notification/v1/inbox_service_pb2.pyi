@@ -5,6 +5,7 @@ What a person was sent."""
 
 from collections import abc as _abc
 from crown.notification.v1 import notification_pb2 as _notification_pb2
+from crown.notification.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -31,6 +32,9 @@ class ListNotificationsRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     UNREAD_ONLY_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    GROUP_KEY_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The person."""
     page: _builtins.int
@@ -41,6 +45,12 @@ class ListNotificationsRequest(_message.Message):
     """The next_cursor of the answer before, instead of page."""
     unread_only: _builtins.bool
     """True: only what GetUnreadCount counts."""
+    category: _types_pb2.Category.Type.ValueType
+    """Only what is of this category; any where not given."""
+    group_key: _builtins.str
+    """Only what was sent with this group_key, up to 128 characters; anything where empty."""
+    view: _types_pb2.InboxView.Type.ValueType
+    """Which part of the inbox: INBOX where not given."""
     def __init__(
         self,
         *,
@@ -49,10 +59,13 @@ class ListNotificationsRequest(_message.Message):
         limit: _builtins.int | None = ...,
         cursor: _builtins.str = ...,
         unread_only: _builtins.bool = ...,
+        category: _types_pb2.Category.Type.ValueType = ...,
+        group_key: _builtins.str = ...,
+        view: _types_pb2.InboxView.Type.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_page", b"_page", "limit", b"limit", "page", b"page"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_page", b"_page", "cursor", b"cursor", "limit", b"limit", "page", b"page", "unread_only", b"unread_only", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_page", b"_page", "category", b"category", "cursor", b"cursor", "group_key", b"group_key", "limit", b"limit", "page", b"page", "unread_only", b"unread_only", "user_id", b"user_id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
     _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
@@ -144,16 +157,20 @@ class GetUnreadCountResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     UNREAD_COUNT_FIELD_NUMBER: _builtins.int
+    UNSEEN_COUNT_FIELD_NUMBER: _builtins.int
     unread_count: _builtins.int
     """How many are unread; exact up to 10,000, which is also the most it says."""
+    unseen_count: _builtins.int
+    """How many of those were not seen; exact up to 10,000, which is also the most it says."""
     def __init__(
         self,
         *,
         unread_count: _builtins.int = ...,
+        unseen_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["unread_count", b"unread_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["unread_count", b"unread_count", "unseen_count", b"unseen_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -266,3 +283,363 @@ class MarkAllReadResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MarkAllReadResponse: _TypeAlias = MarkAllReadResponse  # noqa: Y015
+
+@_typing.final
+class MarkUnreadRequest(_message.Message):
+    """MarkUnreadRequest names notifications of a person: one, several, or all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_IDS_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The person."""
+    notification_id: _builtins.str
+    """The notification. One that is folded into a newer one of its group stands for their entry."""
+    all: _builtins.bool
+    """True: all that there are at this moment."""
+    @_builtins.property
+    def notification_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The notifications, up to 100."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        notification_id: _builtins.str = ...,
+        notification_ids: _abc.Iterable[_builtins.str] | None = ...,
+        all: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "notification_id", b"notification_id", "notification_ids", b"notification_ids", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkUnreadRequest: _TypeAlias = MarkUnreadRequest  # noqa: Y015
+
+@_typing.final
+class MarkUnreadResponse(_message.Message):
+    """MarkUnreadResponse says what changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGED_FIELD_NUMBER: _builtins.int
+    UNREAD_COUNT_FIELD_NUMBER: _builtins.int
+    UNSEEN_COUNT_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    changed: _builtins.int
+    """How many entries changed."""
+    unread_count: _builtins.int
+    """How many are unread now; exact up to 10,000."""
+    unseen_count: _builtins.int
+    """How many of those were not seen; exact up to 10,000."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it was done: with all, up to when entries were changed."""
+
+    def __init__(
+        self,
+        *,
+        changed: _builtins.int = ...,
+        unread_count: _builtins.int = ...,
+        unseen_count: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "time", b"time", "unread_count", b"unread_count", "unseen_count", b"unseen_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkUnreadResponse: _TypeAlias = MarkUnreadResponse  # noqa: Y015
+
+@_typing.final
+class MarkSeenRequest(_message.Message):
+    """MarkSeenRequest names notifications of a person: one, several, or all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_IDS_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The person."""
+    notification_id: _builtins.str
+    """The notification. One that is folded into a newer one of its group stands for their entry."""
+    all: _builtins.bool
+    """True: all that there are at this moment."""
+    @_builtins.property
+    def notification_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The notifications, up to 100."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        notification_id: _builtins.str = ...,
+        notification_ids: _abc.Iterable[_builtins.str] | None = ...,
+        all: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "notification_id", b"notification_id", "notification_ids", b"notification_ids", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkSeenRequest: _TypeAlias = MarkSeenRequest  # noqa: Y015
+
+@_typing.final
+class MarkSeenResponse(_message.Message):
+    """MarkSeenResponse says what changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGED_FIELD_NUMBER: _builtins.int
+    UNREAD_COUNT_FIELD_NUMBER: _builtins.int
+    UNSEEN_COUNT_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    changed: _builtins.int
+    """How many entries changed."""
+    unread_count: _builtins.int
+    """How many are unread now; exact up to 10,000."""
+    unseen_count: _builtins.int
+    """How many of those were not seen; exact up to 10,000."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it was done: with all, up to when entries were changed."""
+
+    def __init__(
+        self,
+        *,
+        changed: _builtins.int = ...,
+        unread_count: _builtins.int = ...,
+        unseen_count: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "time", b"time", "unread_count", b"unread_count", "unseen_count", b"unseen_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkSeenResponse: _TypeAlias = MarkSeenResponse  # noqa: Y015
+
+@_typing.final
+class ArchiveNotificationsRequest(_message.Message):
+    """ArchiveNotificationsRequest names notifications of a person: one, several, or all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_IDS_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The person."""
+    notification_id: _builtins.str
+    """The notification. One that is folded into a newer one of its group stands for their entry."""
+    all: _builtins.bool
+    """True: all that there are at this moment."""
+    @_builtins.property
+    def notification_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The notifications, up to 100."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        notification_id: _builtins.str = ...,
+        notification_ids: _abc.Iterable[_builtins.str] | None = ...,
+        all: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "notification_id", b"notification_id", "notification_ids", b"notification_ids", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArchiveNotificationsRequest: _TypeAlias = ArchiveNotificationsRequest  # noqa: Y015
+
+@_typing.final
+class ArchiveNotificationsResponse(_message.Message):
+    """ArchiveNotificationsResponse says what changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGED_FIELD_NUMBER: _builtins.int
+    UNREAD_COUNT_FIELD_NUMBER: _builtins.int
+    UNSEEN_COUNT_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    changed: _builtins.int
+    """How many entries changed."""
+    unread_count: _builtins.int
+    """How many are unread now; exact up to 10,000."""
+    unseen_count: _builtins.int
+    """How many of those were not seen; exact up to 10,000."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it was done: with all, up to when entries were changed."""
+
+    def __init__(
+        self,
+        *,
+        changed: _builtins.int = ...,
+        unread_count: _builtins.int = ...,
+        unseen_count: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "time", b"time", "unread_count", b"unread_count", "unseen_count", b"unseen_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArchiveNotificationsResponse: _TypeAlias = ArchiveNotificationsResponse  # noqa: Y015
+
+@_typing.final
+class UnarchiveNotificationsRequest(_message.Message):
+    """UnarchiveNotificationsRequest names notifications of a person: one, several, or all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_IDS_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The person."""
+    notification_id: _builtins.str
+    """The notification. One that is folded into a newer one of its group stands for their entry."""
+    all: _builtins.bool
+    """True: all that there are at this moment."""
+    @_builtins.property
+    def notification_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The notifications, up to 100."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        notification_id: _builtins.str = ...,
+        notification_ids: _abc.Iterable[_builtins.str] | None = ...,
+        all: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "notification_id", b"notification_id", "notification_ids", b"notification_ids", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnarchiveNotificationsRequest: _TypeAlias = UnarchiveNotificationsRequest  # noqa: Y015
+
+@_typing.final
+class UnarchiveNotificationsResponse(_message.Message):
+    """UnarchiveNotificationsResponse says what changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGED_FIELD_NUMBER: _builtins.int
+    UNREAD_COUNT_FIELD_NUMBER: _builtins.int
+    UNSEEN_COUNT_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    changed: _builtins.int
+    """How many entries changed."""
+    unread_count: _builtins.int
+    """How many are unread now; exact up to 10,000."""
+    unseen_count: _builtins.int
+    """How many of those were not seen; exact up to 10,000."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it was done: with all, up to when entries were changed."""
+
+    def __init__(
+        self,
+        *,
+        changed: _builtins.int = ...,
+        unread_count: _builtins.int = ...,
+        unseen_count: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "time", b"time", "unread_count", b"unread_count", "unseen_count", b"unseen_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnarchiveNotificationsResponse: _TypeAlias = UnarchiveNotificationsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteNotificationsRequest(_message.Message):
+    """DeleteNotificationsRequest names notifications of a person: one, several, or all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_IDS_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The person."""
+    notification_id: _builtins.str
+    """The notification. One that is folded into a newer one of its group stands for their entry."""
+    all: _builtins.bool
+    """True: all that there are at this moment."""
+    @_builtins.property
+    def notification_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The notifications, up to 100."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        notification_id: _builtins.str = ...,
+        notification_ids: _abc.Iterable[_builtins.str] | None = ...,
+        all: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "notification_id", b"notification_id", "notification_ids", b"notification_ids", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteNotificationsRequest: _TypeAlias = DeleteNotificationsRequest  # noqa: Y015
+
+@_typing.final
+class DeleteNotificationsResponse(_message.Message):
+    """DeleteNotificationsResponse says what changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGED_FIELD_NUMBER: _builtins.int
+    UNREAD_COUNT_FIELD_NUMBER: _builtins.int
+    UNSEEN_COUNT_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    changed: _builtins.int
+    """How many entries changed."""
+    unread_count: _builtins.int
+    """How many are unread now; exact up to 10,000."""
+    unseen_count: _builtins.int
+    """How many of those were not seen; exact up to 10,000."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it was done: with all, up to when entries were changed."""
+
+    def __init__(
+        self,
+        *,
+        changed: _builtins.int = ...,
+        unread_count: _builtins.int = ...,
+        unseen_count: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "time", b"time", "unread_count", b"unread_count", "unseen_count", b"unseen_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteNotificationsResponse: _TypeAlias = DeleteNotificationsResponse  # noqa: Y015

@@ -55,6 +55,31 @@ class InboxServiceStub:
                 request_serializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkAllReadRequest.SerializeToString,
                 response_deserializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkAllReadResponse.FromString,
                 _registered_method=True)
+        self.MarkUnread = channel.unary_unary(
+                '/crown.notification.v1.InboxService/MarkUnread',
+                request_serializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkUnreadRequest.SerializeToString,
+                response_deserializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkUnreadResponse.FromString,
+                _registered_method=True)
+        self.MarkSeen = channel.unary_unary(
+                '/crown.notification.v1.InboxService/MarkSeen',
+                request_serializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkSeenRequest.SerializeToString,
+                response_deserializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkSeenResponse.FromString,
+                _registered_method=True)
+        self.ArchiveNotifications = channel.unary_unary(
+                '/crown.notification.v1.InboxService/ArchiveNotifications',
+                request_serializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.ArchiveNotificationsRequest.SerializeToString,
+                response_deserializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.ArchiveNotificationsResponse.FromString,
+                _registered_method=True)
+        self.UnarchiveNotifications = channel.unary_unary(
+                '/crown.notification.v1.InboxService/UnarchiveNotifications',
+                request_serializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.UnarchiveNotificationsRequest.SerializeToString,
+                response_deserializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.UnarchiveNotificationsResponse.FromString,
+                _registered_method=True)
+        self.DeleteNotifications = channel.unary_unary(
+                '/crown.notification.v1.InboxService/DeleteNotifications',
+                request_serializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.DeleteNotificationsRequest.SerializeToString,
+                response_deserializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.DeleteNotificationsResponse.FromString,
+                _registered_method=True)
 
 
 class InboxServiceServicer:
@@ -63,7 +88,8 @@ class InboxServiceServicer:
 
     def ListNotifications(self, request, context):
         """Lists a person's notifications, newest first. By page, or by cursor, which does not shift while new
-        ones arrive. Nothing there: an empty list.
+        ones arrive. Nothing there: an empty list. What is unread and has the same group_key is one entry: its newest
+        notification, with the names and the number of the actors of all.
 
         Errors:
         - INVALID_ARGUMENT, INVALID_REQUEST: page or limit is out of bounds, or the cursor is not ours.
@@ -76,7 +102,7 @@ class InboxServiceServicer:
 
     def GetUnreadCount(self, request, context):
         """Counts what a person has not read: entries that the app shows (sent in_app or in real time) and that nobody
-        marked as read. Counted from an index each time, so that it cannot drift.
+        marked as read; and those of them that were not seen either. Counted from an index each time, so that it cannot drift.
 
         Errors:
         - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
@@ -111,6 +137,78 @@ class InboxServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MarkUnread(self, request, context):
+        """Marks entries of a person as unread that were read; one that is archived stays as it is, and one that the app
+        does not show does not count. They were seen all the same. The person's other sockets hear of it as the event
+        "unread". All: every entry of the inbox that was read.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+        - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+        - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; call again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MarkSeen(self, request, context):
+        """Marks entries of a person as seen: they are no news any more, and still unread. The person's other sockets hear
+        of it as the event "seen". All: every unread entry.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+        - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+        - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; call again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ArchiveNotifications(self, request, context):
+        """Puts entries of a person into the archive, which also marks them as read. The person's other sockets hear of it
+        as the event "archived". All: every entry of the inbox.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+        - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+        - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; call again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnarchiveNotifications(self, request, context):
+        """Puts entries of a person back from the archive into the inbox, as read. The person's other sockets hear of it as
+        the event "unarchived". All: every entry of the archive.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+        - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+        - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; call again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteNotifications(self, request, context):
+        """Deletes entries of a person: they are in no list and no count any more, and count as read. What became of their
+        deliveries stays known to the sender. The person's other sockets hear of it as the event "deleted". All: every
+        entry of the inbox; what is archived stays.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+        - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+        - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; call again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InboxServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -133,6 +231,31 @@ def add_InboxServiceServicer_to_server(servicer, server):
                     servicer.MarkAllRead,
                     request_deserializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkAllReadRequest.FromString,
                     response_serializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkAllReadResponse.SerializeToString,
+            ),
+            'MarkUnread': grpc.unary_unary_rpc_method_handler(
+                    servicer.MarkUnread,
+                    request_deserializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkUnreadRequest.FromString,
+                    response_serializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkUnreadResponse.SerializeToString,
+            ),
+            'MarkSeen': grpc.unary_unary_rpc_method_handler(
+                    servicer.MarkSeen,
+                    request_deserializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkSeenRequest.FromString,
+                    response_serializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkSeenResponse.SerializeToString,
+            ),
+            'ArchiveNotifications': grpc.unary_unary_rpc_method_handler(
+                    servicer.ArchiveNotifications,
+                    request_deserializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.ArchiveNotificationsRequest.FromString,
+                    response_serializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.ArchiveNotificationsResponse.SerializeToString,
+            ),
+            'UnarchiveNotifications': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnarchiveNotifications,
+                    request_deserializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.UnarchiveNotificationsRequest.FromString,
+                    response_serializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.UnarchiveNotificationsResponse.SerializeToString,
+            ),
+            'DeleteNotifications': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteNotifications,
+                    request_deserializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.DeleteNotificationsRequest.FromString,
+                    response_serializer=crown_dot_notification_dot_v1_dot_inbox__service__pb2.DeleteNotificationsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -244,6 +367,141 @@ class InboxService:
             '/crown.notification.v1.InboxService/MarkAllRead',
             crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkAllReadRequest.SerializeToString,
             crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkAllReadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarkUnread(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crown.notification.v1.InboxService/MarkUnread',
+            crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkUnreadRequest.SerializeToString,
+            crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkUnreadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarkSeen(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crown.notification.v1.InboxService/MarkSeen',
+            crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkSeenRequest.SerializeToString,
+            crown_dot_notification_dot_v1_dot_inbox__service__pb2.MarkSeenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ArchiveNotifications(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crown.notification.v1.InboxService/ArchiveNotifications',
+            crown_dot_notification_dot_v1_dot_inbox__service__pb2.ArchiveNotificationsRequest.SerializeToString,
+            crown_dot_notification_dot_v1_dot_inbox__service__pb2.ArchiveNotificationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnarchiveNotifications(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crown.notification.v1.InboxService/UnarchiveNotifications',
+            crown_dot_notification_dot_v1_dot_inbox__service__pb2.UnarchiveNotificationsRequest.SerializeToString,
+            crown_dot_notification_dot_v1_dot_inbox__service__pb2.UnarchiveNotificationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteNotifications(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crown.notification.v1.InboxService/DeleteNotifications',
+            crown_dot_notification_dot_v1_dot_inbox__service__pb2.DeleteNotificationsRequest.SerializeToString,
+            crown_dot_notification_dot_v1_dot_inbox__service__pb2.DeleteNotificationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

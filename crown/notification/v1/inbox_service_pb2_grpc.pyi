@@ -35,7 +35,8 @@ class InboxServiceStub:
     def __new__(cls, channel: _aio.Channel) -> InboxServiceAsyncStub: ...
     ListNotifications: _grpc.UnaryUnaryMultiCallable[_inbox_service_pb2.ListNotificationsRequest, _inbox_service_pb2.ListNotificationsResponse]
     """Lists a person's notifications, newest first. By page, or by cursor, which does not shift while new
-    ones arrive. Nothing there: an empty list.
+    ones arrive. Nothing there: an empty list. What is unread and has the same group_key is one entry: its newest
+    notification, with the names and the number of the actors of all.
 
     Errors:
     - INVALID_ARGUMENT, INVALID_REQUEST: page or limit is out of bounds, or the cursor is not ours.
@@ -44,7 +45,7 @@ class InboxServiceStub:
     """
     GetUnreadCount: _grpc.UnaryUnaryMultiCallable[_inbox_service_pb2.GetUnreadCountRequest, _inbox_service_pb2.GetUnreadCountResponse]
     """Counts what a person has not read: entries that the app shows (sent in_app or in real time) and that nobody
-    marked as read. Counted from an index each time, so that it cannot drift.
+    marked as read; and those of them that were not seen either. Counted from an index each time, so that it cannot drift.
 
     Errors:
     - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
@@ -67,6 +68,58 @@ class InboxServiceStub:
     - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
     - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; mark them again.
     """
+    MarkUnread: _grpc.UnaryUnaryMultiCallable[_inbox_service_pb2.MarkUnreadRequest, _inbox_service_pb2.MarkUnreadResponse]
+    """Marks entries of a person as unread that were read; one that is archived stays as it is, and one that the app
+    does not show does not count. They were seen all the same. The person's other sockets hear of it as the event
+    "unread". All: every entry of the inbox that was read.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+    - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+    - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; call again.
+    """
+    MarkSeen: _grpc.UnaryUnaryMultiCallable[_inbox_service_pb2.MarkSeenRequest, _inbox_service_pb2.MarkSeenResponse]
+    """Marks entries of a person as seen: they are no news any more, and still unread. The person's other sockets hear
+    of it as the event "seen". All: every unread entry.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+    - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+    - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; call again.
+    """
+    ArchiveNotifications: _grpc.UnaryUnaryMultiCallable[_inbox_service_pb2.ArchiveNotificationsRequest, _inbox_service_pb2.ArchiveNotificationsResponse]
+    """Puts entries of a person into the archive, which also marks them as read. The person's other sockets hear of it
+    as the event "archived". All: every entry of the inbox.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+    - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+    - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; call again.
+    """
+    UnarchiveNotifications: _grpc.UnaryUnaryMultiCallable[_inbox_service_pb2.UnarchiveNotificationsRequest, _inbox_service_pb2.UnarchiveNotificationsResponse]
+    """Puts entries of a person back from the archive into the inbox, as read. The person's other sockets hear of it as
+    the event "unarchived". All: every entry of the archive.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+    - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+    - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; call again.
+    """
+    DeleteNotifications: _grpc.UnaryUnaryMultiCallable[_inbox_service_pb2.DeleteNotificationsRequest, _inbox_service_pb2.DeleteNotificationsResponse]
+    """Deletes entries of a person: they are in no list and no count any more, and count as read. What became of their
+    deliveries stays known to the sender. The person's other sockets hear of it as the event "deleted". All: every
+    entry of the inbox; what is archived stays.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+    - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+    - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; call again.
+    """
 
 @_typing.type_check_only
 class InboxServiceAsyncStub(InboxServiceStub):
@@ -75,7 +128,8 @@ class InboxServiceAsyncStub(InboxServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListNotifications: _aio.UnaryUnaryMultiCallable[_inbox_service_pb2.ListNotificationsRequest, _inbox_service_pb2.ListNotificationsResponse]  # type: ignore[assignment]
     """Lists a person's notifications, newest first. By page, or by cursor, which does not shift while new
-    ones arrive. Nothing there: an empty list.
+    ones arrive. Nothing there: an empty list. What is unread and has the same group_key is one entry: its newest
+    notification, with the names and the number of the actors of all.
 
     Errors:
     - INVALID_ARGUMENT, INVALID_REQUEST: page or limit is out of bounds, or the cursor is not ours.
@@ -84,7 +138,7 @@ class InboxServiceAsyncStub(InboxServiceStub):
     """
     GetUnreadCount: _aio.UnaryUnaryMultiCallable[_inbox_service_pb2.GetUnreadCountRequest, _inbox_service_pb2.GetUnreadCountResponse]  # type: ignore[assignment]
     """Counts what a person has not read: entries that the app shows (sent in_app or in real time) and that nobody
-    marked as read. Counted from an index each time, so that it cannot drift.
+    marked as read; and those of them that were not seen either. Counted from an index each time, so that it cannot drift.
 
     Errors:
     - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
@@ -107,6 +161,58 @@ class InboxServiceAsyncStub(InboxServiceStub):
     - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
     - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; mark them again.
     """
+    MarkUnread: _aio.UnaryUnaryMultiCallable[_inbox_service_pb2.MarkUnreadRequest, _inbox_service_pb2.MarkUnreadResponse]  # type: ignore[assignment]
+    """Marks entries of a person as unread that were read; one that is archived stays as it is, and one that the app
+    does not show does not count. They were seen all the same. The person's other sockets hear of it as the event
+    "unread". All: every entry of the inbox that was read.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+    - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+    - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; call again.
+    """
+    MarkSeen: _aio.UnaryUnaryMultiCallable[_inbox_service_pb2.MarkSeenRequest, _inbox_service_pb2.MarkSeenResponse]  # type: ignore[assignment]
+    """Marks entries of a person as seen: they are no news any more, and still unread. The person's other sockets hear
+    of it as the event "seen". All: every unread entry.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+    - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+    - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; call again.
+    """
+    ArchiveNotifications: _aio.UnaryUnaryMultiCallable[_inbox_service_pb2.ArchiveNotificationsRequest, _inbox_service_pb2.ArchiveNotificationsResponse]  # type: ignore[assignment]
+    """Puts entries of a person into the archive, which also marks them as read. The person's other sockets hear of it
+    as the event "archived". All: every entry of the inbox.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+    - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+    - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; call again.
+    """
+    UnarchiveNotifications: _aio.UnaryUnaryMultiCallable[_inbox_service_pb2.UnarchiveNotificationsRequest, _inbox_service_pb2.UnarchiveNotificationsResponse]  # type: ignore[assignment]
+    """Puts entries of a person back from the archive into the inbox, as read. The person's other sockets hear of it as
+    the event "unarchived". All: every entry of the archive.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+    - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+    - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; call again.
+    """
+    DeleteNotifications: _aio.UnaryUnaryMultiCallable[_inbox_service_pb2.DeleteNotificationsRequest, _inbox_service_pb2.DeleteNotificationsResponse]  # type: ignore[assignment]
+    """Deletes entries of a person: they are in no list and no count any more, and count as read. What became of their
+    deliveries stays known to the sender. The person's other sockets hear of it as the event "deleted". All: every
+    entry of the inbox; what is archived stays.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+    - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+    - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; call again.
+    """
 
 class InboxServiceServicer(metaclass=_abc_1.ABCMeta):
     """InboxService reads a person's notifications."""
@@ -118,7 +224,8 @@ class InboxServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inbox_service_pb2.ListNotificationsResponse, _abc.Awaitable[_inbox_service_pb2.ListNotificationsResponse]]:
         """Lists a person's notifications, newest first. By page, or by cursor, which does not shift while new
-        ones arrive. Nothing there: an empty list.
+        ones arrive. Nothing there: an empty list. What is unread and has the same group_key is one entry: its newest
+        notification, with the names and the number of the actors of all.
 
         Errors:
         - INVALID_ARGUMENT, INVALID_REQUEST: page or limit is out of bounds, or the cursor is not ours.
@@ -133,7 +240,7 @@ class InboxServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inbox_service_pb2.GetUnreadCountResponse, _abc.Awaitable[_inbox_service_pb2.GetUnreadCountResponse]]:
         """Counts what a person has not read: entries that the app shows (sent in_app or in real time) and that nobody
-        marked as read. Counted from an index each time, so that it cannot drift.
+        marked as read; and those of them that were not seen either. Counted from an index each time, so that it cannot drift.
 
         Errors:
         - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
@@ -167,6 +274,88 @@ class InboxServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
         - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; mark them again.
+        """
+
+    @_abc_1.abstractmethod
+    def MarkUnread(
+        self,
+        request: _inbox_service_pb2.MarkUnreadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inbox_service_pb2.MarkUnreadResponse, _abc.Awaitable[_inbox_service_pb2.MarkUnreadResponse]]:
+        """Marks entries of a person as unread that were read; one that is archived stays as it is, and one that the app
+        does not show does not count. They were seen all the same. The person's other sockets hear of it as the event
+        "unread". All: every entry of the inbox that was read.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+        - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+        - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; call again.
+        """
+
+    @_abc_1.abstractmethod
+    def MarkSeen(
+        self,
+        request: _inbox_service_pb2.MarkSeenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inbox_service_pb2.MarkSeenResponse, _abc.Awaitable[_inbox_service_pb2.MarkSeenResponse]]:
+        """Marks entries of a person as seen: they are no news any more, and still unread. The person's other sockets hear
+        of it as the event "seen". All: every unread entry.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+        - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+        - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; call again.
+        """
+
+    @_abc_1.abstractmethod
+    def ArchiveNotifications(
+        self,
+        request: _inbox_service_pb2.ArchiveNotificationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inbox_service_pb2.ArchiveNotificationsResponse, _abc.Awaitable[_inbox_service_pb2.ArchiveNotificationsResponse]]:
+        """Puts entries of a person into the archive, which also marks them as read. The person's other sockets hear of it
+        as the event "archived". All: every entry of the inbox.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+        - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+        - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; call again.
+        """
+
+    @_abc_1.abstractmethod
+    def UnarchiveNotifications(
+        self,
+        request: _inbox_service_pb2.UnarchiveNotificationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inbox_service_pb2.UnarchiveNotificationsResponse, _abc.Awaitable[_inbox_service_pb2.UnarchiveNotificationsResponse]]:
+        """Puts entries of a person back from the archive into the inbox, as read. The person's other sockets hear of it as
+        the event "unarchived". All: every entry of the archive.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+        - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+        - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; call again.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteNotifications(
+        self,
+        request: _inbox_service_pb2.DeleteNotificationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inbox_service_pb2.DeleteNotificationsResponse, _abc.Awaitable[_inbox_service_pb2.DeleteNotificationsResponse]]:
+        """Deletes entries of a person: they are in no list and no count any more, and count as read. What became of their
+        deliveries stays known to the sender. The person's other sockets hear of it as the event "deleted". All: every
+        entry of the inbox; what is archived stays.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
+        - NOT_FOUND, NOT_FOUND: one notification was named, and the person has no such.
+        - PERMISSION_DENIED, NOT_ALLOWED: somebody else's notifications.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; call again.
         """
 
 def add_InboxServiceServicer_to_server(servicer: InboxServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -327,6 +327,12 @@ class InboxEntry(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     READ_TIME_FIELD_NUMBER: _builtins.int
     DELIVERIES_FIELD_NUMBER: _builtins.int
+    SEEN_TIME_FIELD_NUMBER: _builtins.int
+    ARCHIVE_TIME_FIELD_NUMBER: _builtins.int
+    GROUP_KEY_FIELD_NUMBER: _builtins.int
+    ACTOR_NAMES_FIELD_NUMBER: _builtins.int
+    ACTOR_COUNT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
     """The notification."""
     type: _types_pb2.Channel.Type.ValueType
@@ -335,6 +341,12 @@ class InboxEntry(_message.Message):
     """What happened, such as "comment"; empty where none was given."""
     category: _types_pb2.Category.Type.ValueType
     """Its category."""
+    group_key: _builtins.str
+    """What it is about, as the sender had it; entries with the same one that are unread are one entry."""
+    actor_count: _builtins.int
+    """How many people did it, each counted once; exact up to 10,000, which is also the most it says."""
+    count: _builtins.int
+    """How many notifications the entry stands for; exact up to 10,000, which is also the most it says."""
     @_builtins.property
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.Channel.Type.ValueType]:
         """Every channel it was sent on."""
@@ -355,6 +367,18 @@ class InboxEntry(_message.Message):
     def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Delivery]:
         """What became of it on each channel."""
 
+    @_builtins.property
+    def seen_time(self) -> _timestamp_pb2.Timestamp:
+        """When the person saw it, at the latest when they read it; absent: it is news."""
+
+    @_builtins.property
+    def archive_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was archived; absent: it is in the inbox."""
+
+    @_builtins.property
+    def actor_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who did it, by name: up to three, the newest first."""
+
     def __init__(
         self,
         *,
@@ -367,10 +391,16 @@ class InboxEntry(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         read_time: _timestamp_pb2.Timestamp | None = ...,
         deliveries: _abc.Iterable[Global___Delivery] | None = ...,
+        seen_time: _timestamp_pb2.Timestamp | None = ...,
+        archive_time: _timestamp_pb2.Timestamp | None = ...,
+        group_key: _builtins.str = ...,
+        actor_names: _abc.Iterable[_builtins.str] | None = ...,
+        actor_count: _builtins.int = ...,
+        count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "data", b"data", "read_time", b"read_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["archive_time", b"archive_time", "create_time", b"create_time", "data", b"data", "read_time", b"read_time", "seen_time", b"seen_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channels", b"channels", "create_time", b"create_time", "data", b"data", "deliveries", b"deliveries", "kind", b"kind", "notification_id", b"notification_id", "read_time", b"read_time", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_count", b"actor_count", "actor_names", b"actor_names", "archive_time", b"archive_time", "category", b"category", "channels", b"channels", "count", b"count", "create_time", b"create_time", "data", b"data", "deliveries", b"deliveries", "group_key", b"group_key", "kind", b"kind", "notification_id", b"notification_id", "read_time", b"read_time", "seen_time", b"seen_time", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -103,7 +103,7 @@ class SubscribeResponse(_message.Message):
     epoch: _builtins.str
     """Names the sequence: an offset of another epoch says nothing."""
     event: _builtins.str
-    """The event: "notification", "read", the one that was published, or "joined"."""
+    """The event: "notification", "read" or another change of the inbox, the one that was published, or "joined"."""
     recovered: _builtins.bool
     """With "joined": true where everything after `since` follows, false where the inbox has to be read."""
     @_builtins.property

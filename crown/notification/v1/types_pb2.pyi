@@ -884,3 +884,47 @@ class FilterAction(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FilterAction: _TypeAlias = FilterAction  # noqa: Y015
+
+@_typing.final
+class InboxView(_message.Message):
+    """InboxView is a part of an inbox."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Type:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[InboxView._Type.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        VIEW_UNSPECIFIED: InboxView._Type.ValueType  # 0
+        """Not given: INBOX."""
+        INBOX: InboxView._Type.ValueType  # 1
+        """What is not archived."""
+        ARCHIVED: InboxView._Type.ValueType  # 2
+        """What is archived."""
+        ALL: InboxView._Type.ValueType  # 3
+        """Both."""
+
+    class Type(_Type, metaclass=_TypeEnumTypeWrapper):
+        """The parts."""
+
+    VIEW_UNSPECIFIED: InboxView.Type.ValueType  # 0
+    """Not given: INBOX."""
+    INBOX: InboxView.Type.ValueType  # 1
+    """What is not archived."""
+    ARCHIVED: InboxView.Type.ValueType  # 2
+    """What is archived."""
+    ALL: InboxView.Type.ValueType  # 3
+    """Both."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InboxView: _TypeAlias = InboxView  # noqa: Y015

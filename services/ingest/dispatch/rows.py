@@ -107,7 +107,7 @@ def _form(event: IntakeEvent, decisions: list[Decision], present: datetime) -> F
     }
     deliveries = [(subjects.CHANNELS[decision.channel], _state(decision, present)) for decision in decisions]
     if any(channel in _SHOWN and state["state"] == DeliveryState.DELIVERED for channel, state in deliveries):
-        fields["unread"] = True
+        fields["unread"] = fields["unseen"] = True
     if (number := page(event)) is not None:
         fields["page"] = number
     if any(decision.reason == "LOCAL_TIME" for decision in decisions):

@@ -22,6 +22,7 @@ from services.ingest.dispatch.facts import FactFinder
 from services.ingest.dispatch.filtering import Filtering
 from services.ingest.dispatch.notice import Notice
 from services.ingest.dispatch.orders import Order, page
+from services.ingest.inbox.threads import Threads
 
 
 class Work:
@@ -31,6 +32,7 @@ class Work:
         self._ledger = Ledger(store.db)
         self._facts = FactFinder(store.db, People(store.db, data_key))
         self._timeline = store.db.timeline
+        self._threads = Threads(store.db)
         self._announcer = Announcer(bus, data_key)
         self._audiences = Audiences(bus, store.db)
         self._broadcaster = Broadcaster(bus, store.db)
@@ -50,13 +52,16 @@ class Work:
         if self._filtering is not None:
             await self._filtering.screen(going)
         made, owners = self._rows(going, facts.keys, present)
+        await self._threads.assign(made.values())
         known = await self._ledger.insert(list(made.values()))
         failpoint.reach("dispatch.after_ledger")
         await self._tell_differing(orders, standing)
         for order in valid:
             if order.event.audience.everyone:
                 await self._broadcaster.send(order)
-        await self._announcer.announce(await self._to_publish(made, owners, known))
+        notices = await self._to_publish(made, owners, known)
+        await self._threads.fold(notice.row for notice in notices)
+        await self._announcer.announce(notices)
         failpoint.reach("dispatch.after_publish")
 
     def _rows(

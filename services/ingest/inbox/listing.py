@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from crown.notification.v1 import inbox_service_pb2 as pb
+from crown.notification.v1.types_pb2 import InboxView
 from crown.store import Database, Document
 from crown.unread import unread
+from crown.vault import Key
+from services.ingest.accept import group_hash
 from services.ingest.inbox.cursor import after, bad, cursor
 
 LIMIT = 20
 # Pages and the total are exact up to here; beyond, a cursor goes on.
 COUNTED_MOST = 10_000
 _NEWEST_FIRST = [("create_time", -1), ("_id", -1)]
+_SHELVES: Mapping[InboxView.Type.ValueType, Any] = {
+    InboxView.VIEW_UNSPECIFIED: None,
+    InboxView.INBOX: None,
+    InboxView.ARCHIVED: "archived",
+    InboxView.ALL: {"$in": [None, "archived"]},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +41,14 @@ class Page:
 class Listing:
     """Reads the ledger."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, data_key: Key) -> None:
         self._ledger = db.ledger
+        self._data_key = data_key
 
     async def page(self, request: pb.ListNotificationsRequest) -> Page:
         """The page that was asked for. Raises InvalidRequest where there is no such place."""
         limit = request.limit if request.HasField("limit") else LIMIT
-        where = listed(request)
+        where = listed(request, self._data_key)
         number, skip, place = _place(request, limit)
         found = self._ledger.find({**where, **place}).sort(_NEWEST_FIRST).skip(skip).limit(limit + 1)
         rows, total = await asyncio.gather(
@@ -46,12 +58,17 @@ class Listing:
         return Page(rows[:limit], number, limit, total, next_cursor)
 
 
-def listed(request: pb.ListNotificationsRequest) -> Document:
+def listed(request: pb.ListNotificationsRequest, data_key: Key) -> Document:
     """A filter for all that is listed, on whatever page."""
+    where: Document = {"user_id": request.user_id, "hidden": None, "shelf": _SHELVES[request.view]}
     if request.unread_only:
         # Seen or not: named, so that the index gives them in order.
-        return {**unread(request.user_id), "unseen": {"$in": [None, True]}}
-    return {"user_id": request.user_id, "shelf": None, "hidden": None}
+        where = {**where, **unread(request.user_id), "unseen": {"$in": [None, True]}}
+    if request.category:
+        where["category"] = request.category
+    if request.group_key:
+        where["group"] = group_hash(data_key, request.group_key)
+    return where
 
 
 def _place(request: pb.ListNotificationsRequest, limit: int) -> tuple[int, int, Document]:

@@ -1,9 +1,14 @@
-"""Read state: marks what a person has read, and tells their sockets. The store is the truth; an event that is
-lost with the bus is what a socket learns when it next reads the inbox."""
+"""Marks what a person has done with their entries, and tells their sockets. The store is the truth; an event that is
+lost with the bus is what a socket learns when it next reads the inbox.
+
+An entry is a row, or the newest of the rows of a thread; a mark of one is a mark of all of them. What is read,
+archived or deleted closes its thread before anything else, so that whatever comes later begins an entry of its
+own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,15 +21,24 @@ from crown.errors import CrownError, NotFound
 from crown.ledger import row_id
 from crown.notification.v1.events_pb2 import LiveEvent
 from crown.store import Database, Document
-from crown.unread import unread
+from services.ingest.inbox.marks import READ, Mark, said
+from services.ingest.inbox.threads import Threads
 
 log = logs.get(__name__)
 
-_EVENT = "read"
 # Rows that are marked in one step.
 _SLICE = 5_000
 # Seconds that the answer waits for the bus.
 _TELL_LIMIT_S = 1.0
+_FIELDS = {"notification_id": 1, "user_id": 1, "thread": 1, "group": 1, "sender": 1, "shelf": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """How many entries changed, and when; of READ, how many counted as unread before."""
+
+    changed: int
+    moment: datetime
 
 
 class Marking:
@@ -33,66 +47,88 @@ class Marking:
     def __init__(self, bus: Bus, db: Database, data_key: vault.Key) -> None:
         self._bus = bus
         self._ledger = db.ledger
+        self._threads = Threads(db)
         self._data_key = data_key
 
-    async def mark_one(self, user_id: str, notification_id: str) -> int:
+    async def mark_one(self, mark: Mark, user_id: str, notification_id: str) -> Marked:
         """As `mark`. Raises NotFound where the person has no such notification."""
         where = {"_id": row_id(notification_id, user_id), "delete_time": None, "hidden": None}
         if await self._ledger.find_one(where, {"_id": 1}) is None:
             raise NotFound("this person has no notification with this id")
-        return await self.mark(user_id, [notification_id])
+        return await self.mark(mark, user_id, [notification_id])
 
-    async def mark(self, user_id: str, notification_ids: Sequence[str]) -> int:
-        """Marks notifications as read, and answers how many counted as unread before. What the person does not
-        have is passed over."""
+    async def mark(self, mark: Mark, user_id: str, notification_ids: Sequence[str]) -> Marked:
+        """Marks notifications. What the person does not have is passed over."""
         moment = now()
         wanted = [row_id(notification_id, user_id) for notification_id in notification_ids]
-        not_read = {"_id": {"$in": wanted}, "read_time": None, "delete_time": None, "hidden": None}
-        rows = [row async for row in self._ledger.find(not_read, {"notification_id": 1})]
-        if not rows:
-            return 0
-        marked = await self._mark([row["_id"] for row in rows], {"unread": True}, moment)
-        if marked < len(rows):
-            # What came by e-mail alone never counted, and is read all the same.
-            await self._mark([row["_id"] for row in rows], {"read_time": None}, moment)
-        await self._tell(user_id, moment, {"notification_ids": [row["notification_id"] for row in rows]})
-        return marked
+        there = {"_id": {"$in": wanted}, "delete_time": None, "hidden": None}
+        named = [row async for row in self._ledger.find(there, _FIELDS)]
+        changed, ids = await self._change(mark, named, moment)
+        if ids:
+            await self._tell(mark, user_id, moment, {"notification_ids": ids})
+        return Marked(changed, moment)
 
-    async def mark_all(self, user_id: str) -> tuple[int, datetime]:
-        """Marks everything that counts as unread at this moment. Answers how many there were, and the moment."""
+    async def mark_all(self, mark: Mark, user_id: str) -> Marked:
+        """Marks all that the mark is for at this moment."""
         moment = now()
-        where = {**unread(user_id), "create_time": {"$lte": moment}}
-        marked = 0
-        while True:
-            part = [row["_id"] async for row in self._ledger.find(where, {"_id": 1}).limit(_SLICE)]
-            if part:
-                marked += await self._mark(part, {"unread": True}, moment)
-            if len(part) < _SLICE:
-                break
-        if marked:
-            await self._tell(user_id, moment, {"all": True, "until": _text(moment)})
-        return marked, moment
+        changed = 0
+        found = self._ledger.find({**mark.all(user_id), "create_time": {"$lte": moment}}, _FIELDS)
+        while part := await found.to_list(_SLICE):
+            changed += (await self._change(mark, part, moment))[0]
+        if changed:
+            await self._tell(mark, user_id, moment, {"all": True, "until": _text(moment)})
+        return Marked(changed, moment)
 
-    async def _mark(self, row_ids: list[str], still: Document, moment: datetime) -> int:
-        """Marks those of the rows that are still so; of several who mark the same row, one counts it."""
-        changed = await self._ledger.update_many(
-            {"_id": {"$in": row_ids}, **still}, {"$set": {"read_time": moment}, "$unset": {"unread": ""}}
-        )
-        return changed.modified_count
+    async def _change(self, mark: Mark, named: list[Document], moment: datetime) -> tuple[int, list[str]]:
+        """Marks the entries of the rows that are named. Answers how many changed, and the ids of the notifications
+        that are told."""
+        threads = list({row["thread"] for row in named if "thread" in row})
+        if threads and mark.folded:
+            await self._threads.close(named)
+        heads = await self._threads.heads(threads, _FIELDS) if threads else []
+        rows = [*(row for row in named if "thread" not in row), *heads]
+        # A row that went over to another thread meanwhile is news, and not what is meant.
+        meant = {
+            "_id": {"$in": [row["_id"] for row in rows]},
+            "thread": {"$in": [*threads, None]},
+            "delete_time": None,
+        }
+        wanting = [row async for row in self._ledger.find({**meant, **mark.wanting}, {"notification_id": 1})]
+        if not wanting:
+            return 0, []
+        if threads and mark.folded:
+            # Before their entry: who is told that it failed, and calls again, finds it wanting.
+            folded = {"thread": {"$in": threads}, "shelf": "folded"}
+            await self._ledger.update_many(folded, mark.folded(moment))
+        changed = await self._update(mark, meant, len(wanting), moment)
+        of_named = {row["notification_id"] for row in named if row.get("shelf") == "folded"}
+        return changed, [*{row["notification_id"] for row in wanting} | of_named]
 
-    async def _tell(self, user_id: str, moment: datetime, what: dict[str, Any]) -> None:
-        payload = msgspec.json.encode({**what, "read_time": _text(moment)})
+    async def _update(self, mark: Mark, meant: Document, wanting: int, moment: datetime) -> int:
+        """Marks those of the rows that are still wanting; of several who mark the same row, one counts it."""
+        if mark is not READ:
+            done = await self._ledger.update_many({**meant, **mark.wanting}, mark.change(moment))
+            return done.modified_count
+        counted = (
+            await self._ledger.update_many({**meant, "unread": True}, mark.change(moment))
+        ).modified_count
+        if counted < wanting:
+            # What came by e-mail alone never counted, and is read all the same.
+            await self._ledger.update_many({**meant, **mark.wanting}, mark.change(moment))
+        return counted
+
+    async def _tell(self, mark: Mark, user_id: str, moment: datetime, what: dict[str, Any]) -> None:
         event = LiveEvent(
             user_id=user_id,
-            event=_EVENT,
+            event=mark.event,
             create_time=timestamp(moment),
-            content=vault.seal(self._data_key, payload),
+            content=vault.seal(self._data_key, msgspec.json.encode(said(mark, _text(moment), what))),
         )
         message = Outgoing(subjects.live_source(subjects.user_topic(user_id)), event.SerializeToString())
         try:
             await self._bus.publish(message, _TELL_LIMIT_S)
         except (CrownError, BusError) as error:
-            log.warning("read_untold", error=type(error).__name__)
+            log.warning("mark_untold", mark=mark.event, error=type(error).__name__)
 
 
 def _text(moment: datetime) -> str:

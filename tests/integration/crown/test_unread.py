@@ -53,12 +53,13 @@ async def test_a_name_is_no_expression(local: Local) -> None:
     assert await Unread(local.db).count("$unread") == 3
 
 
-async def test_it_looks_at_the_index_alone(local: Local) -> None:
+@pytest.mark.parametrize("of_those", [{}, {"unseen": True}], ids=["unread", "unseen"])
+async def test_it_looks_at_the_index_alone(local: Local, of_those: dict[str, bool]) -> None:
     person = local.somebody()
-    await write(local, person, 30, unread=True)
+    await write(local, person, 30, unread=True, unseen=True)
     explained = await local.db.command(
         {
-            "explain": {"aggregate": "ledger", "pipeline": module._counting(person), "cursor": {}},
+            "explain": {"aggregate": "ledger", "pipeline": module._counting(person, of_those), "cursor": {}},
             "verbosity": "executionStats",
         }
     )

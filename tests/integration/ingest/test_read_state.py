@@ -335,7 +335,7 @@ async def test_a_bus_that_hangs_holds_nobody_up(local: Local, rig: Rig, own: Bus
         assert time.monotonic() - began < 0.8
         with structlog.testing.capture_logs() as logged:
             assert await mark(service, person, one) == (1, 1)
-        assert [line["event"] for line in logged] == ["read_untold"]
+        assert [line["event"] for line in logged] == ["mark_untold"]
         assert time.monotonic() - began < 3
 
 

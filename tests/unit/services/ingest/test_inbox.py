@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crown import ids
+from crown import ids, vault
 from crown.errors import InvalidRequest
 from crown.notification.v1.inbox_service_pb2 import ListNotificationsRequest
+from crown.notification.v1.types_pb2 import Category
 from crown.unread import unread
+from services.ingest.accept import group_hash
 from services.ingest.inbox.cursor import after, cursor
 from services.ingest.inbox.listing import listed
 
@@ -91,8 +93,19 @@ def test_a_cursor_holds_milliseconds_as_the_store_does() -> None:
     assert is_after(row(moment - timedelta(milliseconds=1), "z"), where)
 
 
+KEY = vault.Key.fresh()
+
+
+def asked(**given: Any) -> dict[str, Any]:
+    return listed(ListNotificationsRequest(user_id="a", **given), KEY)
+
+
 def test_what_is_listed() -> None:
-    everything = ListNotificationsRequest(user_id="a")
-    assert listed(everything) == {"user_id": "a", "shelf": None, "hidden": None}
+    assert asked() == asked(view="INBOX") == {"user_id": "a", "shelf": None, "hidden": None}
+    assert asked(view="ARCHIVED")["shelf"] == "archived"
+    assert asked(view="ALL")["shelf"] == {"$in": [None, "archived"]}
     # The same filter that the count has, so that both say the same.
-    assert listed(ListNotificationsRequest(user_id="a", unread_only=True)).items() >= unread("a").items()
+    assert asked(unread_only=True).items() >= unread("a").items()
+    assert asked(category="SOCIAL")["category"] == Category.SOCIAL
+    # As the row has it.
+    assert asked(group_key="post:1")["group"] == group_hash(KEY, "post:1")
