@@ -57,7 +57,9 @@ _INDEXES: Mapping[str, list[IndexModel]] = {
             [("_id", ASCENDING), ("webhook_url", ASCENDING)],
             name="webhook",
             partialFilterExpression={"webhook_url": {"$exists": True}},
-        )
+        ),
+        # What is old enough to go.
+        IndexModel([("category", ASCENDING), ("create_time", ASCENDING)], name="age"),
     ],
     "ledger": [
         # A person's entries. Rows are in the inbox where nothing else is said: `shelf` and `hidden` are missing,
@@ -136,6 +138,8 @@ _INDEXES: Mapping[str, list[IndexModel]] = {
         # Long after the last attempt.
         IndexModel([("create_time", ASCENDING)], name="old", expireAfterSeconds=30 * _DAY_S),
     ],
+    # What nobody has read in a year begins anew.
+    "threads": [IndexModel([("time", ASCENDING)], name="old", expireAfterSeconds=366 * _DAY_S)],
     # Long after the ledger has the outcome of the attempt; never a lock that expires.
     "claims": [IndexModel([("time", ASCENDING)], name="old", expireAfterSeconds=30 * _DAY_S)],
     "timeline": [

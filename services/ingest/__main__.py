@@ -41,6 +41,7 @@ from crown.webhook_secrets import WebhookSecrets
 from services.ingest.books.disband import Disbander
 from services.ingest.books.janitor import Janitor
 from services.ingest.books.recorder import Recorder
+from services.ingest.books.retention import Retention
 from services.ingest.books.sweep import Sweeper
 from services.ingest.choices import PreferenceService
 from services.ingest.contacts import ContactService
@@ -131,8 +132,8 @@ async def dispatch(settings: IngestSettings, stopping: asyncio.Event) -> None:
 
 
 async def record(settings: IngestSettings, stopping: asyncio.Event) -> None:
-    """Keeps the books: timeline, dead letters and their replays, what got stuck, what was settled, what deleted
-    groups left."""
+    """Keeps the books: timeline, dead letters and their replays, what got stuck, what was settled, what is old,
+    what deleted groups left."""
     bus = await Bus.connect(settings, "ingest-record")
     store = await Store.connect(settings, "ingest-record")
 
@@ -146,6 +147,7 @@ async def record(settings: IngestSettings, stopping: asyncio.Event) -> None:
         tasks.create_task(Undertaker(bus, store).run(stopping))
         tasks.create_task(Carrier(bus, store).run(stopping))
         tasks.create_task(Janitor(bus).run(stopping))
+        tasks.create_task(Retention(store).run(stopping))
         tasks.create_task(Disbander(store, settings.sweep_period_s).run(stopping))
         tasks.create_task(rpc.until(stopping, bus.closed))
     await bus.close()
