@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from bench import broadcast, bulk, connections, deliver, echo, fanout, frame, outage, storm, unary
+from bench import broadcast, bulk, connections, deliver, echo, fanout, frame, outage, storm, streamed, unary
 from bench.site import Site
 from bench.table import Figure
 
@@ -19,9 +19,15 @@ _CROWD: _Settings = (
     ("CROWN_MESSAGE_BURST", "1000000"),
 )
 _ONE_PERSON: _Settings = (*_CROWD, ("CROWN_CONNECTIONS_PER_USER", "0"))
+# Where it is not accepting that is measured, what one caller may send on a lane is no matter.
+_ONE_CALLER: _Settings = (("CROWN_NORMAL_RATE", "off"), ("CROWN_CRITICAL_RATE", "off"))
 # What text messages may cost is not what is measured.
-_NO_CAPS: _Settings = tuple(
-    (f"CROWN_SMS_{name}_MOST", "100000000") for name in ("DAY", "NUMBER_HOUR", "PREFIX_HOUR", "COUNTRY_HOUR")
+_NO_CAPS: _Settings = (
+    *_ONE_CALLER,
+    *(
+        (f"CROWN_SMS_{name}_MOST", "100000000")
+        for name in ("DAY", "NUMBER_HOUR", "PREFIX_HOUR", "COUNTRY_HOUR")
+    ),
 )
 _CHANNELS = ("ingest-api", "ingest-dispatch", "email", "push", "sms")
 
@@ -46,8 +52,14 @@ class Row:
 ROWS = (
     Row("unary", unary.measure, only=("ingest-api",)),
     Row("bulk", bulk.measure, only=("ingest-api",)),
+    Row("stream", streamed.measure, only=("ingest-api",)),
     Row("deliver", deliver.measure, only=_CHANNELS, env=(*_NO_CAPS, ("CROWN_EMAIL_PROVIDERS", "sendgrid"))),
-    Row("deliver-smtp", deliver.measure_smtp, only=_CHANNELS, env=(("CROWN_EMAIL_PROVIDERS", "smtp"),)),
+    Row(
+        "deliver-smtp",
+        deliver.measure_smtp,
+        only=_CHANNELS,
+        env=(*_ONE_CALLER, ("CROWN_EMAIL_PROVIDERS", "smtp")),
+    ),
     Row("outage", outage.measure, only=_CHANNELS, env=_NO_CAPS),
     Row("frame", frame.measure),
     # Before the others: memory that they gave back would be no news.

@@ -38,7 +38,10 @@ class Key:
 
     def seal(self, plain: bytes) -> bytes:
         """`plain`, encrypted and authenticated."""
-        nonce = os.urandom(_NONCE_BYTES)
+        return self.seal_with(os.urandom(_NONCE_BYTES), plain)
+
+    def seal_with(self, nonce: bytes, plain: bytes) -> bytes:
+        """The same with a nonce that this key has never seen."""
         return nonce + self._cipher.encrypt(nonce, plain, None)
 
     def open(self, sealed: bytes) -> bytes:
@@ -72,8 +75,12 @@ def tag(data_key: Key, purpose: str, text: str) -> bytes:
 
 def seal(data_key: Key, plain: bytes) -> events_pb2.Sealed:
     """`plain` under a fresh key, and that key under `data_key`: the form in which content rides the bus."""
-    key = Key.fresh()
-    return events_pb2.Sealed(ciphertext=key.seal(plain), wrapped_key=data_key.wrap(key))
+    # All that has to be random at once: each look at the system's source costs as much as the encryption.
+    random = os.urandom(_KEY_BYTES + 2 * _NONCE_BYTES)
+    raw, first, second = random[:_KEY_BYTES], random[_KEY_BYTES:-_NONCE_BYTES], random[-_NONCE_BYTES:]
+    return events_pb2.Sealed(
+        ciphertext=Key(raw).seal_with(first, plain), wrapped_key=data_key.seal_with(second, raw)
+    )
 
 
 def unseal(data_key: Key, sealed: events_pb2.Sealed) -> bytes:

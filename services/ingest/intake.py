@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from crown import metrics, subjects, vault
+from crown import failpoint, metrics, subjects, vault
 from crown.auth import caller
 from crown.bus import Bus
 from crown.errors import CrownError, InvalidRequest, KeyReused, OutcomeUnknown, Unavailable, Violation
@@ -154,6 +154,7 @@ class Intake:
 
     async def _put(self, unit: list[Accepted], fresh: set[str]) -> CrownError | None:
         lane = unit[0].lane
+        failpoint.reach("accept.before_publish")
         try:
             await self._commits[lane].put([part for item in unit for part in item.parts])
         except Unavailable as error:
@@ -162,6 +163,7 @@ class Intake:
             return error
         except OutcomeUnknown as error:
             return error
+        failpoint.reach("accept.after_publish")
         self._accepted[lane].inc(len(unit))
         return None
 

@@ -68,6 +68,12 @@ class Quota:
         self._rates = rates
         self._shares = shares
         self._clock = clock
+        lanes = [*subjects.LANES]
+        self._demoted = {
+            (asked, given): metrics.DEMOTED.labels(subjects.LANES[asked], subjects.LANES[given])
+            for asked in lanes
+            for given in lanes[lanes.index(asked) + 1 :]
+        }
         self._buckets: dict[tuple[str, str], Bucket] = {}
         self._script = redis.register_script(_SETTLE)
         self._breaker = Breaker(_LIMIT_S)
@@ -109,7 +115,7 @@ class Quota:
                 break
             given = _BELOW[given]
         if given != asked:
-            metrics.DEMOTED.labels(subjects.LANES[asked], subjects.LANES[given]).inc()
+            self._demoted[asked, given].inc()
         return given
 
     async def run(self, stopping: asyncio.Event) -> None:

@@ -29,7 +29,7 @@ def saying(**fields: Any) -> dict[str, Any]:
     return but(data={**GOOD["data"], **fields})
 
 
-YEARS = timedelta(days=3650)
+YEARS, DAY = timedelta(days=3650), timedelta(days=1)
 BAD: dict[str, tuple[dict[str, Any], set[str]]] = {
     "nobody": (but(user_id=None), {"user_id"}),
     "one and many": (but(user_ids=["u1"]), {"user_id"}),
@@ -60,6 +60,21 @@ BAD: dict[str, tuple[dict[str, Any], set[str]]] = {
     "many devices": (but(address={"device_tokens": [str(n) for n in range(21)]}), {"address.device_tokens"}),
     "key with a space": (but(idempotency_key="a b"), {"idempotency_key"}),
     "long key": (but(idempotency_key="k" * 256), {"idempotency_key"}),
+    "priority that there is not": (but(priority=9), {"priority"}),
+    "in ten years": (but(send_at=(datetime.now(UTC) + YEARS).isoformat()), {"send_at"}),
+    "over before it is sent": (
+        but(send_at=(datetime.now(UTC) + DAY).isoformat(), expires_at=(datetime.now(UTC) + DAY / 2).isoformat()),
+        {"expires_at"},
+    ),
+    "no such time of day": (but(local_time="24:00"), {"local_time"}),
+    "many groups": (but(user_id=None, group_ids=[f"g{n}" for n in range(21)]), {"group_ids"}),
+    "a person and a group": (but(group_ids=["g1"]), {"user_id"}),
+    "left out of no group": (but(exclude_user_ids=["u1"]), {"exclude_user_ids"}),
+    "everyone by mail": (but(user_id=None, everyone=True, type="EMAIL"), {"everyone"}),
+    "escalated twice the same way": (but(escalations=[{"channel": "SMS", "after": "600s"}] * 2), {"escalations"}),
+    "escalated at once": (but(escalations=[{"channel": "SMS", "after": "0s"}]), {"escalations[0].after"}),
+    "done by nobody": (but(actor={}), {"actor"}),
+    "long group key": (but(group_key="k" * 129), {"group_key"}),
     "everything": (
         {
             "user_id": " ", "user_ids": ["u1", "u1"], "channels": ["SMS", "SMS"], "kind": "?",
@@ -104,6 +119,10 @@ FINE: dict[str, dict[str, Any]] = {
     "odd id": but(user_id="a.b_c~d@e|f:g+h=i-j"),
     "long id": but(user_id="u" * 128),
     "large data": saying(extra={"x": "x" * (16_000)}),
+    "in a year": but(send_at=(datetime.now(UTC) + 364 * DAY).isoformat(), local_time="23:59"),
+    "all about it": but(
+        group_key="k" * 128, actor={"name": "Ann"}, escalations=[{"channel": "SMS", "after": "600s"}]
+    ),
     "all channels": but(type=None, channels=["REAL_TIME", "PUSH", "EMAIL", "SMS", "IN_APP"]),
 }
 

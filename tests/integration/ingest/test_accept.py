@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -202,6 +203,29 @@ async def test_what_redis_forgot_before_it_was_dispatched_is_told_in_the_timelin
         assert entry is not None
         assert entry["event"] == TimelineEvent.KEY_REUSED
     assert len(await local.rows(notification_id)) == 1
+
+
+@pytest.mark.parametrize("place", ["accept.before_publish", "accept.after_publish"])
+@pytest.mark.parametrize("key", ["header", "field"])
+async def test_a_crash_while_accepting_leaves_one_notification_for_a_key(
+    rig: Rig, replicas: tuple[Api, Api], local: Local, tmp_path: Path, place: str, key: str
+) -> None:
+    """Between knowing the key and storing the notification, and between storing it and saying so."""
+    (fuse := tmp_path / "fuse").touch()
+    person, other = local.somebody(), replicas[0]
+    name = f"crash-{place}-{key}"
+    given: dict[str, Any] = {"key": name} if key == "header" else {"idempotency_key": name}
+    async with rig.running("api", CROWN_FAILPOINT=f"{place}:{fuse}") as victim:
+        with pytest.raises(grpc.aio.AioRpcError):
+            await Api(rig, victim).send(user_id=person, **given)
+        assert await victim.ended() != 0
+    found = {await other.send(user_id=person, **given) for _ in range(3)}
+    assert len(found) == 1
+    assert await other.refused(user_id=person, data={"title": "Another"}, **given) == REUSED
+    async with local.dispatching():
+        await until(lambda: local.db.ledger.count_documents({"user_id": person}))
+        await local.dispatched()
+    assert await local.db.ledger.count_documents({"user_id": person}) == 1
 
 
 # -- bulk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -268,6 +269,91 @@ def test_links_kind_and_size(given: dict[str, Any], expected: dict[str, str]) ->
     assert set(found) == set(expected)
     for field, words in expected.items():
         assert words in found[field]
+
+
+YEAR_S = 31_536_000
+NOW_S = int(time.time())
+GROUPS = {"user_id": None, "group_ids": ["g1"]}
+EVERYONE = {"user_id": None, "everyone": True, "type": "IN_APP"}
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "words"),
+    [
+        ({"user_id": None}, "user_id", "exactly one of user_id, user_ids, group_ids and everyone"),
+        ({"user_ids": ["u1"]}, "user_id", "exactly one of"),
+        ({"group_ids": ["g1"]}, "user_id", "exactly one of"),
+        ({"everyone": True, "type": "IN_APP"}, "user_id", "exactly one of"),
+        ({"user_id": None, "user_ids": [f"u{n}" for n in range(10_001)]}, "user_ids", "at most 10000"),
+        ({"user_id": None, "user_ids": ["u1", "u1"]}, "user_ids", "unique"),
+        ({"type": 9}, "type", "must be one of REAL_TIME"),
+        ({"priority": 9}, "priority", "must be one of CRITICAL"),
+        ({"category": 9}, "category", "must be one of ACTIVITY"),
+        ({"data": {"title": "x" * 201}}, "data.title", "200"),
+        ({"expires_at": Timestamp(seconds=1)}, "expires_at", "must be greater than now"),
+        ({"send_at": Timestamp(seconds=NOW_S + 10 * YEAR_S)}, "send_at", "must be within"),
+        ({"send_at": Timestamp(seconds=NOW_S - 2 * YEAR_S)}, "send_at", "must be within"),
+        (
+            {"send_at": Timestamp(seconds=NOW_S + 999), "expires_at": Timestamp(seconds=NOW_S + 998)},
+            "expires_at",
+            "must be after send_at",
+        ),
+        ({"local_time": "24:00"}, "local_time", "must be a time of day"),
+        ({"local_time": "9:00"}, "local_time", "must be a time of day"),
+        ({"user_id": None, "group_ids": [f"g{n}" for n in range(21)]}, "group_ids", "at most 20"),
+        ({"user_id": None, "group_ids": ["g", "g"]}, "group_ids", "unique"),
+        ({"user_id": None, "group_ids": ["a b"]}, "group_ids[0]", "must be 1 to 128"),
+        ({"exclude_user_ids": ["u1"]}, "exclude_user_ids", "goes with group_ids only"),
+        (
+            {**GROUPS, "exclude_user_ids": [f"u{n}" for n in range(101)]},
+            "exclude_user_ids",
+            "at most 100",
+        ),
+        ({**EVERYONE, "type": "EMAIL"}, "everyone", "goes with the channels in_app and real_time only"),
+        ({**EVERYONE, "type": None, "channels": ["IN_APP", "PUSH"]}, "everyone", "goes with"),
+        ({**EVERYONE, "local_time": "09:00"}, "everyone", "without address, local_time"),
+        ({**EVERYONE, "group_key": "k"}, "everyone", "and group_key"),
+        ({"group_key": "k" * 129}, "group_key", "must be 1 to 128"),
+        ({"group_key": "a b"}, "group_key", "must be 1 to 128"),
+        ({"actor": {}}, "actor", "must have a user_id or a name"),
+        (
+            {"escalations": [{"channel": "SMS", "after": {"seconds": n}} for n in (600, 1_200)]},
+            "escalations",
+            "each channel once",
+        ),
+        (
+            {"escalations": [{"channel": n, "after": {"seconds": 600}} for n in (1, 2, 3, 4)]},
+            "escalations",
+            "at most 3",
+        ),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_each_bound_is_told_by_its_field(given: dict[str, Any], field: str, words: str) -> None:
+    found = {
+        violation.field: violation.description for violation in accept.all_problems(send(**given), RULES)
+    }
+    assert field in found
+    assert words in found[field]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"send_at": Timestamp(seconds=NOW_S + YEAR_S - 60), "local_time": "00:00"},
+        {"local_time": "23:59"},
+        {"user_id": None, "group_ids": [f"g{n}" for n in range(20)]},
+        {**GROUPS, "exclude_user_ids": [f"u{n}" for n in range(100)]},
+        EVERYONE,
+        {"group_key": "k" * 128, "actor": {"user_id": "ann"}},
+        {"actor": {"name": "Ann"}},
+        {"escalations": [{"channel": n, "after": {"seconds": 600}} for n in (2, 3, 4)]},
+        {"user_id": None, "user_ids": [f"u{n}" for n in range(10_000)]},
+    ],
+    ids=lambda given: str(given)[:60],
+)
+def test_what_is_at_the_bound_is_fine(given: dict[str, Any]) -> None:
+    assert accept.all_problems(send(**given), RULES) == []
 
 
 def test_an_item_of_a_bulk_hears_of_everything_and_of_each_field_once() -> None:
