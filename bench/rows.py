@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from bench import broadcast, bulk, connections, deliver, echo, fanout, frame, outage, storm, streamed, unary
+from bench import (
+    broadcast,
+    bulk,
+    campaign,
+    connections,
+    deliver,
+    echo,
+    fanout,
+    frame,
+    outage,
+    storm,
+    streamed,
+    unary,
+)
 from bench.site import Site
 from bench.table import Figure
 
@@ -29,6 +42,8 @@ _NO_CAPS: _Settings = (
         for name in ("DAY", "NUMBER_HOUR", "PREFIX_HOUR", "COUNTRY_HOUR")
     ),
 )
+_CAMPAIGN = ("ingest-api", "ingest-dispatch-critical", "ingest-dispatch", "ingest-dispatch-2")
+_TWO: _Settings = (("CROWN_STACK_SCALE", "ingest-dispatch=2"),)
 _CHANNELS = ("ingest-api", "ingest-dispatch", "email", "push", "sms")
 
 
@@ -61,6 +76,8 @@ ROWS = (
         env=(*_ONE_CALLER, ("CROWN_EMAIL_PROVIDERS", "smtp")),
     ),
     Row("outage", outage.measure, only=_CHANNELS, env=_NO_CAPS),
+    Row("dispatch", campaign.measure, only=_CAMPAIGN, env=_TWO),
+    Row("fanout-million", campaign.measure_million, only=_CAMPAIGN, env=_TWO),
     Row("frame", frame.measure),
     # Before the others: memory that they gave back would be no news.
     Row("connections", connections.measure, only=("realtime",), env=_CROWD),

@@ -22,6 +22,7 @@ from crown.settings import Settings
 log = logs.get(__name__)
 
 BATCH_MOST = 1_000
+_PIPELINED = 250
 _API = "$JS.API"
 # JetStream's codes for a stream at its bound.
 _FULL = {10077, 10167}
@@ -226,11 +227,12 @@ class Bus:
     async def publish_all(self, messages: Iterable[Outgoing], timeout_s: float = 5.0) -> None:
         """Publishes any number of messages to a stream that takes no batches and refuses nothing. Raises as
         `publish`; then some may be stored. The server stores what one connection brings in its order, so that it is
-        asked for its word about the last of each thousand only: a word for each costs more than all else."""
+        asked for its word about the last of each few hundred only: a word for each costs more than all else."""
         pending = iter(messages)
-        # One thousand of this process at a time: the server drops what comes when 10,000 wait to be stored.
+        # So many of this process at a time: the server drops what comes when 10,000 wait to be stored, and what is
+        # urgent waits behind those that came before it.
         async with self._pipeline:
-            while part := list(itertools.islice(pending, BATCH_MOST)):
+            while part := list(itertools.islice(pending, _PIPELINED)):
                 await self._write(b"".join(_command(message, "") for message in part[:-1]))
                 await self._confirm(part[-1], {}, timeout_s)
 

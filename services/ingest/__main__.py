@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable
 
@@ -63,6 +64,7 @@ from services.ingest.settings import IngestSettings
 from services.ingest.suppressions import SuppressionService
 from services.ingest.webhook import engine as webhook_engine
 
+_CAMPAIGN_NICENESS = 10
 # What the gateway's reflection lists: every service of the suite, whoever serves it.
 _SUITE = (
     device_service_pb2.DESCRIPTOR,
@@ -113,6 +115,9 @@ async def api(settings: IngestSettings, stopping: asyncio.Event) -> None:
 
 async def dispatch(settings: IngestSettings, stopping: asyncio.Event) -> None:
     """Decides who gets what where."""
+    if "critical" not in settings.lanes:
+        # On a machine that is full, a campaign waits, and not the servers or what is critical.
+        os.nice(_CAMPAIGN_NICENESS)
     bus = await Bus.connect(settings, "ingest-dispatch")
     store = await Store.connect(settings, "ingest-dispatch")
     data_key = vault.data_key(settings.data_key.get_secret_value())
