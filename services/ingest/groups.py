@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Any
 
 from crown import logs, subjects
 from crown.bus import Bus, Outgoing
 from crown.clock import timestamp
 from crown.errors import BusUnavailable, InvalidRequest, NotFound, Violation
-from crown.groups import Group, Groups
+from crown.groups import Group, Groups, Member
 from crown.notification.v1 import group_service_pb2 as pb
 from crown.notification.v1.events_pb2 import EphemeralEvent
 from crown.notification.v1.types_pb2 import GroupKind
@@ -20,6 +20,8 @@ from crown.store import Database
 log = logs.get(__name__)
 
 LIMIT = 100
+# Members of a page of a stream.
+PAGE = 1_000
 # People whom one event removes; an event of all ids at their longest is far below what NATS takes.
 _REMOVED_MOST = 1_000
 # Seconds that a deletion spends on memberships before it answers; what is left goes later, see disband.py.
@@ -85,9 +87,26 @@ class GroupService:
         found = await self._groups.members(group, limit + 1, after)
         page = found[:limit]
         return pb.ListMembersResponse(
-            members=[pb.Member(user_id=one.user_id, join_time=timestamp(one.join_time)) for one in page],
+            members=_members(page),
             next_cursor=_cursor(page[-1].user_id) if len(found) > limit else "",
         )
+
+    async def StreamMembers(
+        self, request: pb.StreamMembersRequest, _context: Any
+    ) -> AsyncGenerator[pb.StreamMembersResponse, None]:
+        """All pages. The group is looked for before each: one that is deleted and made anew is another."""
+        after = request.after
+        created = None
+        while True:
+            group = await self._group(request.group_id)
+            if group.create_time != (created := created or group.create_time):
+                raise NotFound("the group was deleted")
+            found = await self._groups.members(group, PAGE, after)
+            if found:
+                yield pb.StreamMembersResponse(members=_members(found))
+            if len(found) < PAGE:
+                return
+            after = found[-1].user_id
 
     async def _group(self, group_id: str) -> Group:
         group = await self._groups.group(group_id)
@@ -103,6 +122,10 @@ class GroupService:
             await self._bus.tell(Outgoing(subject, event.SerializeToString()) for event in events)
         except BusUnavailable:
             log.warning("removal_untold", kind=group.kind)
+
+
+def _members(found: Sequence[Member]) -> list[pb.Member]:
+    return [pb.Member(user_id=one.user_id, join_time=timestamp(one.join_time)) for one in found]
 
 
 def _removals(user_ids: Sequence[str]) -> Iterator[EphemeralEvent]:

@@ -66,6 +66,11 @@ class GroupServiceStub:
                 request_serializer=crown_dot_notification_dot_v1_dot_group__service__pb2.ListMembersRequest.SerializeToString,
                 response_deserializer=crown_dot_notification_dot_v1_dot_group__service__pb2.ListMembersResponse.FromString,
                 _registered_method=True)
+        self.StreamMembers = channel.unary_stream(
+                '/crown.notification.v1.GroupService/StreamMembers',
+                request_serializer=crown_dot_notification_dot_v1_dot_group__service__pb2.StreamMembersRequest.SerializeToString,
+                response_deserializer=crown_dot_notification_dot_v1_dot_group__service__pb2.StreamMembersResponse.FromString,
+                _registered_method=True)
 
 
 class GroupServiceServicer:
@@ -147,6 +152,19 @@ class GroupServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamMembers(self, request, context):
+        """Streams all members, ordered by user id, in pages of up to 1,000, as fast as the caller reads; by gRPC only. Who
+        comes or goes meanwhile may be in it or not. Nobody in the group: the stream ends at once.
+
+        Errors:
+        - NOT_FOUND, NOT_FOUND: there is no such group, or it was deleted meanwhile.
+        - PERMISSION_DENIED, NOT_ALLOWED: the caller may not see groups.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; go on after the last member that came.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GroupServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -179,6 +197,11 @@ def add_GroupServiceServicer_to_server(servicer, server):
                     servicer.ListMembers,
                     request_deserializer=crown_dot_notification_dot_v1_dot_group__service__pb2.ListMembersRequest.FromString,
                     response_serializer=crown_dot_notification_dot_v1_dot_group__service__pb2.ListMembersResponse.SerializeToString,
+            ),
+            'StreamMembers': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamMembers,
+                    request_deserializer=crown_dot_notification_dot_v1_dot_group__service__pb2.StreamMembersRequest.FromString,
+                    response_serializer=crown_dot_notification_dot_v1_dot_group__service__pb2.StreamMembersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -345,6 +368,33 @@ class GroupService:
             '/crown.notification.v1.GroupService/ListMembers',
             crown_dot_notification_dot_v1_dot_group__service__pb2.ListMembersRequest.SerializeToString,
             crown_dot_notification_dot_v1_dot_group__service__pb2.ListMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/crown.notification.v1.GroupService/StreamMembers',
+            crown_dot_notification_dot_v1_dot_group__service__pb2.StreamMembersRequest.SerializeToString,
+            crown_dot_notification_dot_v1_dot_group__service__pb2.StreamMembersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -85,6 +85,15 @@ class GroupServiceStub:
     - PERMISSION_DENIED, NOT_ALLOWED: the caller may not see groups.
     - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
     """
+    StreamMembers: _grpc.UnaryStreamMultiCallable[_group_service_pb2.StreamMembersRequest, _group_service_pb2.StreamMembersResponse]
+    """Streams all members, ordered by user id, in pages of up to 1,000, as fast as the caller reads; by gRPC only. Who
+    comes or goes meanwhile may be in it or not. Nobody in the group: the stream ends at once.
+
+    Errors:
+    - NOT_FOUND, NOT_FOUND: there is no such group, or it was deleted meanwhile.
+    - PERMISSION_DENIED, NOT_ALLOWED: the caller may not see groups.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; go on after the last member that came.
+    """
 
 @_typing.type_check_only
 class GroupServiceAsyncStub(GroupServiceStub):
@@ -142,6 +151,15 @@ class GroupServiceAsyncStub(GroupServiceStub):
     - NOT_FOUND, NOT_FOUND: there is no such group.
     - PERMISSION_DENIED, NOT_ALLOWED: the caller may not see groups.
     - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
+    """
+    StreamMembers: _aio.UnaryStreamMultiCallable[_group_service_pb2.StreamMembersRequest, _group_service_pb2.StreamMembersResponse]  # type: ignore[assignment]
+    """Streams all members, ordered by user id, in pages of up to 1,000, as fast as the caller reads; by gRPC only. Who
+    comes or goes meanwhile may be in it or not. Nobody in the group: the stream ends at once.
+
+    Errors:
+    - NOT_FOUND, NOT_FOUND: there is no such group, or it was deleted meanwhile.
+    - PERMISSION_DENIED, NOT_ALLOWED: the caller may not see groups.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; go on after the last member that came.
     """
 
 class GroupServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -233,6 +251,21 @@ class GroupServiceServicer(metaclass=_abc_1.ABCMeta):
         - NOT_FOUND, NOT_FOUND: there is no such group.
         - PERMISSION_DENIED, NOT_ALLOWED: the caller may not see groups.
         - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamMembers(
+        self,
+        request: _group_service_pb2.StreamMembersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_group_service_pb2.StreamMembersResponse], _abc.AsyncIterator[_group_service_pb2.StreamMembersResponse]]:
+        """Streams all members, ordered by user id, in pages of up to 1,000, as fast as the caller reads; by gRPC only. Who
+        comes or goes meanwhile may be in it or not. Nobody in the group: the stream ends at once.
+
+        Errors:
+        - NOT_FOUND, NOT_FOUND: there is no such group, or it was deleted meanwhile.
+        - PERMISSION_DENIED, NOT_ALLOWED: the caller may not see groups.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away; go on after the last member that came.
         """
 
 def add_GroupServiceServicer_to_server(servicer: GroupServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

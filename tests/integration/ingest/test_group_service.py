@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -80,6 +81,42 @@ async def test_a_thousand_come_in_are_listed_by_pages_and_go(local: Local, servi
     left = await listed(service, group_id, limit=1)
     assert ([member.user_id for member in left.members], left.next_cursor) == (PEOPLE[:1], "")
     assert left.members[0].join_time.ToSeconds() > 0
+
+
+async def streamed(service: GroupService, group_id: str, **given: Any) -> list[list[str]]:
+    """The pages of a stream."""
+    pages = service.StreamMembers(pb.StreamMembersRequest(group_id=group_id, **given), None)
+    return [[member.user_id for member in page.members] async for page in pages]
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(0, []), (3, [3]), (10, [10]), (25, [10, 10, 5])])
+async def test_all_are_streamed_page_by_page(
+    local: Local, service: GroupService, monkeypatch: pytest.MonkeyPatch, count: int, sizes: list[int]
+) -> None:
+    monkeypatch.setattr(module, "PAGE", 10)
+    group_id = await made(local, service, *PEOPLE[:count])
+    pages = await streamed(service, group_id)
+    assert [len(page) for page in pages] == sizes
+    assert [*chain(*pages)] == PEOPLE[:count]
+    assert [*chain(*await streamed(service, group_id, after=PEOPLE[1]))] == PEOPLE[2:count]
+
+
+async def test_a_stream_ends_when_its_group_is_another(
+    local: Local, service: GroupService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deleted, or made anew under the same name."""
+    monkeypatch.setattr(module, "PAGE", 10)
+    for anew in (False, True):
+        group_id = await made(local, service, *PEOPLE[:20])
+        pages = service.StreamMembers(pb.StreamMembersRequest(group_id=group_id), None)
+        await anext(pages)
+        await service.DeleteGroup(pb.DeleteGroupRequest(group_id=group_id), None)
+        if anew:
+            await update(service, group_id)
+        with pytest.raises(NotFound):
+            await anext(pages)
+    with pytest.raises(NotFound):
+        await streamed(service, "no-such-group")
 
 
 async def test_what_was_got_can_be_put_back(local: Local, service: GroupService) -> None:
