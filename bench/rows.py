@@ -43,7 +43,7 @@ _NO_CAPS: _Settings = (
     ),
 )
 _CAMPAIGN = ("ingest-api", "ingest-dispatch-critical", "ingest-dispatch", "ingest-dispatch-2")
-_TWO: _Settings = (("CROWN_STACK_SCALE", "ingest-dispatch=2"),)
+_TWO: _Settings = (*_ONE_CALLER, ("CROWN_STACK_SCALE", "ingest-dispatch=2"))
 _CHANNELS = ("ingest-api", "ingest-dispatch", "email", "push", "sms")
 
 
