@@ -72,14 +72,20 @@ class Marks:
 
     def time(self, what: str, broadcast: Broadcast) -> datetime | None:
         """When the person made it `read`, `seen`, `archive` or `delete`; None where it is not so."""
-        mark = self.each.get(broadcast.notification_id, {})
-        name = f"{what}_time"
-        if name in mark:
-            found: datetime | None = mark[name]
+        if self.is_said(what, broadcast):
+            found: datetime | None = self.each[broadcast.notification_id][f"{what}_time"]
             return found
         steps = self.all.get(what, ())
         times = (step["time"] for step in steps if step["through"] >= broadcast.number)
+        if what == "delete":
+            # What stood in the archive then is not meant.
+            archived = self.time("archive", broadcast)
+            times = (time for time in times if archived is None or archived > time)
         return next(times, None)
+
+    def is_said(self, what: str, broadcast: Broadcast) -> bool:
+        """Whether the person said so of this one, and not of all."""
+        return f"{what}_time" in self.each.get(broadcast.notification_id, {})
 
 
 _NO_MARKS = Marks()
@@ -115,7 +121,12 @@ class Shown:
     @property
     def unread(self) -> bool:
         """Whether it counts as unread."""
-        return self.read_time is None and self.archive_time is None
+        return self.read_time is None
+
+    @property
+    def unseen(self) -> bool:
+        """Whether it counts as unseen."""
+        return self.unread and self.seen_time is None
 
 
 class Broadcasts:
@@ -131,9 +142,13 @@ class Broadcasts:
         self._number = 0
         self._read_s = -_KEPT_S
 
+    async def newest(self) -> int:
+        """The number of the newest, 0 where there is none."""
+        return await self._newest(None)
+
     async def live(self) -> list[Broadcast]:
         """Those in inboxes at this moment, the newest first."""
-        number = await self._newest(None)
+        number = await self.newest()
         if number != self._number or time.monotonic() - self._read_s > _KEPT_S:
             await self._read(number)
         present = now()

@@ -15,10 +15,8 @@ from crown.clock import moment, now, timestamp
 from crown.notification.v1.events_pb2 import IntakeEvent, LiveEvent
 from crown.notification.v1.types_pb2 import Channel, DeliveryState
 from crown.store import Database, Document
+from services.ingest.books.retention import CATEGORY_DAYS, DAYS
 from services.ingest.dispatch.orders import Order, expire_time, send_time
-
-# How long one stays in inboxes, where it does not expire before.
-KEPT = timedelta(days=90)
 
 
 class Broadcaster:
@@ -88,7 +86,8 @@ class Broadcaster:
 def _document(event: IntakeEvent, present: datetime) -> Document:
     create_time = send_time(event) or moment(event.create_time)
     expires = expire_time(event)
-    retire_time = present + KEPT
+    # Where it does not expire before, it stays for as long as its category is kept.
+    retire_time = present + timedelta(days=CATEGORY_DAYS.get(event.category, DAYS))
     return {
         "_id": event.notification_id,
         "kind": event.kind,

@@ -12,6 +12,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from crown import rpc, vault
+from crown.broadcasts import Broadcasts
 from crown.bus import Bus
 from crown.groups import Groups
 from crown.notification.v1 import realtime_service_pb2
@@ -167,7 +168,15 @@ def _node(
     return _Node(
         feed=feed,
         hub=hub,
-        everyone=Everyone(bus, hub, Preferences(store.db), backend.counts.changed, data_key, spawn),
+        everyone=Everyone(
+            bus,
+            hub,
+            Preferences(store.db),
+            Broadcasts(store.db).newest,
+            backend.counts.changed,
+            data_key,
+            spawn,
+        ),
         memberships=backend.memberships,
         presence=presence,
         revocations=revocations,

@@ -1,11 +1,12 @@
 """What is for everybody: one message on the bus, and from it a frame for each person here who wants it. Nothing of
-it is kept: who is not here finds it in the inbox."""
+it is kept: who is not here finds it in the inbox, and after the bus was away counts are told anew where there is a
+broadcast that this node has not heard of."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import nats.errors
 from google.protobuf.message import DecodeError
@@ -36,13 +37,15 @@ _COUNT_PAUSE_S = 0.02
 
 
 class Everyone:
-    """Hears what is for everybody. `changed` has the count of one topic told anew."""
+    """Hears what is for everybody. `newest` answers the number of the newest broadcast, and `changed` has the count
+    of one topic told anew."""
 
     def __init__(
         self,
         bus: Bus,
         hub: Hub,
         wishes: Preferences,
+        newest: Callable[[], Awaitable[int]],
         changed: Callable[[str], None],
         data_key: vault.Key,
         spawn: Spawn,
@@ -50,6 +53,9 @@ class Everyone:
         self._bus = bus
         self._hub = hub
         self._preferences = wishes
+        self._newest = newest
+        # As it was when somebody looked.
+        self._number = 0
         self._changed = changed
         self._key = data_key
         self._spawn = spawn
@@ -61,6 +67,23 @@ class Everyone:
             await self._bus.client.subscribe(subjects.EVERYONE, cb=self._hear)
         except nats.errors.Error as error:
             raise BusUnavailable(f"the bus is away ({type(error).__name__})") from error
+        self._bus.on_reconnect(self._reconnected)
+        self._spawn(self._look())
+
+    async def _reconnected(self) -> None:
+        self._spawn(self._catch_up())
+
+    async def _catch_up(self) -> None:
+        before = self._number
+        await self._look()
+        if self._number != before:
+            await self._count(self._hub.people_here())
+
+    async def _look(self) -> None:
+        try:
+            self._number = await self._newest()
+        except PyMongoError as error:
+            log.warning("broadcasts_unread", error=type(error).__name__)
 
     async def _hear(self, message: Msg) -> None:
         # Runs in the subscription's task, which an exception would not end, but nobody would learn of it either.
@@ -73,6 +96,7 @@ class Everyone:
             return
         except Exception as error:
             log.error("broadcast_failed", exc_info=error)
+        self._spawn(self._look())
         self._spawn(self._count(self._hub.people_here()))
 
     async def _announce(self, announcement: Announcement) -> None:

@@ -333,6 +333,7 @@ class InboxEntry(_message.Message):
     ACTOR_NAMES_FIELD_NUMBER: _builtins.int
     ACTOR_COUNT_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
+    EVERYONE_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
     """The notification."""
     type: _types_pb2.Channel.Type.ValueType
@@ -347,6 +348,8 @@ class InboxEntry(_message.Message):
     """How many people did it, each counted once; exact up to 10,000, which is also the most it says."""
     count: _builtins.int
     """How many notifications the entry stands for; exact up to 10,000, which is also the most it says."""
+    everyone: _builtins.bool
+    """True: it went to everybody. It has no deliveries of this person's own."""
     @_builtins.property
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.Channel.Type.ValueType]:
         """Every channel it was sent on."""
@@ -397,10 +400,11 @@ class InboxEntry(_message.Message):
         actor_names: _abc.Iterable[_builtins.str] | None = ...,
         actor_count: _builtins.int = ...,
         count: _builtins.int = ...,
+        everyone: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["archive_time", b"archive_time", "create_time", b"create_time", "data", b"data", "read_time", b"read_time", "seen_time", b"seen_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_count", b"actor_count", "actor_names", b"actor_names", "archive_time", b"archive_time", "category", b"category", "channels", b"channels", "count", b"count", "create_time", b"create_time", "data", b"data", "deliveries", b"deliveries", "group_key", b"group_key", "kind", b"kind", "notification_id", b"notification_id", "read_time", b"read_time", "seen_time", b"seen_time", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_count", b"actor_count", "actor_names", b"actor_names", "archive_time", b"archive_time", "category", b"category", "channels", b"channels", "count", b"count", "create_time", b"create_time", "data", b"data", "deliveries", b"deliveries", "everyone", b"everyone", "group_key", b"group_key", "kind", b"kind", "notification_id", b"notification_id", "read_time", b"read_time", "seen_time", b"seen_time", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -19,8 +19,8 @@ def cursor(row: Document) -> str:
     return base64.urlsafe_b64encode(f"{millis}:{row['notification_id']}".encode()).decode()
 
 
-def after(cursor: str) -> Document:
-    """A filter for what comes after the place that `cursor` names. Raises InvalidRequest."""
+def place(cursor: str) -> tuple[datetime, str]:
+    """The place that `cursor` names. Raises InvalidRequest."""
     try:
         millis, notification_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(":")
         moment = _EPOCH + _MILLISECOND * int(millis)
@@ -28,6 +28,12 @@ def after(cursor: str) -> Document:
         notification_id = ""
     if not notification_id:
         raise bad("cursor", "must be a next_cursor of an earlier answer") from None
+    return moment, notification_id
+
+
+def after(cursor: str) -> Document:
+    """A filter for what comes after that place. Raises InvalidRequest."""
+    moment, notification_id = place(cursor)
     # The id of a row is the notification's and then the user's, and the user is the same throughout.
     before = {"create_time": moment, "notification_id": {"$lt": notification_id}}
     # The bound says nothing new; with it, the store begins there in its index and sorts nothing.

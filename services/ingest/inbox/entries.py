@@ -40,6 +40,7 @@ class Entries:
         self._ledger = db.ledger
         self._notifications = db.notifications
         self._people = People(db, data_key)
+        self._data_key = data_key
 
     async def of(self, user_id: str, rows: Sequence[Document]) -> list[InboxEntry]:
         """The entries of a person's rows, in their order."""
@@ -55,7 +56,13 @@ class Entries:
         wanted = list({row["notification_id"] for row in rows})
         found = self._notifications.find({"_id": {"$in": wanted}}, {"content": 1})
         sealed = {row["_id"]: row["content"] async for row in found}
-        return {row["_id"]: _content(key, row, sealed.get(row["notification_id"])) for row in rows}
+        # What went to everybody is under nobody's key.
+        return {
+            row["_id"]: _content(
+                self._data_key if "everyone" in row else key, row, sealed.get(row["notification_id"])
+            )
+            for row in rows
+        }
 
     async def _crowds(self, threads: list[str]) -> dict[str, Crowd]:
         if not threads:
@@ -123,6 +130,7 @@ def _entry(row: Document, crowd: Crowd, contents: dict[str, NotificationContent]
         actor_names=[name for name in names if name],
         actor_count=crowd.actors,
         count=crowd.count,
+        everyone="everyone" in row,
     )
 
 

@@ -1,4 +1,5 @@
-"""The list: pages of a person's rows, newest first, and how many there are."""
+"""The list: pages of a person's rows, newest first, with what went to everybody among them, and how many there
+are."""
 
 from __future__ import annotations
 
@@ -7,12 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from crown.broadcasts import Broadcasts
 from crown.notification.v1 import inbox_service_pb2 as pb
 from crown.notification.v1.types_pb2 import InboxView
 from crown.store import Database, Document
 from crown.unread import unread
 from crown.vault import Key
 from services.ingest.accept import group_hash
+from services.ingest.inbox import cursor as cursors
+from services.ingest.inbox import merging
 from services.ingest.inbox.cursor import after, bad, cursor
 
 LIMIT = 20
@@ -39,10 +43,11 @@ class Page:
 
 
 class Listing:
-    """Reads the ledger."""
+    """Reads the ledger and the broadcasts."""
 
-    def __init__(self, db: Database, data_key: Key) -> None:
+    def __init__(self, db: Database, data_key: Key, broadcasts: Broadcasts) -> None:
         self._ledger = db.ledger
+        self._broadcasts = broadcasts
         self._data_key = data_key
 
     async def page(self, request: pb.ListNotificationsRequest) -> Page:
@@ -50,12 +55,20 @@ class Listing:
         limit = request.limit if request.HasField("limit") else LIMIT
         where = listed(request, self._data_key)
         number, skip, place = _place(request, limit)
-        found = self._ledger.find({**where, **place}).sort(_NEWEST_FIRST).skip(skip).limit(limit + 1)
+        shown = merging.wanted(await self._broadcasts.of(request.user_id), request)
+        here = shown
+        if request.cursor:
+            begin = cursors.place(request.cursor)
+            here = [row for row in shown if merging.place(row) < begin]
+        before = merging.rows_before(skip, len(here))
+        most = skip - before + limit + 1
+        found = self._ledger.find({**where, **place}).sort(_NEWEST_FIRST).skip(before).limit(most)
         rows, total = await asyncio.gather(
             found.to_list(), self._ledger.count_documents(where, limit=COUNTED_MOST)
         )
+        rows = merging.merged(rows, here, skip, limit + 1)
         next_cursor = cursor(rows[limit - 1]) if len(rows) > limit else ""
-        return Page(rows[:limit], number, limit, total, next_cursor)
+        return Page(rows[:limit], number, limit, min(total + len(shown), COUNTED_MOST), next_cursor)
 
 
 def listed(request: pb.ListNotificationsRequest, data_key: Key) -> Document:

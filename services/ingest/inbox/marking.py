@@ -21,6 +21,7 @@ from crown.errors import CrownError, NotFound
 from crown.ledger import row_id
 from crown.notification.v1.events_pb2 import LiveEvent
 from crown.store import Database, Document
+from services.ingest.inbox.broadcast_marks import BroadcastMarks
 from services.ingest.inbox.marks import READ, Mark, said
 from services.ingest.inbox.threads import Threads
 
@@ -44,8 +45,9 @@ class Marked:
 class Marking:
     """Marks rows of the ledger."""
 
-    def __init__(self, bus: Bus, db: Database, data_key: vault.Key) -> None:
+    def __init__(self, bus: Bus, db: Database, data_key: vault.Key, broadcasts: BroadcastMarks) -> None:
         self._bus = bus
+        self._broadcasts = broadcasts
         self._ledger = db.ledger
         self._threads = Threads(db)
         self._data_key = data_key
@@ -53,7 +55,8 @@ class Marking:
     async def mark_one(self, mark: Mark, user_id: str, notification_id: str) -> Marked:
         """As `mark`. Raises NotFound where the person has no such notification."""
         where = {"_id": row_id(notification_id, user_id), "delete_time": None, "hidden": None}
-        if await self._ledger.find_one(where, {"_id": 1}) is None:
+        has_row = await self._ledger.find_one(where, {"_id": 1}) is not None
+        if not has_row and not await self._broadcasts.has(user_id, notification_id):
             raise NotFound("this person has no notification with this id")
         return await self.mark(mark, user_id, [notification_id])
 
@@ -64,9 +67,10 @@ class Marking:
         there = {"_id": {"$in": wanted}, "delete_time": None, "hidden": None}
         named = [row async for row in self._ledger.find(there, _FIELDS)]
         changed, ids = await self._change(mark, named, moment)
-        if ids:
-            await self._tell(mark, user_id, moment, {"notification_ids": ids})
-        return Marked(changed, moment)
+        of_all = await self._broadcasts.mark(mark.event, user_id, notification_ids, moment)
+        if ids or of_all:
+            await self._tell(mark, user_id, moment, {"notification_ids": [*ids, *of_all]})
+        return Marked(changed + len(of_all), moment)
 
     async def mark_all(self, mark: Mark, user_id: str) -> Marked:
         """Marks all that the mark is for at this moment."""
@@ -75,6 +79,7 @@ class Marking:
         found = self._ledger.find({**mark.all(user_id), "create_time": {"$lte": moment}}, _FIELDS)
         while part := await found.to_list(_SLICE):
             changed += (await self._change(mark, part, moment))[0]
+        changed += await self._broadcasts.mark_all(mark.event, user_id, moment)
         if changed:
             await self._tell(mark, user_id, moment, {"all": True, "until": _text(moment)})
         return Marked(changed, moment)

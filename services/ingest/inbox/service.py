@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from crown.broadcasts import Broadcasts
 from crown.bus import Bus
 from crown.clock import timestamp
 from crown.live_position import LivePosition
@@ -13,6 +14,7 @@ from crown.store import Database
 from crown.unread import Unread
 from crown.vault import Key
 from services.ingest.inbox import marks
+from services.ingest.inbox.broadcast_marks import BroadcastMarks
 from services.ingest.inbox.entries import Entries
 from services.ingest.inbox.listing import Listing
 from services.ingest.inbox.marking import Marking
@@ -31,10 +33,11 @@ class InboxService:
     """The servicer."""
 
     def __init__(self, bus: Bus, db: Database, data_key: Key) -> None:
-        self._listing = Listing(db, data_key)
+        broadcasts = Broadcasts(db)
+        self._listing = Listing(db, data_key, broadcasts)
         self._entries = Entries(db, data_key)
-        self._unread = Unread(db)
-        self._marking = Marking(bus, db, data_key)
+        self._unread = Unread(db, broadcasts)
+        self._marking = Marking(bus, db, data_key, BroadcastMarks(db, broadcasts))
         self._position = LivePosition(bus)
 
     async def ListNotifications(

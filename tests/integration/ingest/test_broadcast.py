@@ -166,6 +166,13 @@ async def test_it_leaves_inboxes_when_it_expires(local: Local, monkeypatch: pyte
     assert await unread(local, "ann") == [0]
 
 
+@pytest.mark.parametrize(("category", "days"), [("SYSTEM", 90), ("MARKETING", 30)])
+async def test_it_stays_as_long_as_its_category_is_kept(local: Local, category: str, days: int) -> None:
+    await broadcast(local, category=category)
+    (one,) = await Broadcasts(local.db).live()
+    assert timedelta(days=days) - timedelta(minutes=1) < one.retire_time - now() <= timedelta(days=days)
+
+
 async def test_sent_twice_it_is_there_once(local: Local, rig: Rig) -> None:
     accepted = local.accepted(key="same", user_ids=[], everyone=True)
     async with hearing(local) as heard:

@@ -11,6 +11,7 @@ from nats.aio.msg import Msg
 from pymongo.errors import PyMongoError
 
 from crown import vault
+from crown.choices import Choices
 from crown.notification.v1 import events_pb2
 from crown.notification.v1.notification_pb2 import NotificationData
 from crown.notification.v1.types_pb2 import Category
@@ -30,6 +31,25 @@ class Bus:
     def __init__(self) -> None:
         self.client = self
         self.hear: Callable[[Msg], Any] | None = None
+        self.again: Callable[[], Any] | None = None
+        self.number = 0
+        self.away = False
+
+    def on_reconnect(self, action: Callable[[], Any]) -> None:
+        """Notes it."""
+        self.again = action
+
+    async def newest(self) -> int:
+        """See Everyone."""
+        if self.away:
+            raise PyMongoError("away")
+        return self.number
+
+    async def reconnect(self) -> None:
+        """What follows when the bus is back."""
+        assert self.again is not None
+        await self.again()
+        await turns()
 
     async def subscribe(self, _subject: str, cb: Callable[[Msg], Any]) -> None:
         """Notes it."""
@@ -76,7 +96,7 @@ async def bus(
     monkeypatch.setattr(everyone, "COUNT_DELAY_S", 0)
     monkeypatch.setattr(everyone, "_RETRY_S", 0)
     made = Bus()
-    whole = Everyone(cast(Any, made), hub, cast(Any, wishes), changed.append, KEY, spawn)
+    whole = Everyone(cast(Any, made), hub, cast(Any, wishes), made.newest, changed.append, KEY, spawn)
     await whole.start()
     return made
 
@@ -110,7 +130,7 @@ async def two(connect: Callable[..., Connection]) -> list[Connection]:
 
 
 async def test_who_wants_none_gets_none(two: list[Connection], bus: Bus, wishes: Wishes) -> None:
-    wishes.found["bob"] = {"system": {"real_time": False}}
+    wishes.found["bob"] = Choices({"system": {"real_time": False}})
     await bus.tell(announcement())
     assert [await ids(client) for client in two] == [["n1"], []]
     await bus.tell(announcement(Category.SECURITY))
@@ -150,6 +170,27 @@ async def test_counts_follow_in_parts(
     await turns()
     assert changed[1:] == ["user:ann", "user:bob"]
     assert [await ids(client) for client in two] == [[], []]
+
+
+async def test_after_the_bus_was_away_counts_follow_what_was_missed(
+    two: list[Connection], bus: Bus, changed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(everyone, "_COUNT_PAUSE_S", 0)
+    await turns()
+    await bus.reconnect()
+    assert changed == []
+    bus.number = 7
+    await bus.tell(events_pb2.LiveEvent(event="inbox"))
+    await turns()
+    changed.clear()
+    await bus.reconnect()
+    assert changed == []
+    bus.number, bus.away = 8, True
+    await bus.reconnect()
+    assert changed == []
+    bus.away = False
+    await bus.reconnect()
+    assert changed == ["user:ann", "user:bob"]
 
 
 async def test_what_nobody_can_read_is_passed_over(
