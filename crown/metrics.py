@@ -59,6 +59,14 @@ PROBES = Counter(
 )
 PAUSED = Gauge("crown_deliveries_paused", "1 while every provider of the channel is out", ["channel"])
 SWEPT = Counter("crown_swept_total", "Deliveries that the sweeper published again", ["channel"])
+BOOKS_DIFFERENCE = Gauge("crown_books_difference", "Rows that are missing; 0 in sound books")
+BOOKS_IN_FLIGHT = Gauge("crown_books_in_flight", "Deliveries that are not final", ["channel"])
+BOOKS_OLDEST = Gauge(
+    "crown_books_oldest_seconds", "Age of the oldest delivery that is not final", ["channel"]
+)
+BOOKS_DEFERRED = Gauge("crown_books_deferred", "Rows with a delivery that waits for its time")
+BOOKS_LATE = Gauge("crown_books_late", "Rows with a delivery whose time is long past")
+BOOKS_INTAKE = Gauge("crown_books_intake", "Messages that dispatch has not settled", ["lane"])
 RENDERERS_LOST = Counter(
     "crown_email_renderers_lost_total", "Renderers of templates that were killed or ended", ["reason"]
 )

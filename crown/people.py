@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from crown.clock import now
+from crown.erasures import is_pseudonym
 from crown.store import Database, insert_new
 from crown.vault import Key, VaultError
 
@@ -25,8 +27,15 @@ class People:
         """The keys of all of them; who has none gets one. Two callers at once end up with the same key."""
         known = await self.keys(user_ids)
         missing = [user_id for user_id in user_ids if user_id not in known]
+        # Who was erased gets a key that nobody keeps.
+        known.update({user_id: Key.fresh() for user_id in missing if is_pseudonym(user_id)})
+        missing = [user_id for user_id in missing if user_id not in known]
         if missing:
-            fresh = [{"_id": user_id, "key": self._data_key.wrap(Key.fresh())} for user_id in missing]
+            moment = now()
+            fresh = [
+                {"_id": user_id, "key": self._data_key.wrap(Key.fresh()), "create_time": moment}
+                for user_id in missing
+            ]
             await insert_new(self._people, fresh)
             known.update(await self.keys(missing))
         return known

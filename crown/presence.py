@@ -178,6 +178,11 @@ class Presence:
             raise NotReady("presence is away; try again") from error
 
 
+async def forget(redis: Redis, user_id: str) -> None:
+    """Forgets when a person was last active. Their open sockets leave by themselves. Raises RedisError."""
+    await redis.delete(f"crown:presence:active:{user_id}")
+
+
 def _counted(records: Iterable[bytes]) -> dict[str, int]:
     """How many channels each key has, in the order in which they came."""
     found: dict[str, int] = {}

@@ -4,16 +4,21 @@ them when it sends, so that addresses never ride the bus and a change or an eras
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from secrets import token_hex
 
 from crown.clock import now
+from crown.errors import Stale
 from crown.notification.v1.types_pb2 import Channel, DeviceKind, Platform
 from crown.people import People, opened
-from crown.store import Database, Document
+from crown.store import Database, Document, insert_new
 from crown.vault import Key
 
 DEVICES_MOST = 20
+# The etags of a contact that is not there, and of one that was written before there were etags.
+_ABSENT = "0"
+_UNMARKED = "1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,8 @@ class Contact:
     locale: str = ""
     time_zone: str = ""
     update_time: datetime | None = None
+    # Stands for this version of it.
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +119,7 @@ class Recipients:
         """The person's contact; empty where there is none."""
         row = await self._contacts.find_one({"_id": user_id})
         if row is None:
-            return Contact()
+            return Contact(etag=_ABSENT)
         key = (await self._people.keys([user_id])).get(user_id)
         return Contact(
             opened(key, row.get("email")),
@@ -120,17 +127,37 @@ class Recipients:
             row["locale"],
             row["time_zone"],
             row["update_time"],
+            row.get("etag", _UNMARKED),
         )
 
-    async def replace_contact(self, user_id: str, contact: Contact) -> None:
-        """Makes `contact` all that is known; what is empty is forgotten."""
+    async def replace_contact(self, user_id: str, contact: Contact) -> Contact:
+        """Makes `contact` all that is known, and answers it as it stands now; what is empty is forgotten. Where
+        it has an etag, only in place of that version. Raises Stale."""
         key = (await self._people.keys_or_new([user_id]))[user_id]
-        row: Document = {"locale": contact.locale, "time_zone": contact.time_zone, "update_time": now()}
+        made = replace(contact, update_time=now(), etag=token_hex(8))
+        row: Document = {
+            "locale": made.locale,
+            "time_zone": made.time_zone,
+            "update_time": made.update_time,
+            "etag": made.etag,
+        }
         if contact.email:
             row["email"] = key.seal(contact.email.encode())
         if contact.phone:
             row["phone"] = key.seal(contact.phone.encode())
-        await self._contacts.replace_one({"_id": user_id}, row, upsert=True)
+        if not await self._put_contact(user_id, row, contact.etag):
+            raise Stale("the contact has changed since it was read; read it again")
+        return made
+
+    async def _put_contact(self, user_id: str, row: Document, etag: str) -> bool:
+        """False where another version than `etag` stands."""
+        if etag == _ABSENT:
+            return not await insert_new(self._contacts, [{"_id": user_id, **row}])
+        where: Document = {"_id": user_id}
+        if etag:
+            where["etag"] = None if etag == _UNMARKED else etag
+        done = await self._contacts.replace_one(where, row, upsert=not etag)
+        return bool(done.matched_count or not etag)
 
     # -- devices
 

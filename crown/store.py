@@ -16,6 +16,7 @@ majority before it counts.
 | contacts      | person                       | user id                      |
 | devices       | installation of the app      | device id                    |
 | preferences   | person                       | user id                      |
+| erasures      | person who was erased        | keyed hash                   |
 | groups        | group or chat                | group id                     |
 | members       | person in a group            | group id / user id           |
 | templates     | stored e-mail template       | its name                     |
@@ -32,10 +33,11 @@ majority before it counts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel
+from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError, PyMongoError
@@ -50,6 +52,8 @@ Database = AsyncDatabase[Document]
 _DAY_S = 86_400
 _PING_LIMIT_S = 2.0
 _DUPLICATE = 11_000
+# Longer than a notification can be scheduled ahead.
+ERASURES_KEPT_S = 400 * _DAY_S
 _INDEXES: Mapping[str, list[IndexModel]] = {
     "notifications": [
         # Those alone whose senders want to hear what becomes of them.
@@ -58,7 +62,7 @@ _INDEXES: Mapping[str, list[IndexModel]] = {
             name="webhook",
             partialFilterExpression={"webhook_url": {"$exists": True}},
         ),
-        # What is old enough to go.
+        # What is old enough to go, and what was accepted in a stretch of time.
         IndexModel([("category", ASCENDING), ("create_time", ASCENDING)], name="age"),
     ],
     "ledger": [
@@ -205,7 +209,19 @@ _INDEXES: Mapping[str, list[IndexModel]] = {
         # With the broadcast itself; what was marked as a whole has no such field and stays.
         IndexModel([("retire_time", ASCENDING)], name="old", expireAfterSeconds=0),
     ],
-    "members": [IndexModel([("group_id", ASCENDING), ("user_id", ASCENDING)], name="group")],
+    "members": [
+        IndexModel([("group_id", ASCENDING), ("user_id", ASCENDING)], name="group"),
+        IndexModel([("user_id", ASCENDING)], name="person"),
+    ],
+    "erasures": [
+        IndexModel(
+            [("next_time", ASCENDING)],
+            name="left",
+            partialFilterExpression={"next_time": {"$exists": True}},
+        ),
+        # After everything that was accepted before has been sent or has expired.
+        IndexModel([("time", ASCENDING)], name="old", expireAfterSeconds=ERASURES_KEPT_S),
+    ],
 }
 
 
@@ -254,6 +270,11 @@ class Store:
         except (PyMongoError, TimeoutError):
             return False
         return True
+
+    async def together(self, work: Callable[[AsyncClientSession], Awaitable[None]]) -> None:
+        """Does `work`, which hands its session to each call, wholly or not at all. It may be called several times."""
+        async with self._client.start_session() as session:
+            await session.with_transaction(work)
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -20,6 +20,7 @@ SCOPES = (
     "inbox.write",
     "preferences.write",
     "contacts.write",
+    "people.write",
     "groups.write",
     "realtime.publish",
     "presence.read",

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from crown import rpc, vault, webhook_secrets
 from crown.bus import Bus
 from crown.notification.v1 import (
+    books_service_pb2,
     contact_service_pb2,
     dead_letter_service_pb2,
     device_service_pb2,
@@ -22,6 +23,7 @@ from crown.notification.v1 import (
     group_service_pb2,
     inbox_service_pb2,
     ingest_service_pb2,
+    person_service_pb2,
     preference_service_pb2,
     push_service_pb2,
     realtime_service_pb2,
@@ -39,6 +41,8 @@ from crown.suppressions import Suppressions
 from crown.token_file import Token
 from crown.watchdog import watching
 from crown.webhook_secrets import WebhookSecrets
+from services.ingest.books.auditor import Auditor
+from services.ingest.books.books import BooksService
 from services.ingest.books.disband import Disbander
 from services.ingest.books.janitor import Janitor
 from services.ingest.books.recorder import Recorder
@@ -57,6 +61,10 @@ from services.ingest.groups import GroupService
 from services.ingest.inbox.service import InboxService
 from services.ingest.intake import Intake
 from services.ingest.keys import KeyBook
+from services.ingest.people.erasure import Eraser
+from services.ingest.people.export import Exporter
+from services.ingest.people.finisher import Finisher
+from services.ingest.people.service import PersonService
 from services.ingest.quota import Quota
 from services.ingest.readiness import StatusService
 from services.ingest.service import IngestService
@@ -83,7 +91,7 @@ async def api(settings: IngestSettings, stopping: asyncio.Event) -> None:
     data_key = vault.data_key(settings.data_key.get_secret_value())
     bus = await Bus.connect(settings, "ingest-api")
     store = Store.open(settings, "ingest-api")
-    redis = Redis.from_url(settings.redis_host.get_secret_value(), socket_timeout=1, socket_connect_timeout=1)
+    redis = _redis(settings)
     quota = Quota(settings.rates, settings.shares, redis)
     keys = KeyBook(redis, store.db)
     intake = Intake(bus, keys, quota, data_key, settings.allowed_hosts, settings.callable_hosts)
@@ -99,6 +107,10 @@ async def api(settings: IngestSettings, stopping: asyncio.Event) -> None:
     server.add(_only(preference_service_pb2.DESCRIPTOR), PreferenceService(store.db))
     server.add(_only(contact_service_pb2.DESCRIPTOR), contacts, contacts.checks())
     server.add(_only(dead_letter_service_pb2.DESCRIPTOR), dead_letters, dead_letters.checks())
+    people = PersonService(Finisher(Eraser(bus, store, redis, data_key)), Exporter(store.db, data_key))
+    server.add(_only(person_service_pb2.DESCRIPTOR), people)
+    books = BooksService(bus, store.db)
+    server.add(_only(books_service_pb2.DESCRIPTOR), books, books.checks())
     server.add(_only(status_service_pb2.DESCRIPTOR), status)
     suppressions = SuppressionService(Suppressions(store.db, data_key))
     server.add(_only(suppression_service_pb2.DESCRIPTOR), suppressions, suppressions.checks())
@@ -138,9 +150,11 @@ async def dispatch(settings: IngestSettings, stopping: asyncio.Event) -> None:
 
 async def record(settings: IngestSettings, stopping: asyncio.Event) -> None:
     """Keeps the books: timeline, dead letters and their replays, what got stuck, what was settled, what is old,
-    what deleted groups left."""
+    what deleted groups and people who were erased left."""
     bus = await Bus.connect(settings, "ingest-record")
     store = await Store.connect(settings, "ingest-record")
+    redis = _redis(settings)
+    data_key = vault.data_key(settings.data_key.get_secret_value())
 
     async def healthy() -> bool:
         return await bus.healthy() and await store.healthy()
@@ -153,8 +167,11 @@ async def record(settings: IngestSettings, stopping: asyncio.Event) -> None:
         tasks.create_task(Carrier(bus, store).run(stopping))
         tasks.create_task(Janitor(bus).run(stopping))
         tasks.create_task(Retention(store).run(stopping))
+        tasks.create_task(Finisher(Eraser(bus, store, redis, data_key)).run(stopping))
+        tasks.create_task(Auditor(bus, store).run(stopping))
         tasks.create_task(Disbander(store, settings.sweep_period_s).run(stopping))
         tasks.create_task(rpc.until(stopping, bus.closed))
+    await redis.aclose()
     await bus.close()
     await store.close()
 
@@ -195,6 +212,10 @@ def _filter_client(settings: IngestSettings) -> FilterClient | None:
         return None
     token = Token(settings.filter_token.get_secret_value(), file_of("CROWN_FILTER_TOKEN"))
     return FilterClient(settings.filter_address, token, settings.filter_timeout_ms / 1_000)
+
+
+def _redis(settings: IngestSettings) -> Redis:
+    return Redis.from_url(settings.redis_host.get_secret_value(), socket_timeout=1, socket_connect_timeout=1)
 
 
 def _only(file: FileDescriptor) -> ServiceDescriptor:

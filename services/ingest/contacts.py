@@ -30,17 +30,17 @@ class ContactService:
     async def UpdateContact(
         self, request: pb.UpdateContactRequest, _context: Any
     ) -> pb.UpdateContactResponse:
-        """Replaces what is known."""
+        """Replaces what is known. Raises Stale where it has changed since the etag."""
         given = request.contact
         contact = Contact(
             email=_normal(addresses.email, given.email),
             phone=_normal(addresses.phone, given.phone),
             locale=given.locale,
             time_zone=given.time_zone,
+            etag=given.etag,
         )
-        await self._recipients.replace_contact(request.user_id, contact)
-        found = await self._recipients.contact(request.user_id)
-        return pb.UpdateContactResponse(user_id=request.user_id, **_fields(found))
+        made = await self._recipients.replace_contact(request.user_id, contact)
+        return pb.UpdateContactResponse(user_id=request.user_id, **_fields(made))
 
 
 def _fields(contact: Contact) -> dict[str, Any]:
@@ -50,6 +50,7 @@ def _fields(contact: Contact) -> dict[str, Any]:
         "locale": contact.locale,
         "time_zone": contact.time_zone,
         "update_time": timestamp(contact.update_time),
+        "etag": contact.etag,
     }
 
 

@@ -28,7 +28,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+crown/notification/v1/contact_service.proto\x12\x15\x63rown.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"crown/notification/v1/access.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf2\x01\n\x07\x43ontact\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x17\n\x05\x65mail\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xfe\x01\x12-\n\x05phone\x18\x03 \x01(\tB\x1e\xbaH\x1br\x16\x32\x14^\\+[1-9][0-9]{6,14}$\xd8\x01\x01\x12\x41\n\x06locale\x18\x04 \x01(\tB1\xbaH.r)2\'^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\x12\x1a\n\ttime_zone\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"U\n\x11GetContactRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\"\x97\x01\n\x12GetContactResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\r\n\x05phone\x18\x03 \x01(\t\x12\x0e\n\x06locale\x18\x04 \x01(\t\x12\x11\n\ttime_zone\x18\x05 \x01(\t\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbc\x02\n\x14UpdateContactRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12\x37\n\x07\x63ontact\x18\x02 \x01(\x0b\x32\x1e.crown.notification.v1.ContactB\x06\xbaH\x03\xc8\x01\x01:\xa8\x01\xbaH\xa4\x01\x1a\xa1\x01\n\x14\x63ontact.user_id.same\x12/must be the user_id of the path, or be left out\x1aX!has(this.contact) || this.contact.user_id == \'\' || this.contact.user_id == this.user_id\"\x9a\x01\n\x15UpdateContactResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\r\n\x05phone\x18\x03 \x01(\t\x12\x0e\n\x06locale\x18\x04 \x01(\t\x12\x11\n\ttime_zone\x18\x05 \x01(\t\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xfa\x02\n\x0e\x43ontactService\x12\xa9\x01\n\nGetContact\x12(.crown.notification.v1.GetContactRequest\x1a).crown.notification.v1.GetContactResponse\"F\x8a\xcf\x18\x1b\x12\x07user_id\x1a\x0e\x63ontacts.write \x01\x82\xd3\xe4\x93\x02!\x12\x1f/api/v1/users/{user_id}/contact\x12\xbb\x01\n\rUpdateContact\x12+.crown.notification.v1.UpdateContactRequest\x1a,.crown.notification.v1.UpdateContactResponse\"O\x8a\xcf\x18\x1b\x12\x07user_id\x1a\x0e\x63ontacts.write \x01\x82\xd3\xe4\x93\x02*\x1a\x1f/api/v1/users/{user_id}/contact:\x07\x63ontactb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+crown/notification/v1/contact_service.proto\x12\x15\x63rown.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"crown/notification/v1/access.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x02\n\x07\x43ontact\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x17\n\x05\x65mail\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xfe\x01\x12-\n\x05phone\x18\x03 \x01(\tB\x1e\xbaH\x1br\x16\x32\x14^\\+[1-9][0-9]{6,14}$\xd8\x01\x01\x12\x41\n\x06locale\x18\x04 \x01(\tB1\xbaH.r)2\'^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\x12\x1a\n\ttime_zone\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18@\"U\n\x11GetContactRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\"\xa5\x01\n\x12GetContactResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\r\n\x05phone\x18\x03 \x01(\t\x12\x0e\n\x06locale\x18\x04 \x01(\t\x12\x11\n\ttime_zone\x18\x05 \x01(\t\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\"\xbc\x02\n\x14UpdateContactRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12\x37\n\x07\x63ontact\x18\x02 \x01(\x0b\x32\x1e.crown.notification.v1.ContactB\x06\xbaH\x03\xc8\x01\x01:\xa8\x01\xbaH\xa4\x01\x1a\xa1\x01\n\x14\x63ontact.user_id.same\x12/must be the user_id of the path, or be left out\x1aX!has(this.contact) || this.contact.user_id == \'\' || this.contact.user_id == this.user_id\"\xa8\x01\n\x15UpdateContactResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\r\n\x05phone\x18\x03 \x01(\t\x12\x0e\n\x06locale\x18\x04 \x01(\t\x12\x11\n\ttime_zone\x18\x05 \x01(\t\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t2\xfa\x02\n\x0e\x43ontactService\x12\xa9\x01\n\nGetContact\x12(.crown.notification.v1.GetContactRequest\x1a).crown.notification.v1.GetContactResponse\"F\x8a\xcf\x18\x1b\x12\x07user_id\x1a\x0e\x63ontacts.write \x01\x82\xd3\xe4\x93\x02!\x12\x1f/api/v1/users/{user_id}/contact\x12\xbb\x01\n\rUpdateContact\x12+.crown.notification.v1.UpdateContactRequest\x1a,.crown.notification.v1.UpdateContactResponse\"O\x8a\xcf\x18\x1b\x12\x07user_id\x1a\x0e\x63ontacts.write \x01\x82\xd3\xe4\x93\x02*\x1a\x1f/api/v1/users/{user_id}/contact:\x07\x63ontactb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +43,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTACT'].fields_by_name['locale']._serialized_options = b'\272H.r)2\'^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\330\001\001'
   _globals['_CONTACT'].fields_by_name['time_zone']._loaded_options = None
   _globals['_CONTACT'].fields_by_name['time_zone']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_CONTACT'].fields_by_name['etag']._loaded_options = None
+  _globals['_CONTACT'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
   _globals['_GETCONTACTREQUEST'].fields_by_name['user_id']._loaded_options = None
   _globals['_GETCONTACTREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$'
   _globals['_UPDATECONTACTREQUEST'].fields_by_name['user_id']._loaded_options = None
@@ -56,15 +58,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTACTSERVICE'].methods_by_name['UpdateContact']._loaded_options = None
   _globals['_CONTACTSERVICE'].methods_by_name['UpdateContact']._serialized_options = b'\212\317\030\033\022\007user_id\032\016contacts.write \001\202\323\344\223\002*\032\037/api/v1/users/{user_id}/contact:\007contact'
   _globals['_CONTACT']._serialized_start=199
-  _globals['_CONTACT']._serialized_end=441
-  _globals['_GETCONTACTREQUEST']._serialized_start=443
-  _globals['_GETCONTACTREQUEST']._serialized_end=528
-  _globals['_GETCONTACTRESPONSE']._serialized_start=531
-  _globals['_GETCONTACTRESPONSE']._serialized_end=682
-  _globals['_UPDATECONTACTREQUEST']._serialized_start=685
-  _globals['_UPDATECONTACTREQUEST']._serialized_end=1001
-  _globals['_UPDATECONTACTRESPONSE']._serialized_start=1004
-  _globals['_UPDATECONTACTRESPONSE']._serialized_end=1158
-  _globals['_CONTACTSERVICE']._serialized_start=1161
-  _globals['_CONTACTSERVICE']._serialized_end=1539
+  _globals['_CONTACT']._serialized_end=464
+  _globals['_GETCONTACTREQUEST']._serialized_start=466
+  _globals['_GETCONTACTREQUEST']._serialized_end=551
+  _globals['_GETCONTACTRESPONSE']._serialized_start=554
+  _globals['_GETCONTACTRESPONSE']._serialized_end=719
+  _globals['_UPDATECONTACTREQUEST']._serialized_start=722
+  _globals['_UPDATECONTACTREQUEST']._serialized_end=1038
+  _globals['_UPDATECONTACTRESPONSE']._serialized_start=1041
+  _globals['_UPDATECONTACTRESPONSE']._serialized_end=1209
+  _globals['_CONTACTSERVICE']._serialized_start=1212
+  _globals['_CONTACTSERVICE']._serialized_end=1590
 # @@protoc_insertion_point(module_scope)

@@ -65,9 +65,11 @@ class ContactServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateContact(self, request, context):
-        """Replaces a person's contact; what is left out is forgotten.
+        """Replaces a person's contact; what is left out is forgotten. Who gives the etag that they read changes nothing
+        where somebody else was faster.
 
         Errors:
+        - ABORTED, STALE_ETAG: it has changed since this etag; read again.
         - INVALID_ARGUMENT, INVALID_REQUEST: an address that is none; every violation is listed.
         - PERMISSION_DENIED, NOT_ALLOWED: somebody else's contact.
         - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.

@@ -43,9 +43,11 @@ class ContactServiceStub:
     - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
     """
     UpdateContact: _grpc.UnaryUnaryMultiCallable[_contact_service_pb2.UpdateContactRequest, _contact_service_pb2.UpdateContactResponse]
-    """Replaces a person's contact; what is left out is forgotten.
+    """Replaces a person's contact; what is left out is forgotten. Who gives the etag that they read changes nothing
+    where somebody else was faster.
 
     Errors:
+    - ABORTED, STALE_ETAG: it has changed since this etag; read again.
     - INVALID_ARGUMENT, INVALID_REQUEST: an address that is none; every violation is listed.
     - PERMISSION_DENIED, NOT_ALLOWED: somebody else's contact.
     - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
@@ -66,9 +68,11 @@ class ContactServiceAsyncStub(ContactServiceStub):
     - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
     """
     UpdateContact: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.UpdateContactRequest, _contact_service_pb2.UpdateContactResponse]  # type: ignore[assignment]
-    """Replaces a person's contact; what is left out is forgotten.
+    """Replaces a person's contact; what is left out is forgotten. Who gives the etag that they read changes nothing
+    where somebody else was faster.
 
     Errors:
+    - ABORTED, STALE_ETAG: it has changed since this etag; read again.
     - INVALID_ARGUMENT, INVALID_REQUEST: an address that is none; every violation is listed.
     - PERMISSION_DENIED, NOT_ALLOWED: somebody else's contact.
     - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
@@ -98,9 +102,11 @@ class ContactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _contact_service_pb2.UpdateContactRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_contact_service_pb2.UpdateContactResponse, _abc.Awaitable[_contact_service_pb2.UpdateContactResponse]]:
-        """Replaces a person's contact; what is left out is forgotten.
+        """Replaces a person's contact; what is left out is forgotten. Who gives the etag that they read changes nothing
+        where somebody else was faster.
 
         Errors:
+        - ABORTED, STALE_ETAG: it has changed since this etag; read again.
         - INVALID_ARGUMENT, INVALID_REQUEST: an address that is none; every violation is listed.
         - PERMISSION_DENIED, NOT_ALLOWED: somebody else's contact.
         - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.

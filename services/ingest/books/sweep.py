@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
-from typing import Any
 
 from pymongo.errors import PyMongoError
 
@@ -20,6 +19,7 @@ from crown.notification.v1.events_pb2 import DeliveryEvent
 from crown.notification.v1.types_pb2 import Channel, DeliveryState, Priority
 from crown.stopping import pause
 from crown.store import Document, Store
+from services.ingest.books import unsettled
 
 log = logs.get(__name__)
 
@@ -84,34 +84,8 @@ class Sweeper:
         """When the oldest message that the channel has not settled was stored; now where it has settled all."""
         oldest = now()
         for consumer in (subjects.worker(channel, lane), subjects.retrier(channel, lane)):
-            oldest = min(oldest, await self._oldest(consumer) or oldest)
+            oldest = min(oldest, await unsettled.oldest(self._bus, consumer) or oldest)
         return oldest
-
-    async def _oldest(self, consumer: subjects.Consumer) -> datetime | None:
-        """When the oldest message that this consumer has not settled was stored; None where there is none."""
-        try:
-            settled = await self._settled(consumer)
-            if settled is None:
-                return None
-            request = {"seq": settled + 1, "next_by_subj": consumer.subject}
-            found: dict[str, Any] = await self._bus.api(f"STREAM.MSG.GET.{consumer.stream}", request)
-        except BusError as error:
-            if error.err_code == 10037:  # no such message
-                return None
-            raise
-        return datetime.fromisoformat(found["message"]["time"])
-
-    async def _settled(self, consumer: subjects.Consumer) -> int | None:
-        """Up to which sequence all is settled; None where that is everything."""
-        try:
-            info = await self._bus.api(f"CONSUMER.INFO.{consumer.stream}.{consumer.name}")
-        except BusError as error:
-            if error.err_code == 10014:  # the channel has never worked yet: nothing is
-                return 0
-            raise
-        if not info["num_pending"] and not info["num_ack_pending"]:
-            return None
-        return int(info["ack_floor"]["stream_seq"])
 
 
 def _stuck(channel: str, priority: Priority.Type.ValueType, oldest: datetime) -> Document:

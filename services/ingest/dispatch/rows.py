@@ -14,9 +14,11 @@ from crown.notification.v1.types_pb2 import DeliveryState
 from crown.store import Document
 from crown.vault import Key
 from services.ingest.decide import Decision
+from services.ingest.dispatch.erased import ERASED
 from services.ingest.dispatch.orders import Order, expire_time, is_listing, page
 
 # What the app itself shows, and counts until it is read.
+_HIDDEN = ("LOCAL_TIME", ERASED)
 _SHOWN = ("in_app", "real_time")
 
 
@@ -110,7 +112,7 @@ def _form(event: IntakeEvent, decisions: list[Decision], present: datetime) -> F
         fields["unread"] = fields["unseen"] = True
     if (number := page(event)) is not None:
         fields["page"] = number
-    if any(decision.reason == "LOCAL_TIME" for decision in decisions):
+    if any(decision.reason in _HIDDEN for decision in decisions):
         fields["hidden"] = True
     if event.group_hash:
         fields["group"] = event.group_hash

@@ -15,7 +15,7 @@ from crown.people import People
 from crown.store import Document, Store
 from crown.vault import Key
 from services.ingest.broadcasts import Broadcaster
-from services.ingest.dispatch import rows
+from services.ingest.dispatch import erased, rows
 from services.ingest.dispatch.announcer import Announcer
 from services.ingest.dispatch.audience import Audiences
 from services.ingest.dispatch.facts import FactFinder
@@ -33,6 +33,7 @@ class Work:
         self._facts = FactFinder(store.db, People(store.db, data_key))
         self._timeline = store.db.timeline
         self._threads = Threads(store.db)
+        self._erased = erased.Erased(store.db, data_key)
         self._announcer = Announcer(bus, data_key)
         self._audiences = Audiences(bus, store.db)
         self._broadcaster = Broadcaster(bus, store.db)
@@ -41,7 +42,10 @@ class Work:
     async def dispatch(self, orders: list[Order]) -> None:
         """Orders that are workable, a few thousand rows in all."""
         present = now()
+        await self._erased.rename(orders)
         facts = await self._facts.find(orders, present)
+        # Again: who was erased meanwhile may just have got a new key.
+        await self._erased.rename(orders, facts.keys)
         failpoint.reach("dispatch.before_ledger")
         standing = await self._ledger.insert_notifications(rows.notifications(orders))
         valid = [order for order in orders if rows.stands(order, standing)]
@@ -51,6 +55,7 @@ class Work:
             order.decisions = facts.decide(order, present)
         if self._filtering is not None:
             await self._filtering.screen(going)
+        erased.decide(going)
         made, owners = self._rows(going, facts.keys, present)
         await self._threads.assign(made.values())
         known = await self._ledger.insert(list(made.values()))

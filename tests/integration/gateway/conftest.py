@@ -34,7 +34,7 @@ AUDIENCE = "crown-notification"
 SERVERS = {
     "INGEST_ADDRESS": (
         *("ingest", "inbox", "group", "preference", "contact", "status"),
-        *("dead_letter", "suppression"),
+        *("dead_letter", "suppression", "person", "books"),
     ),
     "EMAIL_ADDRESS": ("email", "email_callback", "template"),
     "PUSH_ADDRESS": ("push", "device"),

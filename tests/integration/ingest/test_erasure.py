@@ -1,0 +1,269 @@
+"""Erasing a person: what nobody can read any more, what is not sent any more, and what stays in the books."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from bson import json_util
+
+from crown import subjects
+from crown.bus import Outgoing
+from crown.choices import Choices
+from crown.clock import now
+from crown.notification.v1.types_pb2 import Channel, DeliveryState, DeviceKind, Platform, SuppressionReason
+from crown.outcome import Delivered, Discard, Retry
+from crown.people import People
+from crown.preferences import Preferences
+from crown.recipients import Contact, Device, Recipients
+from crown.suppressions import Suppressions
+from crown.vault import Key, VaultError
+from services.ingest.people.erasure import Eraser
+from services.ingest.people.finisher import Finisher
+from tests.integration.crown.scripted import Scripted, delivering
+from tests.integration.local import Local
+from tests.integration.rig import Rig, until
+
+CANARY = "canary9z"
+DATA = {"title": f"title {CANARY}", "message": CANARY, "extra": {"k": CANARY}}
+PHONE = "+14155559999"
+EVERYWHERE = ["EMAIL", "PUSH", "SMS", "REAL_TIME", "IN_APP"]
+
+
+@pytest.fixture
+def eraser(rig: Rig, local: Local) -> Eraser:
+    return Eraser(local.bus, local.store, rig.redis, local.data_key)
+
+
+@pytest.fixture
+def finisher(eraser: Eraser) -> Finisher:
+    """One that makes the last pass at once."""
+    return Finisher(eraser, timedelta(0))
+
+
+async def erase(finisher: Finisher, person: str) -> None:
+    """All passes."""
+    await finisher.go_on(await finisher.begin(person))
+    await finisher.finish()
+
+
+@pytest.fixture
+async def known(local: Local) -> str:
+    """A person with all that can be known of one."""
+    person = local.somebody()
+    recipients = Recipients(local.db, People(local.db, local.data_key))
+    await recipients.replace_contact(person, Contact(f"{CANARY}@heron.example", PHONE, "en", "Etc/UTC"))
+    device = Device(f"d-{person}", person, f"token-{CANARY}", DeviceKind.TOKEN, Platform.WEB, now(), now())
+    await recipients.put_device(device)
+    await Preferences(local.db).replace(person, Choices())
+    await local.db.members.insert_one(
+        {"_id": f"g/{person}", "group_id": "g", "user_id": person, "join_time": now()}
+    )
+    await local.rig.redis.set(f"crown:presence:active:{person}", 1)
+    return person
+
+
+async def everything_in_the_store(local: Local) -> str:
+    """Every document of every collection, in the clear."""
+    names = await local.db.list_collection_names()
+    return "\n".join(
+        [f"{name} {json_util.dumps(row)}" for name in names async for row in local.db[name].find({})]
+    )
+
+
+async def everything_on_the_bus(local: Local) -> list[bytes]:
+    found = []
+    for stream in (s["name"] for s in subjects.streams(1 << 20)):
+        found += await local.stored(stream, ">")
+    return found
+
+
+async def test_nothing_of_them_is_left(rig: Rig, local: Local, finisher: Finisher, known: str) -> None:
+    email, push, sms = Scripted(), Scripted(), Scripted()
+    push.steps[known] = [Delivered("m")]
+    email.steps[known] = [Retry("E1", 600.0)]
+    sms.steps[known] = [Discard("NO", "1")]
+    async with (
+        local.dispatching(),
+        delivering(local, Channel.EMAIL, email),
+        delivering(local, Channel.PUSH, push),
+        delivering(local, Channel.SMS, sms),
+    ):
+        sent = await local.send(user_id=known, channels=EVERYWHERE, data=DATA)
+        await local.send(user_id=known, type="IN_APP", data=DATA, group_key="post:1")
+        shared = await local.send(user_ids=[known, (other := local.somebody())], type="IN_APP", data=DATA)
+        await local.becomes(sent, "sms", "FAILED")
+        await local.becomes(sent, "email", "RETRYING")
+        await local.becomes(sent, "push", "DELIVERED_TO_PROVIDER")
+        await until(lambda: local.rows(shared))
+    (row,) = await local.rows(sent)
+    notification = await local.db.notifications.find_one({"_id": sent})
+    assert notification is not None
+    assert len(await local.live(known)) == 1
+    assert await local.db.threads.count_documents({}) == 1
+    assert known in await everything_in_the_store(local)
+
+    await erase(finisher, known)
+
+    text = await everything_in_the_store(local)
+    assert known not in text
+    assert CANARY not in text
+    assert PHONE not in text
+    assert await local.live(known) == []
+    assert await rig.redis.exists(f"crown:presence:active:{known}") == 0
+    raw = b"".join(await everything_on_the_bus(local))
+    assert CANARY.encode() not in raw
+    for key in await rig.redis.keys("*"):
+        assert CANARY not in str(key)
+        assert CANARY.encode() not in (await rig.redis.dump(key) or b"")
+    # Not a key that is left opens what they were told; what others were told with them is theirs.
+    keys: list[Key] = [
+        local.data_key,
+        *[local.data_key.unwrap(p["key"]) async for p in local.db.people.find({})],
+    ]
+    for one in keys:
+        with pytest.raises(VaultError):
+            one.unwrap(row["wrapped_key"])
+        with pytest.raises(VaultError):
+            one.open(notification["content"])
+    (others,) = [found for found in await local.rows(shared) if found["user_id"] == other]
+    assert others["wrapped_key"]
+    # Its sender still sees what became of it.
+    (left,) = await local.rows(sent)
+    states = {name: DeliveryState.Type.Name(found["state"]) for name, found in left["deliveries"].items()}
+    assert states == {
+        "email": "SUPPRESSED",
+        "push": "DELIVERED_TO_PROVIDER",
+        "sms": "FAILED",
+        "real_time": "DELIVERED",
+        "in_app": "DELIVERED",
+    }
+    assert left["open"] == []
+    assert len(await local.rows(shared)) == 2
+    assert await local.db.erasures.count_documents({"next_time": {"$exists": True}}) == 0
+    # Twice is once.
+    await erase(finisher, known)
+    assert await local.rows(sent) == [left]
+
+
+async def test_the_key_goes_first(local: Local, finisher: Finisher, known: str) -> None:
+    """When the answer comes all is unreadable, whatever is left to do."""
+    await finisher.begin(known)
+    assert await local.db.people.find_one({"_id": known}) is None
+    recipients = Recipients(local.db, People(local.db, local.data_key))
+    found = await recipients.contact(known)
+    assert (found.email, found.phone) == ("", "")
+
+
+async def test_a_suppression_outlives_the_person(local: Local, finisher: Finisher, known: str) -> None:
+    suppressions = Suppressions(local.db, local.data_key)
+    address = f"{CANARY}@heron.example"
+    await suppressions.add(Channel.EMAIL, address, SuppressionReason.COMPLAINT, "sendgrid")
+    await erase(finisher, known)
+    assert address in await suppressions.among(Channel.EMAIL, [address])
+
+
+async def test_what_was_dispatched_before_is_not_sent(local: Local, finisher: Finisher, known: str) -> None:
+    """Erased between dispatch and send: the worker finds the key gone, whoever ended the delivery."""
+    async with local.dispatching():
+        sent = await local.send(user_id=known, type="EMAIL", data=DATA)
+        await local.dispatched()
+    await local.db.people.delete_one({"_id": known})
+    email = Scripted()
+    async with delivering(local, Channel.EMAIL, email):
+        assert await local.becomes(sent, "email", "SUPPRESSED") == "ERASED"
+    assert email.sent_to(known) == []
+
+
+async def test_what_was_accepted_before_does_not_bring_them_back(
+    local: Local, finisher: Finisher, known: str
+) -> None:
+    """It waits in the intake while its person is erased, with an address of its own."""
+    address = {"email": f"{CANARY}@inline.example"}
+    before = local.accepted(user_id=known, channels=["EMAIL", "IN_APP"], data=DATA, address=address)
+    await local.put(before)
+    await erase(finisher, known)
+    email = Scripted()
+    async with local.dispatching(), delivering(local, Channel.EMAIL, email):
+        await local.dispatched()
+        after = await local.send(user_id=known, channels=["EMAIL", "IN_APP"], data=DATA)
+        await local.becomes(after, "in_app", "DELIVERED")
+    assert await local.db.ledger.count_documents({"user_id": known}) == 1
+    (row,) = await local.rows(before.notification_id)
+    assert known not in json_util.dumps(row)
+    assert "unread" not in row
+    assert {(found["state"], found["reason"]) for found in row["deliveries"].values()} == {
+        (DeliveryState.SUPPRESSED, "ERASED")
+    }
+    assert email.sent == []
+    # Coming again, after a crash say, it is the same row.
+    await local.bus.publish(Outgoing(subjects.intake("normal"), before.parts[0]))
+    async with local.dispatching():
+        await local.dispatched()
+    assert len(await local.rows(before.notification_id)) == 1
+
+
+async def test_who_comes_later_is_somebody_new(local: Local, finisher: Finisher, known: str) -> None:
+    """And what is left to do of the erasure passes them by."""
+    mark = await finisher.begin(known)
+    await finisher.go_on(mark)
+    recipients = Recipients(local.db, People(local.db, local.data_key))
+    await recipients.replace_contact(known, Contact("new@heron.example"))
+    async with local.dispatching():
+        sent = await local.send(user_id=known, type="IN_APP", data=DATA)
+        await local.becomes(sent, "in_app", "DELIVERED")
+    await finisher.finish()
+    assert (await recipients.contact(known)).email == "new@heron.example"
+    (row,) = await local.rows(sent)
+    assert (row["user_id"], row["unread"]) == (known, True)
+
+
+@pytest.mark.parametrize("step", ["_take_out", "_hide", "_leave_remains"])
+async def test_what_broke_off_is_finished(
+    local: Local, eraser: Eraser, finisher: Finisher, known: str, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with local.dispatching():
+        sent = await local.send(user_id=known, channels=EVERYWHERE, data=DATA)
+        await local.dispatched()
+    with monkeypatch.context() as patch:
+
+        async def broken(*_: Any) -> None:
+            raise OSError
+
+        patch.setattr(eraser, step, broken)
+        await erase(finisher, known)
+        assert known in await everything_in_the_store(local)
+    # Time passes.
+    await local.db.erasures.update_many({"user_id": known}, {"$set": {"next_time": now()}})
+    await finisher.finish()
+    await finisher.finish()
+    assert known not in await everything_in_the_store(local)
+    assert len(await local.rows(sent)) == 1
+
+
+async def test_what_a_worker_holds_ends_as_its_attempt_ends(
+    local: Local, finisher: Finisher, known: str
+) -> None:
+    """Its provider may have it already: the books are to say so, and not that it was held back."""
+    async with local.dispatching():
+        sent = await local.send(user_id=known, type="EMAIL", data=DATA)
+        await local.dispatched()
+    (row,) = await local.rows(sent)
+    delivery_id = row["deliveries"]["email"]["id"]
+    await local.db.claims.insert_one({"_id": f"{delivery_id}:1", "time": now(), "row": row["_id"]})
+    await finisher.go_on(await finisher.begin(known))
+    assert await local.state(sent, "email") == ("PENDING", "")
+    await finisher.finish()
+    (left,) = await local.rows(sent)
+    assert left["deliveries"]["email"]["state"] == DeliveryState.SUPPRESSED
+
+
+async def test_a_thousand_rows(local: Local, finisher: Finisher, known: str) -> None:
+    """More than one step takes."""
+    async with local.dispatching():
+        ids = [await local.send(user_id=known, channels=["IN_APP"], data=DATA) for _ in range(1_200)]
+        await local.dispatched()
+    await erase(finisher, known)
+    assert await local.db.ledger.count_documents({"user_id": known}) == 0
+    assert await local.db.ledger.count_documents({"notification_id": {"$in": ids}}) == 1_200
