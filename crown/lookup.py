@@ -59,9 +59,9 @@ class Lookup:
         return [
             Person(
                 keys.get(user_id),
-                choices.get(user_id, NOTHING),
+                chosen := choices.get(user_id, NOTHING),
                 found := places.get(user_id, []),
-                locales.get(user_id, ""),
+                chosen.locale or locales.get(user_id, ""),
                 next((suppressed[place.address] for place in found if place.address in suppressed), None),
             )
             for user_id in user_ids

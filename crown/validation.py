@@ -87,7 +87,7 @@ def _violation(raw: protovalidate.Violation, descriptor: Any) -> Violation:
 
 
 def _says(proto: protovalidate.ViolationPb, descriptor: Any) -> str:
-    if proto.rule_id in {"enum.defined_only", "enum.not_in"} and proto.field:
+    if proto.rule_id in {"enum.defined_only", "enum.not_in", "enum.in"} and proto.field:
         return f"must be one of {', '.join(_enum_names(proto.field, descriptor))}"
     if proto.rule_id == "string.pattern":
         return _WORDS.get(proto.message.partition("`")[2].rpartition("`")[0], proto.message)
@@ -98,12 +98,16 @@ def _enum_names(path: protovalidate.FieldPathPb, descriptor: Any) -> list[str]:
     field = None
     for element in path.elements:
         field = descriptor.fields_by_name[element.field_name]
-        descriptor = field.message_type or descriptor
+        inner = field.message_type
+        # A map is a list of entries, whose values are what the path goes on in.
+        is_map = inner is not None and inner.GetOptions().map_entry
+        descriptor = (inner.fields_by_name["value"].message_type if is_map else inner) or descriptor
     assert field is not None
     assert field.enum_type is not None
     rules = field.GetOptions().Extensions[validate_pb2.field]
     refused = {*rules.enum.not_in, *rules.repeated.items.enum.not_in}
-    return [value.name for value in field.enum_type.values if value.number and value.number not in refused]
+    allowed = set(getattr(rules.enum, "in")) or {value.number for value in field.enum_type.values} - refused
+    return [value.name for value in field.enum_type.values if value.number and value.number in allowed]
 
 
 def _path(field: protovalidate.FieldPathPb) -> str:

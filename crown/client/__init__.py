@@ -17,6 +17,7 @@ from typing import Any, Unpack
 from uuid import uuid4
 
 import grpc
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
@@ -182,12 +183,14 @@ class Client:
         self, user_id: str, preferences: Mapping[str, Mapping[str, bool]]
     ) -> Preferences:
         """Replaces what a person chose, by category and channel, and answers what holds. What is left out has
-        its default again."""
+        its default again; quiet hours, digests and caps stay."""
         chosen = NotificationPreferences(
             categories={name: ChannelPreferences(**channels) for name, channels in preferences.items()}
         )
-        request = choices.UpdateNotificationPreferencesRequest(user_id=user_id, preferences=chosen)
-        answer = await self._calls.unary(self._choices.UpdateNotificationPreferences, request)
+        request = choices.PatchNotificationPreferencesRequest(
+            user_id=user_id, preferences=chosen, update_mask=FieldMask(paths=["categories"])
+        )
+        answer = await self._calls.unary(self._choices.PatchNotificationPreferences, request)
         return _preferences(answer.categories)
 
     async def contact(self, user_id: str) -> Contact:

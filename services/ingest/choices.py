@@ -1,15 +1,21 @@
-"""PreferenceService: what a person wants to be told, and where."""
+"""PreferenceService: what a person wants to be told, when, and where."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from crown.choices import Choices, spelled_out
-from crown.clock import timestamp
+from crown.choices import Choices
+from crown.clock import now
+from crown.errors import Stale, Violation
 from crown.notification.v1 import preference_service_pb2 as pb
-from crown.notification.v1.preference_pb2 import ChannelPreferences, NotificationPreferences
 from crown.preferences import Kept, Preferences
 from crown.store import Database
+from services.ingest import choice_forms
+
+_PATHS_MOST = 50
+# A change of some is made to what was read; so often is it read again where somebody else changes it meanwhile.
+_TRIES = 5
 
 
 class PreferenceService:
@@ -17,36 +23,62 @@ class PreferenceService:
 
     def __init__(self, db: Database) -> None:
         self._preferences = Preferences(db)
+        self._contacts = db.contacts
+
+    def checks(self) -> Mapping[str, Callable[[Any], Sequence[Violation]]]:
+        """What the door checks beside the rules in the protos, by method."""
+        return {
+            "UpdateNotificationPreferences": lambda request: choice_forms.problems(request.preferences),
+            "PatchNotificationPreferences": _patch_problems,
+        }
 
     async def GetNotificationPreferences(
         self, request: pb.GetNotificationPreferencesRequest, _context: Any
     ) -> pb.GetNotificationPreferencesResponse:
         """What holds for this person."""
         kept = await self._preferences.get(request.user_id)
-        return pb.GetNotificationPreferencesResponse(user_id=request.user_id, **_fields(kept))
+        return pb.GetNotificationPreferencesResponse(**await self._fields(request.user_id, kept))
 
     async def UpdateNotificationPreferences(
         self, request: pb.UpdateNotificationPreferencesRequest, _context: Any
     ) -> pb.UpdateNotificationPreferencesResponse:
         """Replaces what holds."""
-        choices = _choices(request.preferences)
-        kept = await self._preferences.replace(request.user_id, choices)
-        return pb.UpdateNotificationPreferencesResponse(user_id=request.user_id, **_fields(kept))
+        given = request.preferences
+        kept = await self._preferences.replace(request.user_id, choice_forms.choices(given), given.etag)
+        return pb.UpdateNotificationPreferencesResponse(**await self._fields(request.user_id, kept))
+
+    async def PatchNotificationPreferences(
+        self, request: pb.PatchNotificationPreferencesRequest, _context: Any
+    ) -> pb.PatchNotificationPreferencesResponse:
+        """Replaces some of what holds."""
+        given = choice_forms.choices(request.preferences)
+        paths = list(request.update_mask.paths)
+        kept = await self._patch(request.user_id, given, paths, request.preferences.etag)
+        return pb.PatchNotificationPreferencesResponse(**await self._fields(request.user_id, kept))
+
+    async def _patch(self, user_id: str, given: Choices, paths: list[str], etag: str) -> Kept:
+        for tries_left in reversed(range(_TRIES)):
+            kept = await self._preferences.get(user_id)
+            choices = choice_forms.changed(kept.choices, given, paths)
+            try:
+                return await self._preferences.replace(user_id, choices, etag or kept.etag)
+            except Stale:
+                if etag or not tries_left:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    async def _fields(self, user_id: str, kept: Kept) -> Mapping[str, Any]:
+        row = await self._contacts.find_one({"_id": user_id}, {"time_zone": 1}) or {}
+        return choice_forms.fields(user_id, kept, row.get("time_zone", ""), now())
 
 
-def _choices(preferences: NotificationPreferences) -> Choices:
-    """What was chosen, and only that: a later change of a default reaches who did not choose."""
-    return Choices(
-        {
-            category: {field.name: value for field, value in channels.ListFields()}
-            for category, channels in preferences.categories.items()
-        }
-    )
-
-
-def _fields(kept: Kept) -> dict[str, Any]:
-    spelled = spelled_out(kept.choices).items()
-    return {
-        "categories": {name: ChannelPreferences(**channels) for name, channels in spelled},
-        "update_time": timestamp(kept.update_time),
-    }
+def _patch_problems(request: pb.PatchNotificationPreferencesRequest) -> list[Violation]:
+    paths = request.update_mask.paths
+    found = choice_forms.problems(request.preferences)
+    if not paths or len(paths) > _PATHS_MOST or any(map(choice_forms.path_problem, paths)):
+        words = (
+            f"must be 1 to {_PATHS_MOST} of all_off, caps, categories, digests, locale, quiet_hours, time_zone, or"
+            " parts of categories and digests, such as categories.social or digests.social.email"
+        )
+        found.append(Violation("update_mask", words, "mask"))
+    return found

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from crown.notification.v1 import types_pb2 as crown_dot_notification_dot_v1_dot_types__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&crown/notification/v1/preference.proto\x12\x15\x63rown.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcb\x02\n\x17NotificationPreferences\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x8f\x01\n\ncategories\x18\x02 \x03(\x0b\x32>.crown.notification.v1.NotificationPreferences.CategoriesEntryB;\xbaH8\x9a\x01\x35\x10\x05\"1r/R\x08\x61\x63tivityR\x06socialR\x06systemR\tmarketingR\x08security\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\\\n\x0f\x43\x61tegoriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x38\n\x05value\x18\x02 \x01(\x0b\x32).crown.notification.v1.ChannelPreferences:\x02\x38\x01\"\xae\x01\n\x12\x43hannelPreferences\x12\x16\n\treal_time\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x11\n\x04push\x18\x02 \x01(\x08H\x01\x88\x01\x01\x12\x12\n\x05\x65mail\x18\x03 \x01(\x08H\x02\x88\x01\x01\x12\x10\n\x03sms\x18\x04 \x01(\x08H\x03\x88\x01\x01\x12\x13\n\x06in_app\x18\x05 \x01(\x08H\x04\x88\x01\x01\x42\x0c\n\n_real_timeB\x07\n\x05_pushB\x08\n\x06_emailB\x06\n\x04_smsB\t\n\x07_in_appb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&crown/notification/v1/preference.proto\x12\x15\x63rown.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!crown/notification/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf2\x06\n\x17NotificationPreferences\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x8f\x01\n\ncategories\x18\x02 \x03(\x0b\x32>.crown.notification.v1.NotificationPreferences.CategoriesEntryB;\xbaH8\x9a\x01\x35\x10\x05\"1r/R\x08\x61\x63tivityR\x06socialR\x06systemR\tmarketingR\x08security\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ll_off\x18\x04 \x01(\x08\x12@\n\x0bquiet_hours\x18\x05 \x03(\x0b\x32!.crown.notification.v1.QuietHoursB\x08\xbaH\x05\x92\x01\x02\x10\x15\x12\x1a\n\ttime_zone\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x41\n\x06locale\x18\x07 \x01(\tB1\xbaH.r)2\'^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\x12\x7f\n\x07\x64igests\x18\x08 \x03(\x0b\x32;.crown.notification.v1.NotificationPreferences.DigestsEntryB1\xbaH.\x9a\x01+\x10\x04\"\'r%R\x08\x61\x63tivityR\x06socialR\x06systemR\tmarketing\x12;\n\x04\x63\x61ps\x18\t \x03(\x0b\x32#.crown.notification.v1.FrequencyCapB\x08\xbaH\x05\x92\x01\x02\x10\x14\x12\x15\n\x04\x65tag\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18@\x12G\n\teffective\x18\x0b \x03(\x0b\x32*.crown.notification.v1.EffectivePreferenceB\x08\xbaH\x05\x92\x01\x02\x10\x64\x1a\\\n\x0f\x43\x61tegoriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x38\n\x05value\x18\x02 \x01(\x0b\x32).crown.notification.v1.ChannelPreferences:\x02\x38\x01\x1aU\n\x0c\x44igestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x34\n\x05value\x18\x02 \x01(\x0b\x32%.crown.notification.v1.ChannelDigests:\x02\x38\x01\"\xc4\x01\n\nQuietHours\x12J\n\x08weekdays\x18\x01 \x03(\x0e\x32#.crown.notification.v1.Weekday.TypeB\x13\xbaH\x10\x92\x01\r\x10\x07\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x35\n\x05start\x18\x02 \x01(\tB&\xbaH#r!2\x1f^([01][0-9]|2[0-3]):[0-5][0-9]$\x12\x33\n\x03\x65nd\x18\x03 \x01(\tB&\xbaH#r!2\x1f^([01][0-9]|2[0-3]):[0-5][0-9]$\"\x97\x01\n\x0e\x43hannelDigests\x12+\n\x04push\x18\x01 \x01(\x0b\x32\x1d.crown.notification.v1.Digest\x12,\n\x05\x65mail\x18\x02 \x01(\x0b\x32\x1d.crown.notification.v1.Digest\x12*\n\x03sms\x18\x03 \x01(\x0b\x32\x1d.crown.notification.v1.Digest\"\xbe\x01\n\x06\x44igest\x12=\n\x05\x65very\x18\x01 \x01(\x0e\x32\".crown.notification.v1.Rhythm.TypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x35\n\x02\x61t\x18\x02 \x01(\tB)\xbaH&r!2\x1f^([01][0-9]|2[0-3]):[0-5][0-9]$\xd8\x01\x01\x12>\n\x07weekday\x18\x03 \x01(\x0e\x32#.crown.notification.v1.Weekday.TypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\xeb\x01\n\x0c\x46requencyCap\x12\x42\n\x08\x63\x61tegory\x18\x01 \x01(\x0e\x32$.crown.notification.v1.Category.TypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x05\x12\x42\n\x07\x63hannel\x18\x02 \x01(\x0e\x32#.crown.notification.v1.Channel.TypeB\x0c\xbaH\t\x82\x01\x06\x18\x02\x18\x03\x18\x04\x12\x18\n\x04most\x18\x03 \x01(\rB\n\xbaH\x07*\x05\x18\xe8\x07(\x01\x12\x39\n\x03per\x18\x04 \x01(\x0e\x32 .crown.notification.v1.Span.TypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"\xfc\x01\n\x13\x45\x66\x66\x65\x63tivePreference\x12\x36\n\x08\x63\x61tegory\x18\x01 \x01(\x0e\x32$.crown.notification.v1.Category.Type\x12\x34\n\x07\x63hannel\x18\x02 \x01(\x0e\x32#.crown.notification.v1.Channel.Type\x12\n\n\x02on\x18\x03 \x01(\x08\x12\x0b\n\x03why\x18\x04 \x01(\t\x12-\n\x06\x64igest\x18\x05 \x01(\x0b\x32\x1d.crown.notification.v1.Digest\x12/\n\x0bquiet_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xae\x01\n\x12\x43hannelPreferences\x12\x16\n\treal_time\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x11\n\x04push\x18\x02 \x01(\x08H\x01\x88\x01\x01\x12\x12\n\x05\x65mail\x18\x03 \x01(\x08H\x02\x88\x01\x01\x12\x10\n\x03sms\x18\x04 \x01(\x08H\x03\x88\x01\x01\x12\x13\n\x06in_app\x18\x05 \x01(\x08H\x04\x88\x01\x01\x42\x0c\n\n_real_timeB\x07\n\x05_pushB\x08\n\x06_emailB\x06\n\x04_smsB\t\n\x07_in_appb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,12 +36,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_NOTIFICATIONPREFERENCES_CATEGORIESENTRY']._loaded_options = None
   _globals['_NOTIFICATIONPREFERENCES_CATEGORIESENTRY']._serialized_options = b'8\001'
+  _globals['_NOTIFICATIONPREFERENCES_DIGESTSENTRY']._loaded_options = None
+  _globals['_NOTIFICATIONPREFERENCES_DIGESTSENTRY']._serialized_options = b'8\001'
   _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['categories']._loaded_options = None
   _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['categories']._serialized_options = b'\272H8\232\0015\020\005\"1r/R\010activityR\006socialR\006systemR\tmarketingR\010security'
-  _globals['_NOTIFICATIONPREFERENCES']._serialized_start=128
-  _globals['_NOTIFICATIONPREFERENCES']._serialized_end=459
-  _globals['_NOTIFICATIONPREFERENCES_CATEGORIESENTRY']._serialized_start=367
-  _globals['_NOTIFICATIONPREFERENCES_CATEGORIESENTRY']._serialized_end=459
-  _globals['_CHANNELPREFERENCES']._serialized_start=462
-  _globals['_CHANNELPREFERENCES']._serialized_end=636
+  _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['quiet_hours']._loaded_options = None
+  _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['quiet_hours']._serialized_options = b'\272H\005\222\001\002\020\025'
+  _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['time_zone']._loaded_options = None
+  _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['time_zone']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['locale']._loaded_options = None
+  _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['locale']._serialized_options = b'\272H.r)2\'^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\330\001\001'
+  _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['digests']._loaded_options = None
+  _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['digests']._serialized_options = b'\272H.\232\001+\020\004\"\'r%R\010activityR\006socialR\006systemR\tmarketing'
+  _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['caps']._loaded_options = None
+  _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['caps']._serialized_options = b'\272H\005\222\001\002\020\024'
+  _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['etag']._loaded_options = None
+  _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['effective']._loaded_options = None
+  _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['effective']._serialized_options = b'\272H\005\222\001\002\020d'
+  _globals['_QUIETHOURS'].fields_by_name['weekdays']._loaded_options = None
+  _globals['_QUIETHOURS'].fields_by_name['weekdays']._serialized_options = b'\272H\020\222\001\r\020\007\030\001\"\007\202\001\004\020\001 \000'
+  _globals['_QUIETHOURS'].fields_by_name['start']._loaded_options = None
+  _globals['_QUIETHOURS'].fields_by_name['start']._serialized_options = b'\272H#r!2\037^([01][0-9]|2[0-3]):[0-5][0-9]$'
+  _globals['_QUIETHOURS'].fields_by_name['end']._loaded_options = None
+  _globals['_QUIETHOURS'].fields_by_name['end']._serialized_options = b'\272H#r!2\037^([01][0-9]|2[0-3]):[0-5][0-9]$'
+  _globals['_DIGEST'].fields_by_name['every']._loaded_options = None
+  _globals['_DIGEST'].fields_by_name['every']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_DIGEST'].fields_by_name['at']._loaded_options = None
+  _globals['_DIGEST'].fields_by_name['at']._serialized_options = b'\272H&r!2\037^([01][0-9]|2[0-3]):[0-5][0-9]$\330\001\001'
+  _globals['_DIGEST'].fields_by_name['weekday']._loaded_options = None
+  _globals['_DIGEST'].fields_by_name['weekday']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_FREQUENCYCAP'].fields_by_name['category']._loaded_options = None
+  _globals['_FREQUENCYCAP'].fields_by_name['category']._serialized_options = b'\272H\007\202\001\004\020\001 \005'
+  _globals['_FREQUENCYCAP'].fields_by_name['channel']._loaded_options = None
+  _globals['_FREQUENCYCAP'].fields_by_name['channel']._serialized_options = b'\272H\t\202\001\006\030\002\030\003\030\004'
+  _globals['_FREQUENCYCAP'].fields_by_name['most']._loaded_options = None
+  _globals['_FREQUENCYCAP'].fields_by_name['most']._serialized_options = b'\272H\007*\005\030\350\007(\001'
+  _globals['_FREQUENCYCAP'].fields_by_name['per']._loaded_options = None
+  _globals['_FREQUENCYCAP'].fields_by_name['per']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_NOTIFICATIONPREFERENCES']._serialized_start=163
+  _globals['_NOTIFICATIONPREFERENCES']._serialized_end=1045
+  _globals['_NOTIFICATIONPREFERENCES_CATEGORIESENTRY']._serialized_start=866
+  _globals['_NOTIFICATIONPREFERENCES_CATEGORIESENTRY']._serialized_end=958
+  _globals['_NOTIFICATIONPREFERENCES_DIGESTSENTRY']._serialized_start=960
+  _globals['_NOTIFICATIONPREFERENCES_DIGESTSENTRY']._serialized_end=1045
+  _globals['_QUIETHOURS']._serialized_start=1048
+  _globals['_QUIETHOURS']._serialized_end=1244
+  _globals['_CHANNELDIGESTS']._serialized_start=1247
+  _globals['_CHANNELDIGESTS']._serialized_end=1398
+  _globals['_DIGEST']._serialized_start=1401
+  _globals['_DIGEST']._serialized_end=1591
+  _globals['_FREQUENCYCAP']._serialized_start=1594
+  _globals['_FREQUENCYCAP']._serialized_end=1829
+  _globals['_EFFECTIVEPREFERENCE']._serialized_start=1832
+  _globals['_EFFECTIVEPREFERENCE']._serialized_end=2084
+  _globals['_CHANNELPREFERENCES']._serialized_start=2087
+  _globals['_CHANNELPREFERENCES']._serialized_end=2261
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 What a person wants to be told, and where."""
 
 from collections import abc as _abc
+from crown.notification.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -48,11 +49,50 @@ class NotificationPreferences(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class DigestsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___ChannelDigests: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___ChannelDigests | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     USER_ID_FIELD_NUMBER: _builtins.int
     CATEGORIES_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    ALL_OFF_FIELD_NUMBER: _builtins.int
+    QUIET_HOURS_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    LOCALE_FIELD_NUMBER: _builtins.int
+    DIGESTS_FIELD_NUMBER: _builtins.int
+    CAPS_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The person. May be left out in an update; else it must be the one in the path."""
+    all_off: _builtins.bool
+    """True: nothing comes on any channel, but for security."""
+    time_zone: _builtins.str
+    """The zone of the person's clock, such as "Europe/Berlin"; empty: the contact's, and UTC where it has none."""
+    locale: _builtins.str
+    """The language tag that they are written to in; empty: the contact's."""
+    etag: _builtins.str
+    """Another one after every change. Where an update gives it, and somebody else changed the preferences since,
+    nothing is changed; without it nothing is checked.
+    """
     @_builtins.property
     def categories(self) -> _containers.MessageMap[_builtins.str, Global___ChannelPreferences]:
         """By category (activity, social, system, marketing, security). A category or channel that is not given
@@ -63,20 +103,226 @@ class NotificationPreferences(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When the person last changed them; absent: never. Set by the service."""
 
+    @_builtins.property
+    def quiet_hours(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuietHours]:
+        """When push messages, e-mail and text messages wait, up to 21. They are held back, not dropped; security passes."""
+
+    @_builtins.property
+    def digests(self) -> _containers.MessageMap[_builtins.str, Global___ChannelDigests]:
+        """What is gathered to one message now and then, by category (activity, social, system, marketing)."""
+
+    @_builtins.property
+    def caps(self) -> _containers.RepeatedCompositeFieldContainer[Global___FrequencyCap]:
+        """How much is enough, up to 20."""
+
+    @_builtins.property
+    def effective(self) -> _containers.RepeatedCompositeFieldContainer[Global___EffectivePreference]:
+        """What holds at this moment for each category and channel, and why. Set by the service; an update may give it
+        and nobody looks at it.
+        """
+
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         categories: _abc.Mapping[_builtins.str, Global___ChannelPreferences] | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        all_off: _builtins.bool = ...,
+        quiet_hours: _abc.Iterable[Global___QuietHours] | None = ...,
+        time_zone: _builtins.str = ...,
+        locale: _builtins.str = ...,
+        digests: _abc.Mapping[_builtins.str, Global___ChannelDigests] | None = ...,
+        caps: _abc.Iterable[Global___FrequencyCap] | None = ...,
+        etag: _builtins.str = ...,
+        effective: _abc.Iterable[Global___EffectivePreference] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_off", b"all_off", "caps", b"caps", "categories", b"categories", "digests", b"digests", "effective", b"effective", "etag", b"etag", "locale", b"locale", "quiet_hours", b"quiet_hours", "time_zone", b"time_zone", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NotificationPreferences: _TypeAlias = NotificationPreferences  # noqa: Y015
+
+@_typing.final
+class QuietHours(_message.Message):
+    """QuietHours are a part of the day, by the clock of the person. A time that the clock skips means the first moment
+    after the gap; an end that comes twice means the later of the two.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEEKDAYS_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    start: _builtins.str
+    """When they begin, such as "22:00"."""
+    end: _builtins.str
+    """When they are over, such as "07:00": on the next day where it is before the start. Not the start itself."""
+    @_builtins.property
+    def weekdays(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.Weekday.Type.ValueType]:
+        """The days on which they begin, each once; empty: every day."""
+
+    def __init__(
+        self,
+        *,
+        weekdays: _abc.Iterable[_types_pb2.Weekday.Type.ValueType] | None = ...,
+        start: _builtins.str = ...,
+        end: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start", "weekdays", b"weekdays"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuietHours: _TypeAlias = QuietHours  # noqa: Y015
+
+@_typing.final
+class ChannelDigests(_message.Message):
+    """ChannelDigests says for one category what is gathered on each channel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUSH_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    SMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def push(self) -> Global___Digest:
+        """Push messages."""
+
+    @_builtins.property
+    def email(self) -> Global___Digest:
+        """E-mail."""
+
+    @_builtins.property
+    def sms(self) -> Global___Digest:
+        """Text messages."""
+
+    def __init__(
+        self,
+        *,
+        push: Global___Digest | None = ...,
+        email: Global___Digest | None = ...,
+        sms: Global___Digest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "push", b"push", "sms", b"sms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "push", b"push", "sms", b"sms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChannelDigests: _TypeAlias = ChannelDigests  # noqa: Y015
+
+@_typing.final
+class Digest(_message.Message):
+    """Digest says how often one goes out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVERY_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    WEEKDAY_FIELD_NUMBER: _builtins.int
+    every: _types_pb2.Rhythm.Type.ValueType
+    """How often."""
+    at: _builtins.str
+    """The time of the person's day, such as "18:00"; with DAILY and WEEKLY, and not without."""
+    weekday: _types_pb2.Weekday.Type.ValueType
+    """The day; with WEEKLY, and not without."""
+    def __init__(
+        self,
+        *,
+        every: _types_pb2.Rhythm.Type.ValueType = ...,
+        at: _builtins.str = ...,
+        weekday: _types_pb2.Weekday.Type.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "every", b"every", "weekday", b"weekday"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Digest: _TypeAlias = Digest  # noqa: Y015
+
+@_typing.final
+class FrequencyCap(_message.Message):
+    """FrequencyCap lets so much through, and no more. What is over it is suppressed on that channel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    MOST_FIELD_NUMBER: _builtins.int
+    PER_FIELD_NUMBER: _builtins.int
+    category: _types_pb2.Category.Type.ValueType
+    """The category that it is for; not given: all but security, counted together."""
+    channel: _types_pb2.Channel.Type.ValueType
+    """The channel: push, email or sms."""
+    most: _builtins.int
+    """How many, 1 to 1,000."""
+    per: _types_pb2.Span.Type.ValueType
+    """In any such span of time."""
+    def __init__(
+        self,
+        *,
+        category: _types_pb2.Category.Type.ValueType = ...,
+        channel: _types_pb2.Channel.Type.ValueType = ...,
+        most: _builtins.int = ...,
+        per: _types_pb2.Span.Type.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channel", b"channel", "most", b"most", "per", b"per"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FrequencyCap: _TypeAlias = FrequencyCap  # noqa: Y015
+
+@_typing.final
+class EffectivePreference(_message.Message):
+    """EffectivePreference says what holds for one category on one channel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    QUIET_UNTIL_FIELD_NUMBER: _builtins.int
+    category: _types_pb2.Category.Type.ValueType
+    """The category."""
+    channel: _types_pb2.Channel.Type.ValueType
+    """The channel."""
+    on: _builtins.bool
+    """Whether it comes."""
+    why: _builtins.str
+    """Why: CHOSEN, DEFAULT or SECURITY where it comes; PREFERENCE_OFF, ALL_OFF or CONSENT_MISSING where it does not."""
+    @_builtins.property
+    def digest(self) -> Global___Digest:
+        """The digest that it waits for; absent: it is sent at once."""
+
+    @_builtins.property
+    def quiet_until(self) -> _timestamp_pb2.Timestamp:
+        """When the quiet hours are over that hold it back now; absent: none do."""
+
+    def __init__(
+        self,
+        *,
+        category: _types_pb2.Category.Type.ValueType = ...,
+        channel: _types_pb2.Channel.Type.ValueType = ...,
+        on: _builtins.bool = ...,
+        why: _builtins.str = ...,
+        digest: Global___Digest | None = ...,
+        quiet_until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "quiet_until", b"quiet_until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channel", b"channel", "digest", b"digest", "on", b"on", "quiet_until", b"quiet_until", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EffectivePreference: _TypeAlias = EffectivePreference  # noqa: Y015
 
 @_typing.final
 class ChannelPreferences(_message.Message):

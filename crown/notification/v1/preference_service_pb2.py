@@ -26,10 +26,11 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from crown.notification.v1 import access_pb2 as crown_dot_notification_dot_v1_dot_access__pb2
 from crown.notification.v1 import preference_pb2 as crown_dot_notification_dot_v1_dot_preference__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.crown/notification/v1/preference_service.proto\x12\x15\x63rown.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"crown/notification/v1/access.proto\x1a&crown/notification/v1/preference.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"e\n!GetNotificationPreferencesRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\"\xa3\x02\n\"GetNotificationPreferencesResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12]\n\ncategories\x18\x02 \x03(\x0b\x32I.crown.notification.v1.GetNotificationPreferencesResponse.CategoriesEntry\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\\\n\x0f\x43\x61tegoriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x38\n\x05value\x18\x02 \x01(\x0b\x32).crown.notification.v1.ChannelPreferences:\x02\x38\x01\"\xf0\x02\n$UpdateNotificationPreferencesRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12K\n\x0bpreferences\x18\x02 \x01(\x0b\x32..crown.notification.v1.NotificationPreferencesB\x06\xbaH\x03\xc8\x01\x01:\xb8\x01\xbaH\xb4\x01\x1a\xb1\x01\n\x18preferences.user_id.same\x12/must be the user_id of the path, or be left out\x1a\x64!has(this.preferences) || this.preferences.user_id == \'\' || this.preferences.user_id == this.user_id\"\xa9\x02\n%UpdateNotificationPreferencesResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12`\n\ncategories\x18\x02 \x03(\x0b\x32L.crown.notification.v1.UpdateNotificationPreferencesResponse.CategoriesEntry\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\\\n\x0f\x43\x61tegoriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x38\n\x05value\x18\x02 \x01(\x0b\x32).crown.notification.v1.ChannelPreferences:\x02\x38\x01\x32\x89\x04\n\x11PreferenceService\x12\xed\x01\n\x1aGetNotificationPreferences\x12\x38.crown.notification.v1.GetNotificationPreferencesRequest\x1a\x39.crown.notification.v1.GetNotificationPreferencesResponse\"Z\x8a\xcf\x18\x1e\x12\x07user_id\x1a\x11preferences.write \x01\x82\xd3\xe4\x93\x02\x32\x12\x30/api/v1/users/{user_id}/notification-preferences\x12\x83\x02\n\x1dUpdateNotificationPreferences\x12;.crown.notification.v1.UpdateNotificationPreferencesRequest\x1a<.crown.notification.v1.UpdateNotificationPreferencesResponse\"g\x8a\xcf\x18\x1e\x12\x07user_id\x1a\x11preferences.write \x01\x82\xd3\xe4\x93\x02?\x1a\x30/api/v1/users/{user_id}/notification-preferences:\x0bpreferencesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.crown/notification/v1/preference_service.proto\x12\x15\x63rown.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"crown/notification/v1/access.proto\x1a&crown/notification/v1/preference.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"e\n!GetNotificationPreferencesRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\"\xbf\x05\n\"GetNotificationPreferencesResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12]\n\ncategories\x18\x02 \x03(\x0b\x32I.crown.notification.v1.GetNotificationPreferencesResponse.CategoriesEntry\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ll_off\x18\x04 \x01(\x08\x12\x36\n\x0bquiet_hours\x18\x05 \x03(\x0b\x32!.crown.notification.v1.QuietHours\x12\x11\n\ttime_zone\x18\x06 \x01(\t\x12\x0e\n\x06locale\x18\x07 \x01(\t\x12W\n\x07\x64igests\x18\x08 \x03(\x0b\x32\x46.crown.notification.v1.GetNotificationPreferencesResponse.DigestsEntry\x12\x31\n\x04\x63\x61ps\x18\t \x03(\x0b\x32#.crown.notification.v1.FrequencyCap\x12\x0c\n\x04\x65tag\x18\n \x01(\t\x12=\n\teffective\x18\x0b \x03(\x0b\x32*.crown.notification.v1.EffectivePreference\x1a\\\n\x0f\x43\x61tegoriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x38\n\x05value\x18\x02 \x01(\x0b\x32).crown.notification.v1.ChannelPreferences:\x02\x38\x01\x1aU\n\x0c\x44igestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x34\n\x05value\x18\x02 \x01(\x0b\x32%.crown.notification.v1.ChannelDigests:\x02\x38\x01\"\xf0\x02\n$UpdateNotificationPreferencesRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12K\n\x0bpreferences\x18\x02 \x01(\x0b\x32..crown.notification.v1.NotificationPreferencesB\x06\xbaH\x03\xc8\x01\x01:\xb8\x01\xbaH\xb4\x01\x1a\xb1\x01\n\x18preferences.user_id.same\x12/must be the user_id of the path, or be left out\x1a\x64!has(this.preferences) || this.preferences.user_id == \'\' || this.preferences.user_id == this.user_id\"\xc8\x05\n%UpdateNotificationPreferencesResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12`\n\ncategories\x18\x02 \x03(\x0b\x32L.crown.notification.v1.UpdateNotificationPreferencesResponse.CategoriesEntry\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ll_off\x18\x04 \x01(\x08\x12\x36\n\x0bquiet_hours\x18\x05 \x03(\x0b\x32!.crown.notification.v1.QuietHours\x12\x11\n\ttime_zone\x18\x06 \x01(\t\x12\x0e\n\x06locale\x18\x07 \x01(\t\x12Z\n\x07\x64igests\x18\x08 \x03(\x0b\x32I.crown.notification.v1.UpdateNotificationPreferencesResponse.DigestsEntry\x12\x31\n\x04\x63\x61ps\x18\t \x03(\x0b\x32#.crown.notification.v1.FrequencyCap\x12\x0c\n\x04\x65tag\x18\n \x01(\t\x12=\n\teffective\x18\x0b \x03(\x0b\x32*.crown.notification.v1.EffectivePreference\x1a\\\n\x0f\x43\x61tegoriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x38\n\x05value\x18\x02 \x01(\x0b\x32).crown.notification.v1.ChannelPreferences:\x02\x38\x01\x1aU\n\x0c\x44igestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x34\n\x05value\x18\x02 \x01(\x0b\x32%.crown.notification.v1.ChannelDigests:\x02\x38\x01\"\xa8\x03\n#PatchNotificationPreferencesRequest\x12@\n\x07user_id\x18\x01 \x01(\tB/\xbaH,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$\x12K\n\x0bpreferences\x18\x02 \x01(\x0b\x32..crown.notification.v1.NotificationPreferencesB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01:\xb8\x01\xbaH\xb4\x01\x1a\xb1\x01\n\x18preferences.user_id.same\x12/must be the user_id of the path, or be left out\x1a\x64!has(this.preferences) || this.preferences.user_id == \'\' || this.preferences.user_id == this.user_id\"\xc5\x05\n$PatchNotificationPreferencesResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12_\n\ncategories\x18\x02 \x03(\x0b\x32K.crown.notification.v1.PatchNotificationPreferencesResponse.CategoriesEntry\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ll_off\x18\x04 \x01(\x08\x12\x36\n\x0bquiet_hours\x18\x05 \x03(\x0b\x32!.crown.notification.v1.QuietHours\x12\x11\n\ttime_zone\x18\x06 \x01(\t\x12\x0e\n\x06locale\x18\x07 \x01(\t\x12Y\n\x07\x64igests\x18\x08 \x03(\x0b\x32H.crown.notification.v1.PatchNotificationPreferencesResponse.DigestsEntry\x12\x31\n\x04\x63\x61ps\x18\t \x03(\x0b\x32#.crown.notification.v1.FrequencyCap\x12\x0c\n\x04\x65tag\x18\n \x01(\t\x12=\n\teffective\x18\x0b \x03(\x0b\x32*.crown.notification.v1.EffectivePreference\x1a\\\n\x0f\x43\x61tegoriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x38\n\x05value\x18\x02 \x01(\x0b\x32).crown.notification.v1.ChannelPreferences:\x02\x38\x01\x1aU\n\x0c\x44igestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x34\n\x05value\x18\x02 \x01(\x0b\x32%.crown.notification.v1.ChannelDigests:\x02\x38\x01\x32\x8c\x06\n\x11PreferenceService\x12\xed\x01\n\x1aGetNotificationPreferences\x12\x38.crown.notification.v1.GetNotificationPreferencesRequest\x1a\x39.crown.notification.v1.GetNotificationPreferencesResponse\"Z\x8a\xcf\x18\x1e\x12\x07user_id\x1a\x11preferences.write \x01\x82\xd3\xe4\x93\x02\x32\x12\x30/api/v1/users/{user_id}/notification-preferences\x12\x83\x02\n\x1dUpdateNotificationPreferences\x12;.crown.notification.v1.UpdateNotificationPreferencesRequest\x1a<.crown.notification.v1.UpdateNotificationPreferencesResponse\"g\x8a\xcf\x18\x1e\x12\x07user_id\x1a\x11preferences.write \x01\x82\xd3\xe4\x93\x02?\x1a\x30/api/v1/users/{user_id}/notification-preferences:\x0bpreferences\x12\x80\x02\n\x1cPatchNotificationPreferences\x12:.crown.notification.v1.PatchNotificationPreferencesRequest\x1a;.crown.notification.v1.PatchNotificationPreferencesResponse\"g\x8a\xcf\x18\x1e\x12\x07user_id\x1a\x11preferences.write \x01\x82\xd3\xe4\x93\x02?20/api/v1/users/{user_id}/notification-preferences:\x0bpreferencesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETNOTIFICATIONPREFERENCESREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$'
   _globals['_GETNOTIFICATIONPREFERENCESRESPONSE_CATEGORIESENTRY']._loaded_options = None
   _globals['_GETNOTIFICATIONPREFERENCESRESPONSE_CATEGORIESENTRY']._serialized_options = b'8\001'
+  _globals['_GETNOTIFICATIONPREFERENCESRESPONSE_DIGESTSENTRY']._loaded_options = None
+  _globals['_GETNOTIFICATIONPREFERENCESRESPONSE_DIGESTSENTRY']._serialized_options = b'8\001'
   _globals['_UPDATENOTIFICATIONPREFERENCESREQUEST'].fields_by_name['user_id']._loaded_options = None
   _globals['_UPDATENOTIFICATIONPREFERENCESREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$'
   _globals['_UPDATENOTIFICATIONPREFERENCESREQUEST'].fields_by_name['preferences']._loaded_options = None
@@ -48,22 +51,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPDATENOTIFICATIONPREFERENCESREQUEST']._serialized_options = b'\272H\264\001\032\261\001\n\030preferences.user_id.same\022/must be the user_id of the path, or be left out\032d!has(this.preferences) || this.preferences.user_id == \'\' || this.preferences.user_id == this.user_id'
   _globals['_UPDATENOTIFICATIONPREFERENCESRESPONSE_CATEGORIESENTRY']._loaded_options = None
   _globals['_UPDATENOTIFICATIONPREFERENCESRESPONSE_CATEGORIESENTRY']._serialized_options = b'8\001'
+  _globals['_UPDATENOTIFICATIONPREFERENCESRESPONSE_DIGESTSENTRY']._loaded_options = None
+  _globals['_UPDATENOTIFICATIONPREFERENCESRESPONSE_DIGESTSENTRY']._serialized_options = b'8\001'
+  _globals['_PATCHNOTIFICATIONPREFERENCESREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_PATCHNOTIFICATIONPREFERENCESREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H,r*2(^[A-Za-z0-9][A-Za-z0-9._~@|:+=-]{0,127}$'
+  _globals['_PATCHNOTIFICATIONPREFERENCESREQUEST'].fields_by_name['preferences']._loaded_options = None
+  _globals['_PATCHNOTIFICATIONPREFERENCESREQUEST'].fields_by_name['preferences']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_PATCHNOTIFICATIONPREFERENCESREQUEST'].fields_by_name['update_mask']._loaded_options = None
+  _globals['_PATCHNOTIFICATIONPREFERENCESREQUEST'].fields_by_name['update_mask']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_PATCHNOTIFICATIONPREFERENCESREQUEST']._loaded_options = None
+  _globals['_PATCHNOTIFICATIONPREFERENCESREQUEST']._serialized_options = b'\272H\264\001\032\261\001\n\030preferences.user_id.same\022/must be the user_id of the path, or be left out\032d!has(this.preferences) || this.preferences.user_id == \'\' || this.preferences.user_id == this.user_id'
+  _globals['_PATCHNOTIFICATIONPREFERENCESRESPONSE_CATEGORIESENTRY']._loaded_options = None
+  _globals['_PATCHNOTIFICATIONPREFERENCESRESPONSE_CATEGORIESENTRY']._serialized_options = b'8\001'
+  _globals['_PATCHNOTIFICATIONPREFERENCESRESPONSE_DIGESTSENTRY']._loaded_options = None
+  _globals['_PATCHNOTIFICATIONPREFERENCESRESPONSE_DIGESTSENTRY']._serialized_options = b'8\001'
   _globals['_PREFERENCESERVICE'].methods_by_name['GetNotificationPreferences']._loaded_options = None
   _globals['_PREFERENCESERVICE'].methods_by_name['GetNotificationPreferences']._serialized_options = b'\212\317\030\036\022\007user_id\032\021preferences.write \001\202\323\344\223\0022\0220/api/v1/users/{user_id}/notification-preferences'
   _globals['_PREFERENCESERVICE'].methods_by_name['UpdateNotificationPreferences']._loaded_options = None
   _globals['_PREFERENCESERVICE'].methods_by_name['UpdateNotificationPreferences']._serialized_options = b'\212\317\030\036\022\007user_id\032\021preferences.write \001\202\323\344\223\002?\0320/api/v1/users/{user_id}/notification-preferences:\013preferences'
-  _globals['_GETNOTIFICATIONPREFERENCESREQUEST']._serialized_start=241
-  _globals['_GETNOTIFICATIONPREFERENCESREQUEST']._serialized_end=342
-  _globals['_GETNOTIFICATIONPREFERENCESRESPONSE']._serialized_start=345
-  _globals['_GETNOTIFICATIONPREFERENCESRESPONSE']._serialized_end=636
-  _globals['_GETNOTIFICATIONPREFERENCESRESPONSE_CATEGORIESENTRY']._serialized_start=544
-  _globals['_GETNOTIFICATIONPREFERENCESRESPONSE_CATEGORIESENTRY']._serialized_end=636
-  _globals['_UPDATENOTIFICATIONPREFERENCESREQUEST']._serialized_start=639
-  _globals['_UPDATENOTIFICATIONPREFERENCESREQUEST']._serialized_end=1007
-  _globals['_UPDATENOTIFICATIONPREFERENCESRESPONSE']._serialized_start=1010
-  _globals['_UPDATENOTIFICATIONPREFERENCESRESPONSE']._serialized_end=1307
-  _globals['_UPDATENOTIFICATIONPREFERENCESRESPONSE_CATEGORIESENTRY']._serialized_start=544
-  _globals['_UPDATENOTIFICATIONPREFERENCESRESPONSE_CATEGORIESENTRY']._serialized_end=636
-  _globals['_PREFERENCESERVICE']._serialized_start=1310
-  _globals['_PREFERENCESERVICE']._serialized_end=1831
+  _globals['_PREFERENCESERVICE'].methods_by_name['PatchNotificationPreferences']._loaded_options = None
+  _globals['_PREFERENCESERVICE'].methods_by_name['PatchNotificationPreferences']._serialized_options = b'\212\317\030\036\022\007user_id\032\021preferences.write \001\202\323\344\223\002?20/api/v1/users/{user_id}/notification-preferences:\013preferences'
+  _globals['_GETNOTIFICATIONPREFERENCESREQUEST']._serialized_start=275
+  _globals['_GETNOTIFICATIONPREFERENCESREQUEST']._serialized_end=376
+  _globals['_GETNOTIFICATIONPREFERENCESRESPONSE']._serialized_start=379
+  _globals['_GETNOTIFICATIONPREFERENCESRESPONSE']._serialized_end=1082
+  _globals['_GETNOTIFICATIONPREFERENCESRESPONSE_CATEGORIESENTRY']._serialized_start=903
+  _globals['_GETNOTIFICATIONPREFERENCESRESPONSE_CATEGORIESENTRY']._serialized_end=995
+  _globals['_GETNOTIFICATIONPREFERENCESRESPONSE_DIGESTSENTRY']._serialized_start=997
+  _globals['_GETNOTIFICATIONPREFERENCESRESPONSE_DIGESTSENTRY']._serialized_end=1082
+  _globals['_UPDATENOTIFICATIONPREFERENCESREQUEST']._serialized_start=1085
+  _globals['_UPDATENOTIFICATIONPREFERENCESREQUEST']._serialized_end=1453
+  _globals['_UPDATENOTIFICATIONPREFERENCESRESPONSE']._serialized_start=1456
+  _globals['_UPDATENOTIFICATIONPREFERENCESRESPONSE']._serialized_end=2168
+  _globals['_UPDATENOTIFICATIONPREFERENCESRESPONSE_CATEGORIESENTRY']._serialized_start=903
+  _globals['_UPDATENOTIFICATIONPREFERENCESRESPONSE_CATEGORIESENTRY']._serialized_end=995
+  _globals['_UPDATENOTIFICATIONPREFERENCESRESPONSE_DIGESTSENTRY']._serialized_start=997
+  _globals['_UPDATENOTIFICATIONPREFERENCESRESPONSE_DIGESTSENTRY']._serialized_end=1082
+  _globals['_PATCHNOTIFICATIONPREFERENCESREQUEST']._serialized_start=2171
+  _globals['_PATCHNOTIFICATIONPREFERENCESREQUEST']._serialized_end=2595
+  _globals['_PATCHNOTIFICATIONPREFERENCESRESPONSE']._serialized_start=2598
+  _globals['_PATCHNOTIFICATIONPREFERENCESRESPONSE']._serialized_end=3307
+  _globals['_PATCHNOTIFICATIONPREFERENCESRESPONSE_CATEGORIESENTRY']._serialized_start=903
+  _globals['_PATCHNOTIFICATIONPREFERENCESRESPONSE_CATEGORIESENTRY']._serialized_end=995
+  _globals['_PATCHNOTIFICATIONPREFERENCESRESPONSE_DIGESTSENTRY']._serialized_start=997
+  _globals['_PATCHNOTIFICATIONPREFERENCESRESPONSE_DIGESTSENTRY']._serialized_end=1082
+  _globals['_PREFERENCESERVICE']._serialized_start=3310
+  _globals['_PREFERENCESERVICE']._serialized_end=4090
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ Reading and changing preferences."""
 from collections import abc as _abc
 from crown.notification.v1 import preference_pb2 as _preference_pb2
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -69,11 +70,48 @@ class GetNotificationPreferencesResponse(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class DigestsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _preference_pb2.ChannelDigests: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _preference_pb2.ChannelDigests | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     USER_ID_FIELD_NUMBER: _builtins.int
     CATEGORIES_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    ALL_OFF_FIELD_NUMBER: _builtins.int
+    QUIET_HOURS_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    LOCALE_FIELD_NUMBER: _builtins.int
+    DIGESTS_FIELD_NUMBER: _builtins.int
+    CAPS_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The person."""
+    all_off: _builtins.bool
+    """True: nothing comes on any channel, but for security."""
+    time_zone: _builtins.str
+    """The zone of the person's clock; empty: the contact's, and UTC where it has none."""
+    locale: _builtins.str
+    """The language tag that they are written to in; empty: the contact's."""
+    etag: _builtins.str
+    """Of what holds now; for the next update."""
     @_builtins.property
     def categories(self) -> _containers.MessageMap[_builtins.str, _preference_pb2.ChannelPreferences]:
         """Every category with every channel, and what holds."""
@@ -82,16 +120,40 @@ class GetNotificationPreferencesResponse(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When the person last changed them; absent: never."""
 
+    @_builtins.property
+    def quiet_hours(self) -> _containers.RepeatedCompositeFieldContainer[_preference_pb2.QuietHours]:
+        """When push messages, e-mail and text messages wait."""
+
+    @_builtins.property
+    def digests(self) -> _containers.MessageMap[_builtins.str, _preference_pb2.ChannelDigests]:
+        """What is gathered to one message now and then, by category; only what was chosen."""
+
+    @_builtins.property
+    def caps(self) -> _containers.RepeatedCompositeFieldContainer[_preference_pb2.FrequencyCap]:
+        """How much is enough; only what was chosen."""
+
+    @_builtins.property
+    def effective(self) -> _containers.RepeatedCompositeFieldContainer[_preference_pb2.EffectivePreference]:
+        """What holds at this moment for each category and channel, and why."""
+
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         categories: _abc.Mapping[_builtins.str, _preference_pb2.ChannelPreferences] | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        all_off: _builtins.bool = ...,
+        quiet_hours: _abc.Iterable[_preference_pb2.QuietHours] | None = ...,
+        time_zone: _builtins.str = ...,
+        locale: _builtins.str = ...,
+        digests: _abc.Mapping[_builtins.str, _preference_pb2.ChannelDigests] | None = ...,
+        caps: _abc.Iterable[_preference_pb2.FrequencyCap] | None = ...,
+        etag: _builtins.str = ...,
+        effective: _abc.Iterable[_preference_pb2.EffectivePreference] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_off", b"all_off", "caps", b"caps", "categories", b"categories", "digests", b"digests", "effective", b"effective", "etag", b"etag", "locale", b"locale", "quiet_hours", b"quiet_hours", "time_zone", b"time_zone", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -152,11 +214,48 @@ class UpdateNotificationPreferencesResponse(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class DigestsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _preference_pb2.ChannelDigests: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _preference_pb2.ChannelDigests | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     USER_ID_FIELD_NUMBER: _builtins.int
     CATEGORIES_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    ALL_OFF_FIELD_NUMBER: _builtins.int
+    QUIET_HOURS_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    LOCALE_FIELD_NUMBER: _builtins.int
+    DIGESTS_FIELD_NUMBER: _builtins.int
+    CAPS_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The person."""
+    all_off: _builtins.bool
+    """True: nothing comes on any channel, but for security."""
+    time_zone: _builtins.str
+    """The zone of the person's clock; empty: the contact's, and UTC where it has none."""
+    locale: _builtins.str
+    """The language tag that they are written to in; empty: the contact's."""
+    etag: _builtins.str
+    """Of what holds now; for the next update."""
     @_builtins.property
     def categories(self) -> _containers.MessageMap[_builtins.str, _preference_pb2.ChannelPreferences]:
         """Every category with every channel, and what holds."""
@@ -165,17 +264,194 @@ class UpdateNotificationPreferencesResponse(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When the person last changed them; absent: never."""
 
+    @_builtins.property
+    def quiet_hours(self) -> _containers.RepeatedCompositeFieldContainer[_preference_pb2.QuietHours]:
+        """When push messages, e-mail and text messages wait."""
+
+    @_builtins.property
+    def digests(self) -> _containers.MessageMap[_builtins.str, _preference_pb2.ChannelDigests]:
+        """What is gathered to one message now and then, by category; only what was chosen."""
+
+    @_builtins.property
+    def caps(self) -> _containers.RepeatedCompositeFieldContainer[_preference_pb2.FrequencyCap]:
+        """How much is enough; only what was chosen."""
+
+    @_builtins.property
+    def effective(self) -> _containers.RepeatedCompositeFieldContainer[_preference_pb2.EffectivePreference]:
+        """What holds at this moment for each category and channel, and why."""
+
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         categories: _abc.Mapping[_builtins.str, _preference_pb2.ChannelPreferences] | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        all_off: _builtins.bool = ...,
+        quiet_hours: _abc.Iterable[_preference_pb2.QuietHours] | None = ...,
+        time_zone: _builtins.str = ...,
+        locale: _builtins.str = ...,
+        digests: _abc.Mapping[_builtins.str, _preference_pb2.ChannelDigests] | None = ...,
+        caps: _abc.Iterable[_preference_pb2.FrequencyCap] | None = ...,
+        etag: _builtins.str = ...,
+        effective: _abc.Iterable[_preference_pb2.EffectivePreference] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_off", b"all_off", "caps", b"caps", "categories", b"categories", "digests", b"digests", "effective", b"effective", "etag", b"etag", "locale", b"locale", "quiet_hours", b"quiet_hours", "time_zone", b"time_zone", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateNotificationPreferencesResponse: _TypeAlias = UpdateNotificationPreferencesResponse  # noqa: Y015
+
+@_typing.final
+class PatchNotificationPreferencesRequest(_message.Message):
+    """PatchNotificationPreferencesRequest names a person and what shall change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    PREFERENCES_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The person."""
+    @_builtins.property
+    def preferences(self) -> _preference_pb2.NotificationPreferences:
+        """The new values."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """What to change, up to 50 paths: categories, all_off, quiet_hours, time_zone, locale, digests, caps, or a part of
+        categories or digests, such as categories.social or digests.social.email. By REST it is a parameter of the query:
+        ?update_mask=all_off,quiet_hours.
+        """
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        preferences: _preference_pb2.NotificationPreferences | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences", "update_mask", b"update_mask", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PatchNotificationPreferencesRequest: _TypeAlias = PatchNotificationPreferencesRequest  # noqa: Y015
+
+@_typing.final
+class PatchNotificationPreferencesResponse(_message.Message):
+    """PatchNotificationPreferencesResponse holds what holds now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class CategoriesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _preference_pb2.ChannelPreferences: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _preference_pb2.ChannelPreferences | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class DigestsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _preference_pb2.ChannelDigests: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _preference_pb2.ChannelDigests | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    CATEGORIES_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    ALL_OFF_FIELD_NUMBER: _builtins.int
+    QUIET_HOURS_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    LOCALE_FIELD_NUMBER: _builtins.int
+    DIGESTS_FIELD_NUMBER: _builtins.int
+    CAPS_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The person."""
+    all_off: _builtins.bool
+    """True: nothing comes on any channel, but for security."""
+    time_zone: _builtins.str
+    """The zone of the person's clock; empty: the contact's, and UTC where it has none."""
+    locale: _builtins.str
+    """The language tag that they are written to in; empty: the contact's."""
+    etag: _builtins.str
+    """Of what holds now; for the next update."""
+    @_builtins.property
+    def categories(self) -> _containers.MessageMap[_builtins.str, _preference_pb2.ChannelPreferences]:
+        """Every category with every channel, and what holds."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When the person last changed them; absent: never."""
+
+    @_builtins.property
+    def quiet_hours(self) -> _containers.RepeatedCompositeFieldContainer[_preference_pb2.QuietHours]:
+        """When push messages, e-mail and text messages wait."""
+
+    @_builtins.property
+    def digests(self) -> _containers.MessageMap[_builtins.str, _preference_pb2.ChannelDigests]:
+        """What is gathered to one message now and then, by category; only what was chosen."""
+
+    @_builtins.property
+    def caps(self) -> _containers.RepeatedCompositeFieldContainer[_preference_pb2.FrequencyCap]:
+        """How much is enough; only what was chosen."""
+
+    @_builtins.property
+    def effective(self) -> _containers.RepeatedCompositeFieldContainer[_preference_pb2.EffectivePreference]:
+        """What holds at this moment for each category and channel, and why."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        categories: _abc.Mapping[_builtins.str, _preference_pb2.ChannelPreferences] | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        all_off: _builtins.bool = ...,
+        quiet_hours: _abc.Iterable[_preference_pb2.QuietHours] | None = ...,
+        time_zone: _builtins.str = ...,
+        locale: _builtins.str = ...,
+        digests: _abc.Mapping[_builtins.str, _preference_pb2.ChannelDigests] | None = ...,
+        caps: _abc.Iterable[_preference_pb2.FrequencyCap] | None = ...,
+        etag: _builtins.str = ...,
+        effective: _abc.Iterable[_preference_pb2.EffectivePreference] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_off", b"all_off", "caps", b"caps", "categories", b"categories", "digests", b"digests", "effective", b"effective", "etag", b"etag", "locale", b"locale", "quiet_hours", b"quiet_hours", "time_zone", b"time_zone", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PatchNotificationPreferencesResponse: _TypeAlias = PatchNotificationPreferencesResponse  # noqa: Y015

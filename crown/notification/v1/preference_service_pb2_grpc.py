@@ -45,6 +45,11 @@ class PreferenceServiceStub:
                 request_serializer=crown_dot_notification_dot_v1_dot_preference__service__pb2.UpdateNotificationPreferencesRequest.SerializeToString,
                 response_deserializer=crown_dot_notification_dot_v1_dot_preference__service__pb2.UpdateNotificationPreferencesResponse.FromString,
                 _registered_method=True)
+        self.PatchNotificationPreferences = channel.unary_unary(
+                '/crown.notification.v1.PreferenceService/PatchNotificationPreferences',
+                request_serializer=crown_dot_notification_dot_v1_dot_preference__service__pb2.PatchNotificationPreferencesRequest.SerializeToString,
+                response_deserializer=crown_dot_notification_dot_v1_dot_preference__service__pb2.PatchNotificationPreferencesResponse.FromString,
+                _registered_method=True)
 
 
 class PreferenceServiceServicer:
@@ -68,8 +73,25 @@ class PreferenceServiceServicer:
         notification on, and by what is still waiting to be sent.
 
         Errors:
-        - INVALID_ARGUMENT, INVALID_REQUEST: an unknown category, or another user_id than the path's.
+        - INVALID_ARGUMENT, INVALID_REQUEST: an unknown category, another user_id than the path's, or entries that
+        contradict each other.
         - PERMISSION_DENIED, NOT_ALLOWED: somebody else's preferences.
+        - ABORTED, STALE_ETAG: the etag is not that of what holds.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PatchNotificationPreferences(self, request, context):
+        """Changes some of a person's preferences; the others stay. What the mask names and the body leaves out has its
+        default again.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: a mask that names nothing, or something that there is not; else as
+        UpdateNotificationPreferences.
+        - PERMISSION_DENIED, NOT_ALLOWED: somebody else's preferences.
+        - ABORTED, STALE_ETAG: the etag is not that of what holds.
         - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -88,6 +110,11 @@ def add_PreferenceServiceServicer_to_server(servicer, server):
                     servicer.UpdateNotificationPreferences,
                     request_deserializer=crown_dot_notification_dot_v1_dot_preference__service__pb2.UpdateNotificationPreferencesRequest.FromString,
                     response_serializer=crown_dot_notification_dot_v1_dot_preference__service__pb2.UpdateNotificationPreferencesResponse.SerializeToString,
+            ),
+            'PatchNotificationPreferences': grpc.unary_unary_rpc_method_handler(
+                    servicer.PatchNotificationPreferences,
+                    request_deserializer=crown_dot_notification_dot_v1_dot_preference__service__pb2.PatchNotificationPreferencesRequest.FromString,
+                    response_serializer=crown_dot_notification_dot_v1_dot_preference__service__pb2.PatchNotificationPreferencesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -145,6 +172,33 @@ class PreferenceService:
             '/crown.notification.v1.PreferenceService/UpdateNotificationPreferences',
             crown_dot_notification_dot_v1_dot_preference__service__pb2.UpdateNotificationPreferencesRequest.SerializeToString,
             crown_dot_notification_dot_v1_dot_preference__service__pb2.UpdateNotificationPreferencesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PatchNotificationPreferences(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crown.notification.v1.PreferenceService/PatchNotificationPreferences',
+            crown_dot_notification_dot_v1_dot_preference__service__pb2.PatchNotificationPreferencesRequest.SerializeToString,
+            crown_dot_notification_dot_v1_dot_preference__service__pb2.PatchNotificationPreferencesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,8 +46,21 @@ class PreferenceServiceStub:
     notification on, and by what is still waiting to be sent.
 
     Errors:
-    - INVALID_ARGUMENT, INVALID_REQUEST: an unknown category, or another user_id than the path's.
+    - INVALID_ARGUMENT, INVALID_REQUEST: an unknown category, another user_id than the path's, or entries that
+      contradict each other.
     - PERMISSION_DENIED, NOT_ALLOWED: somebody else's preferences.
+    - ABORTED, STALE_ETAG: the etag is not that of what holds.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
+    """
+    PatchNotificationPreferences: _grpc.UnaryUnaryMultiCallable[_preference_service_pb2.PatchNotificationPreferencesRequest, _preference_service_pb2.PatchNotificationPreferencesResponse]
+    """Changes some of a person's preferences; the others stay. What the mask names and the body leaves out has its
+    default again.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: a mask that names nothing, or something that there is not; else as
+      UpdateNotificationPreferences.
+    - PERMISSION_DENIED, NOT_ALLOWED: somebody else's preferences.
+    - ABORTED, STALE_ETAG: the etag is not that of what holds.
     - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
     """
 
@@ -69,8 +82,21 @@ class PreferenceServiceAsyncStub(PreferenceServiceStub):
     notification on, and by what is still waiting to be sent.
 
     Errors:
-    - INVALID_ARGUMENT, INVALID_REQUEST: an unknown category, or another user_id than the path's.
+    - INVALID_ARGUMENT, INVALID_REQUEST: an unknown category, another user_id than the path's, or entries that
+      contradict each other.
     - PERMISSION_DENIED, NOT_ALLOWED: somebody else's preferences.
+    - ABORTED, STALE_ETAG: the etag is not that of what holds.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
+    """
+    PatchNotificationPreferences: _aio.UnaryUnaryMultiCallable[_preference_service_pb2.PatchNotificationPreferencesRequest, _preference_service_pb2.PatchNotificationPreferencesResponse]  # type: ignore[assignment]
+    """Changes some of a person's preferences; the others stay. What the mask names and the body leaves out has its
+    default again.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: a mask that names nothing, or something that there is not; else as
+      UpdateNotificationPreferences.
+    - PERMISSION_DENIED, NOT_ALLOWED: somebody else's preferences.
+    - ABORTED, STALE_ETAG: the etag is not that of what holds.
     - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
     """
 
@@ -101,8 +127,27 @@ class PreferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         notification on, and by what is still waiting to be sent.
 
         Errors:
-        - INVALID_ARGUMENT, INVALID_REQUEST: an unknown category, or another user_id than the path's.
+        - INVALID_ARGUMENT, INVALID_REQUEST: an unknown category, another user_id than the path's, or entries that
+          contradict each other.
         - PERMISSION_DENIED, NOT_ALLOWED: somebody else's preferences.
+        - ABORTED, STALE_ETAG: the etag is not that of what holds.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
+        """
+
+    @_abc_1.abstractmethod
+    def PatchNotificationPreferences(
+        self,
+        request: _preference_service_pb2.PatchNotificationPreferencesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_preference_service_pb2.PatchNotificationPreferencesResponse, _abc.Awaitable[_preference_service_pb2.PatchNotificationPreferencesResponse]]:
+        """Changes some of a person's preferences; the others stay. What the mask names and the body leaves out has its
+        default again.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: a mask that names nothing, or something that there is not; else as
+          UpdateNotificationPreferences.
+        - PERMISSION_DENIED, NOT_ALLOWED: somebody else's preferences.
+        - ABORTED, STALE_ETAG: the etag is not that of what holds.
         - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
         """
 

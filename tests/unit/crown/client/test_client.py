@@ -266,7 +266,7 @@ async def test_people() -> None:
     channels = ChannelPreferences(push=True, email=False)
     suite = Suite(
         preferences.GetNotificationPreferencesResponse(user_id="ann", categories={"social": channels}),
-        preferences.UpdateNotificationPreferencesResponse(user_id="ann", categories={"social": channels}),
+        preferences.PatchNotificationPreferencesResponse(user_id="ann", categories={"social": channels}),
         contacts.GetContactResponse(user_id="ann", email="ann@example.org"),
         contacts.UpdateContactResponse(user_id="ann", email="ann@example.org"),
         devices.RegisterDeviceResponse(device=devices.Device(device_id="d1")),
@@ -285,7 +285,8 @@ async def test_people() -> None:
         assert [device.device_id for device in await to.devices("ann")] == ["d1"]
         await to.delete_device("ann", "d1")
         assert (await to.get("n1")).notification_id == "n1"
-    update = next(request for method, request, _, _ in suite.calls if method.startswith("UpdateNotif"))
+    update = next(request for method, request, _, _ in suite.calls if method.startswith("PatchNotif"))
+    assert update.update_mask.paths == ["categories"]
     assert update.preferences.categories["social"].HasField("email")
     assert not update.preferences.categories["social"].HasField("sms")
 
