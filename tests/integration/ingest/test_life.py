@@ -8,6 +8,7 @@ import signal
 import time
 import urllib.request
 
+import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -38,6 +39,17 @@ async def test_each_role_serves_and_stops_when_told(rig: Rig) -> None:
             assert service.events()[-1] == "stopped"
 
     await asyncio.gather(*(live(role) for role in ROLES))
+
+
+@pytest.mark.parametrize(
+    ("lanes", "nice"), [("critical", 0), ("critical,normal,bulk", 0), ("normal,bulk", 10)]
+)
+async def test_a_dispatcher_of_campaigns_leaves_the_processor_to_others(
+    rig: Rig, lanes: str, nice: int
+) -> None:
+    async with rig.running("dispatch", CROWN_DISPATCH_LANES=lanes) as service:
+        assert service.process is not None
+        assert psutil.Process(service.process.pid).nice() == psutil.Process().nice() + nice
 
 
 async def test_sigterm_finishes_what_is_under_way(rig: Rig) -> None:
