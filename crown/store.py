@@ -24,6 +24,7 @@ majority before it counts.
 | suppressions  | address that gets nothing    | keyed hash                   |
 | dead_letters  | delivery that was given up   | delivery id : number         |
 |               | or message nobody could read | stream : sequence            |
+| schedules     | schedule                     | schedule id                  |
 | replays       | replay of many dead letters  | replay id                    |
 | broadcasts    | notification to everybody    | notification id              |
 | broadcast_marks | broadcast that a person marked | user id / notification id |
@@ -208,6 +209,14 @@ _INDEXES: Mapping[str, list[IndexModel]] = {
         IndexModel([("user_id", ASCENDING)], name="person"),
         # With the broadcast itself; what was marked as a whole has no such field and stays.
         IndexModel([("retire_time", ASCENDING)], name="old", expireAfterSeconds=0),
+    ],
+    "schedules": [
+        IndexModel(
+            [("next_time", ASCENDING)],
+            name="due",
+            partialFilterExpression={"next_time": {"$exists": True}},
+        ),
+        IndexModel([("sender", ASCENDING), ("_id", ASCENDING)], name="sender"),
     ],
     "members": [
         IndexModel([("group_id", ASCENDING), ("user_id", ASCENDING)], name="group"),

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from redis.asyncio import Redis
@@ -27,6 +28,7 @@ from crown.notification.v1 import (
     preference_service_pb2,
     push_service_pb2,
     realtime_service_pb2,
+    schedule_service_pb2,
     sms_callback_service_pb2,
     sms_service_pb2,
     status_service_pb2,
@@ -67,6 +69,8 @@ from services.ingest.people.finisher import Finisher
 from services.ingest.people.service import PersonService
 from services.ingest.quota import Quota
 from services.ingest.readiness import StatusService
+from services.ingest.schedules.firing import Firing
+from services.ingest.schedules.service import ScheduleService
 from services.ingest.service import IngestService
 from services.ingest.settings import IngestSettings
 from services.ingest.suppressions import SuppressionService
@@ -112,6 +116,8 @@ async def api(settings: IngestSettings, stopping: asyncio.Event) -> None:
     server.add(_only(person_service_pb2.DESCRIPTOR), people)
     books = BooksService(bus, store.db)
     server.add(_only(books_service_pb2.DESCRIPTOR), books, books.checks())
+    schedules = ScheduleService(bus, store.db, data_key, intake)
+    server.add(_only(schedule_service_pb2.DESCRIPTOR), schedules, schedules.checks())
     server.add(_only(status_service_pb2.DESCRIPTOR), status)
     suppressions = SuppressionService(Suppressions(store.db, data_key))
     server.add(_only(suppression_service_pb2.DESCRIPTOR), suppressions, suppressions.checks())
@@ -151,11 +157,12 @@ async def dispatch(settings: IngestSettings, stopping: asyncio.Event) -> None:
 
 async def record(settings: IngestSettings, stopping: asyncio.Event) -> None:
     """Keeps the books: timeline, dead letters and their replays, what got stuck, what was settled, what is old,
-    what deleted groups and people who were erased left."""
+    what deleted groups and people who were erased left. And sends what schedules say."""
     bus = await Bus.connect(settings, "ingest-record")
     store = await Store.connect(settings, "ingest-record")
     redis = _redis(settings)
     data_key = vault.data_key(settings.data_key.get_secret_value())
+    grace = timedelta(seconds=settings.schedule_grace_s)
 
     async def healthy() -> bool:
         return await bus.healthy() and await store.healthy()
@@ -171,6 +178,7 @@ async def record(settings: IngestSettings, stopping: asyncio.Event) -> None:
         tasks.create_task(Finisher(Eraser(bus, store, redis, data_key)).run(stopping))
         tasks.create_task(Auditor(bus, store).run(stopping))
         tasks.create_task(Disbander(store, settings.sweep_period_s).run(stopping))
+        tasks.create_task(Firing(bus, store, data_key, grace).run(stopping))
         tasks.create_task(rpc.until(stopping, bus.closed))
     await redis.aclose()
     await bus.close()

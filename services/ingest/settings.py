@@ -34,6 +34,10 @@ class IngestSettings(FilterSettings):
     # What each may send on these lanes; the rest travels on the next lower one. `off`: no bound.
     normal_rate: str = Field("500/s:5000", validation_alias="CROWN_NORMAL_RATE")
     critical_rate: str = Field("100/s:1000", validation_alias="CROWN_CRITICAL_RATE")
+    # Seconds by which a time of a schedule may have been missed and is made up for.
+    schedule_grace_s: float = Field(
+        3600.0, validation_alias="CROWN_SCHEDULE_GRACE_S", ge=1, le=86_400, allow_inf_nan=False
+    )
 
     # Who may be called about what became of notifications: see services/ingest/webhook/hosts.py.
     webhook_hosts: str = Field("", validation_alias="CROWN_WEBHOOK_HOSTS")

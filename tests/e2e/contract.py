@@ -39,6 +39,7 @@ _SAMPLES = {
     "suppression_id": "0",
     "dead_letter_id": "0",
     "replay_id": "0",
+    "schedule_id": "01a202de-cd68-776b-aacc-66961d5740dd",
     "template_id": "t",
     "token": "t",
     "topic": "group:g",

@@ -928,3 +928,43 @@ class InboxView(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InboxView: _TypeAlias = InboxView  # noqa: Y015
+
+@_typing.final
+class ScheduleState(_message.Message):
+    """ScheduleState says whether a schedule sends."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Type:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ScheduleState._Type.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: ScheduleState._Type.ValueType  # 0
+        """Not known."""
+        ACTIVE: ScheduleState._Type.ValueType  # 1
+        """It sends at its times."""
+        PAUSED: ScheduleState._Type.ValueType  # 2
+        """It sends nothing until it is resumed."""
+
+    class Type(_Type, metaclass=_TypeEnumTypeWrapper):
+        """The states."""
+
+    STATE_UNSPECIFIED: ScheduleState.Type.ValueType  # 0
+    """Not known."""
+    ACTIVE: ScheduleState.Type.ValueType  # 1
+    """It sends at its times."""
+    PAUSED: ScheduleState.Type.ValueType  # 2
+    """It sends nothing until it is resumed."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScheduleState: _TypeAlias = ScheduleState  # noqa: Y015

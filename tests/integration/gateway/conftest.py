@@ -34,7 +34,7 @@ AUDIENCE = "crown-notification"
 SERVERS = {
     "INGEST_ADDRESS": (
         *("ingest", "inbox", "group", "preference", "contact", "status"),
-        *("dead_letter", "suppression", "person", "books"),
+        *("dead_letter", "suppression", "person", "books", "schedule"),
     ),
     "EMAIL_ADDRESS": ("email", "email_callback", "template"),
     "PUSH_ADDRESS": ("push", "device"),

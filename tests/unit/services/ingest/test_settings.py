@@ -56,6 +56,7 @@ def test_rates_of_callers_and_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CROWN_CRITICAL_RATE", "0/s:1"),
         ("CROWN_SWEEP_PERIOD_S", "0"),
         ("CROWN_SWEEP_PERIOD_S", "nan"),
+        ("CROWN_SCHEDULE_GRACE_S", "0"),
         ("CROWN_FILTER_ADDRESS", "filter"),
         ("CROWN_FILTER_ADDRESS", "http://filter:50051"),
         ("CROWN_FILTER_TOKEN", "two words"),

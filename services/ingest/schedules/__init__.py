@@ -1,0 +1,1 @@
+"""Schedules: notifications that are sent at times that a cron expression says."""
