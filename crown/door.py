@@ -9,7 +9,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,8 @@ log = logs.get(__name__)
 DEADLINE_S = 15.0
 # Seconds kept back from the caller's deadline, so that a clear error still reaches them.
 MARGIN_S = 0.05
+# Seconds that a caller's next message is waited for before its stream is ended with an error.
+_LAST_WORD_S = 0.1
 
 Context = grpc.aio.ServicerContext[Any, Any]
 # What is wrong with a decoded request; empty where nothing is.
@@ -235,9 +237,18 @@ def _both(
                 async for answer in answers:
                     yield answer.SerializeToString()
         except Exception as error:
+            await _hear_out(incoming)
             await _refuse(entry, error, metadata, context, began)
 
     return call
+
+
+async def _hear_out(incoming: AsyncIterator[bytes]) -> None:
+    """Lets the caller finish what it is saying: a Python client whose message is cut off by our answer tells its
+    caller of an internal error, and not of our answer."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LAST_WORD_S):
+            await anext(incoming, None)
 
 
 async def _requests(entry: _Entry, incoming: Incoming) -> AsyncGenerator[Message, None]:

@@ -226,6 +226,16 @@ async def test_who_may_not_is_told_before_anything_is_read(
     assert await stream.ended() == (code, reason)
 
 
+async def test_who_speaks_at_once_is_told_why_it_may_not(rig: Rig, service: Service) -> None:
+    metadata = (("authorization", f"Bearer {rig.token(user='user123')}"),)
+    for _ in range(50):
+        stream = Stream(service.channel, metadata)
+        await stream.say(item("a"))
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stream.rest()
+        assert await stream.ended() == (grpc.StatusCode.PERMISSION_DENIED, "NOT_ALLOWED")
+
+
 async def test_a_token_that_expires_ends_it_after_the_results(rig: Rig, service: Service) -> None:
     # Signed so long ago that what is granted on top is nearly over.
     token = rig.token(ttl_s=2 - LEEWAY_S)
