@@ -121,12 +121,13 @@ class Shown:
     @property
     def unread(self) -> bool:
         """Whether it counts as unread."""
-        return self.read_time is None
+        # Most people marked nothing.
+        return self.marks is _NO_MARKS or self.read_time is None
 
     @property
     def unseen(self) -> bool:
         """Whether it counts as unseen."""
-        return self.unread and self.seen_time is None
+        return self.marks is _NO_MARKS or (self.read_time is None and self.seen_time is None)
 
 
 class Broadcasts:
@@ -205,7 +206,16 @@ async def marks_of(marks: AsyncCollection[Document], user_ids: Collection[str]) 
 
 
 def _in_inbox(live: list[Broadcast], choices: Choices, marks: Marks) -> list[Shown]:
-    return [Shown(one, marks) for one in live if shown(one, choices) and marks.time("delete", one) is None]
+    # Of a thousand broadcasts, few differ in what choices say of them.
+    wanted: dict[tuple[int, bool], bool] = {}
+    found = []
+    for one in live:
+        alike = (one.category, Channel.IN_APP in one.channels)
+        if alike not in wanted:
+            wanted[alike] = shown(one, choices)
+        if wanted[alike] and (marks is _NO_MARKS or marks.time("delete", one) is None):
+            found.append(Shown(one, marks))
+    return found
 
 
 def _broadcast(row: Document) -> Broadcast:

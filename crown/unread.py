@@ -41,9 +41,7 @@ class Unread:
     async def _count_unseen(self, user_ids: list[str]) -> Sequence[int]:
         rows = self._rows(user_ids, {"unseen": True})
         counts, shown = await asyncio.gather(rows, self._broadcasts.of_all(user_ids))
-        news = {
-            user_id: sum(one.unread and one.seen_time is None for one in shown[user_id]) for user_id in shown
-        }
+        news = {user_id: sum(one.unseen for one in shown[user_id]) for user_id in shown}
         return [min(counts.get(user_id, 0) + news[user_id], COUNTED_MOST) for user_id in user_ids]
 
     async def _rows(self, user_ids: list[str], of_those: Document) -> dict[str, int]:

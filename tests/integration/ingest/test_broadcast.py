@@ -335,3 +335,25 @@ async def test_only_the_newest_are_merged(local: Local, monkeypatch: pytest.Monk
     ids = [await broadcast(local) for _ in range(3)]
     assert [one.notification_id for one in await Broadcasts(local.db).live()] == ids[:0:-1]
     assert await unread(local, "ann") == [2]
+
+
+async def test_who_asks_while_there_are_none_pays_for_one_look(
+    local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many who ask at once, too."""
+    real, asked = broadcasts.newest, 0
+
+    async def counted(collection: Any) -> int:
+        nonlocal asked
+        asked += 1
+        return await real(collection)
+
+    async def unwanted(*_: Any) -> Any:
+        raise AssertionError
+
+    known = Broadcasts(local.db)
+    monkeypatch.setattr(broadcasts, "newest", counted)
+    monkeypatch.setattr(broadcasts, "marks_of", unwanted)
+    monkeypatch.setattr(Preferences, "choices", unwanted)
+    assert set(map(len, await asyncio.gather(*(known.of(f"p{number}") for number in range(100))))) == {0}
+    assert asked == 1
