@@ -66,6 +66,8 @@ def vet(entry: Entry, moment: datetime, rules: Rules) -> Change | None:
     """What can be said of a delivery before anything is looked up; None: go on and attempt it."""
     if entry.final:
         return as_is(entry)
+    if entry.cancelled:
+        return final(entry, DeliveryState.CANCELLED, "")
     if entry.due_time is not None and entry.due_time > moment + _EARLY:
         # Its retry is scheduled, or was about to be when its worker died: schedule it (again).
         return as_is(entry)

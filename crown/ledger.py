@@ -5,15 +5,15 @@ A row: {_id: "<notification>/<user>", notification_id, user_id, create_time, dec
 category, lane, channels, wrapped_key, deliveries: {<channel>: {id, state, decided, reason, attempts, claims,
 unknowns, provider, provider_message_id, update_time, due_time, done, kills, reopen_time, reopened, open_time,
 click_time, digest, unless_read}}, open: [<channel>, …], read_time, seen_time, archive_time, delete_time, unread:
-true, unseen: true, shelf, hidden: true, wake_time, group, actor, thread, sender, page}. `decided` is the state that
-dispatch gave it. `reopened` is the mark of who gave it back last after it was given up. `unread` stands where
-the app shows it, until it is read or deleted, and `unseen` beside it until it is seen. `shelf` says where a row
+true, unseen: true, shelf, hidden: true, wake_time, released, group, actor, thread, sender, page}. `decided` is the
+state that dispatch gave it. `reopened` is the mark of who gave it back last after it was given up. `unread` stands
+where the app shows it, until it is read or deleted, and `unseen` beside it until it is seen. `shelf` says where a row
 is instead of in the inbox: "archived", "deleted", or "folded" into a newer one of its thread. `hidden` keeps a
 row out of the inbox: it is not to be shown yet, or never. `wake_time` is the earliest `due_time` of what is
 DEFERRED; such a delivery is not in `open` before it is released. `unless_read` stands in an escalation,
 `digest` is the digest that an item waits for. `group` and `actor` are hashes, `thread` is the entry that rows
 of one group share until it is read. `page` is the page of an audience that the person was listed in, as the
-number of those before it.
+number of those before it. `released` is the mark of who last released what was deferred.
 
 A claim: {_id: "<delivery>:<number>", time, worker, row, provider, unclear, unsent, asked}. `row` is the _id of the
 row; `unclear` and `unsent` are what its worker knew when it let go of it, `asked` how often others asked what became
@@ -49,9 +49,12 @@ FINAL = frozenset(
         DeliveryState.DEFERRED,
     }
 )
-_NOT_FINAL = [DeliveryState.PENDING, DeliveryState.RETRYING]
+# What a channel has still to bring to an end.
+NOT_FINAL = [DeliveryState.PENDING, DeliveryState.RETRYING]
 # The states that stand in the dead letters.
 DEAD = frozenset({DeliveryState.FAILED, DeliveryState.UNKNOWN})
+# How an attempt ends; where it was made all the same, it tells more than that the delivery was cancelled meanwhile.
+_ATTEMPTED = DEAD | {DeliveryState.DELIVERED_TO_PROVIDER, DeliveryState.DELIVERED}
 
 
 def row_id(notification_id: str, user_id: str) -> str:
@@ -99,8 +102,10 @@ class Entry:
     ciphertext: bytes
     # Workers in a row that were gone when they should have told how their attempt ended.
     kills: int = 0
-    # When somebody had a delivery that was given up tried again.
+    # When somebody had a delivery that was given up tried again, or when a deferred one came due.
     reopen_time: datetime | None = None
+    # Whether its notification was cancelled.
+    cancelled: bool = False
 
     @property
     def begin_time(self) -> datetime:
@@ -221,11 +226,15 @@ class Ledger:
         wanted = {event.notification_id for event in events}
         found, notifications = await asyncio.gather(
             self._ledger.find({"_id": {"$in": list(row_ids)}}).to_list(),
-            self._notifications.find({"_id": {"$in": list(wanted)}}, {"content": 1}).to_list(),
+            self._notifications.find(
+                {"_id": {"$in": list(wanted)}}, {"content": 1, "cancel_time": 1}
+            ).to_list(),
         )
         rows = {row["_id"]: row for row in found}
-        contents = {row["_id"]: row["content"] for row in notifications}
-        return [_entry(event, rows.get(row_of(event)), contents) for event in events]
+        notices = {row["_id"]: row for row in notifications}
+        return [
+            _entry(event, rows.get(row_of(event)), notices.get(event.notification_id, {})) for event in events
+        ]
 
     async def _claim(self, claims: list[Claim]) -> list[bool]:
         moment = now()
@@ -336,7 +345,7 @@ def _taken(row: Document) -> Taken:
     )
 
 
-def _entry(event: DeliveryEvent, row: Document | None, contents: dict[str, bytes]) -> Entry | None:
+def _entry(event: DeliveryEvent, row: Document | None, notification: Document) -> Entry | None:
     delivery = row and row["deliveries"].get(NAMES.get(event.channel, ""))
     if row is None or not delivery:
         return None
@@ -356,9 +365,11 @@ def _entry(event: DeliveryEvent, row: Document | None, contents: dict[str, bytes
         row["create_time"],
         row["expire_time"],
         row["wrapped_key"],
-        contents.get(event.notification_id, b""),
+        notification.get("content", b""),
         delivery.get("kills", 0),
         delivery.get("reopen_time"),
+        # Its sender hears of it all the same.
+        event.channel != Channel.WEBHOOK and bool(notification.get("cancel_time")),
     )
 
 
@@ -382,9 +393,10 @@ def _update(change: Change, moment: datetime) -> UpdateOne:
     if change.state in FINAL:
         update["$pull"] = {"open": channel}
     # The conditions keep a late worker from taking back a final state, or what a later attempt has made.
+    before = [*NOT_FINAL, DeliveryState.CANCELLED] if change.state in _ATTEMPTED else NOT_FINAL
     where = {
         "_id": row_of(change.event),
-        f"{at}.state": {"$in": _NOT_FINAL},
+        f"{at}.state": {"$in": before},
         f"{at}.claims": {"$not": {"$gt": change.claims}},
     }
     return UpdateOne(where, update)

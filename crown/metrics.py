@@ -67,6 +67,12 @@ BOOKS_OLDEST = Gauge(
 BOOKS_DEFERRED = Gauge("crown_books_deferred", "Rows with a delivery that waits for its time")
 BOOKS_LATE = Gauge("crown_books_late", "Rows with a delivery whose time is long past")
 BOOKS_INTAKE = Gauge("crown_books_intake", "Messages that dispatch has not settled", ["lane"])
+LATENESS = Histogram(
+    "crown_release_lateness_seconds",
+    "Time from when something was due to when it was worked on: notifications with send_at, deferred deliveries",
+    ["of"],
+    buckets=(0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 5, 10, 20, 60, 300),
+)
 RENDERERS_LOST = Counter(
     "crown_email_renderers_lost_total", "Renderers of templates that were killed or ended", ["reason"]
 )

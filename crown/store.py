@@ -65,6 +65,11 @@ _INDEXES: Mapping[str, list[IndexModel]] = {
         ),
         # What is old enough to go, and what was accepted in a stretch of time.
         IndexModel([("category", ASCENDING), ("create_time", ASCENDING)], name="age"),
+        IndexModel(
+            [("_id", ASCENDING), ("cancel_time", ASCENDING)],
+            name="cancelled",
+            partialFilterExpression={"cancel_time": {"$exists": True}},
+        ),
     ],
     "ledger": [
         # A person's entries. Rows are in the inbox where nothing else is said: `shelf` and `hidden` are missing,

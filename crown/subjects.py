@@ -40,6 +40,7 @@ DELIVERED: tuple[Channel.Type.ValueType, ...] = (Channel.PUSH, Channel.EMAIL, Ch
 WORKED = (*DELIVERED, Channel.WEBHOOK)
 
 RETRY = "RETRY"
+SCHEDULE = "SCHEDULE"
 REALTIME = "REALTIME"
 REVOKED = "REVOKED"
 EVENT = "EVENT"
@@ -95,6 +96,21 @@ def retry(channel: str, delivery_id: str) -> str:
     return f"crown.retry.{channel}.{delivery_id}"
 
 
+def schedule(notification_id: str, part: str) -> str:
+    """Where a part of one notification waits until it is to be sent; one message a subject."""
+    return f"crown.schedule.{notification_id}.{part}"
+
+
+def schedules(notification_id: str) -> str:
+    """All parts of one notification that wait."""
+    return schedule(notification_id, "*")
+
+
+def due_intake(lane: str) -> str:
+    """Where dispatch finds notifications whose time has come."""
+    return f"crown.due_intake.{lane}"
+
+
 def event(channel: str) -> str:
     """Where outcomes are told."""
     return f"crown.event.outcome.{channel}"
@@ -123,7 +139,9 @@ def source(stream: str, channel: str) -> str:
             return intake(lane)
         if stream == delivery_stream(lane) and channel in NAMES.values():
             return delivery(channel, lane)
-    # Which lane a retry came by, its stream does not say.
+    # Which lane it came by, the streams of what was put off do not say.
+    if stream == SCHEDULE:
+        return intake(LANES[Priority.BULK])
     return delivery(channel, LANES[Priority.BULK]) if stream == RETRY and channel in NAMES.values() else ""
 
 
@@ -177,7 +195,7 @@ def streams(max_bytes: int) -> list[dict[str, Any]]:
         *({"name": intake_stream(lane), "subjects": [intake(lane)], **refusing} for lane in lanes),
         *({"name": delivery_stream(lane), "subjects": [delivery("*", lane)], **refusing} for lane in lanes),
         {"name": RETRY, "subjects": ["crown.retry.>", "crown.due.*.*"], **scheduling},
-        {"name": "SCHEDULE", "subjects": ["crown.schedule.>", "crown.due_intake.*"], **scheduling},
+        {"name": SCHEDULE, "subjects": ["crown.schedule.>", "crown.due_intake.*"], **scheduling},
         {
             "name": REALTIME,
             "subjects": ["crown.rt.>"],
@@ -239,6 +257,11 @@ class Consumer:
 def dispatcher(lane: str) -> Consumer:
     """Dispatch's consumer of accepted notifications."""
     return Consumer(intake_stream(lane), "dispatch", intake(lane), ack_wait_s=20)
+
+
+def due_dispatcher(lane: str) -> Consumer:
+    """Dispatch's consumer of notifications whose time has come."""
+    return Consumer(SCHEDULE, f"dispatch_{lane}", due_intake(lane), ack_wait_s=20)
 
 
 def worker(channel: str, lane: str) -> Consumer:

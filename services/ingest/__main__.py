@@ -50,7 +50,9 @@ from services.ingest.books.janitor import Janitor
 from services.ingest.books.recorder import Recorder
 from services.ingest.books.retention import Retention
 from services.ingest.books.sweep import Sweeper
+from services.ingest.cancelling import Cancelling
 from services.ingest.choices import PreferenceService
+from services.ingest.clock.clock import Clock
 from services.ingest.contacts import ContactService
 from services.ingest.dead.replays import Carrier
 from services.ingest.dead.service import DeadLetterService
@@ -99,7 +101,7 @@ async def api(settings: IngestSettings, stopping: asyncio.Event) -> None:
     quota = Quota(settings.rates, settings.shares, redis)
     keys = KeyBook(redis, store.db)
     intake = Intake(bus, keys, quota, data_key, settings.allowed_hosts, settings.callable_hosts)
-    ingest = IngestService(intake, keys, quota, store.db)
+    ingest = IngestService(intake, keys, quota, store.db, Cancelling(bus, store.db))
     contacts = ContactService(Recipients(store.db, People(store.db, data_key)))
     dead_letters = DeadLetterService(bus, store.db, data_key)
     status = StatusService(settings.peer_addresses)
@@ -133,7 +135,7 @@ async def api(settings: IngestSettings, stopping: asyncio.Event) -> None:
 
 
 async def dispatch(settings: IngestSettings, stopping: asyncio.Event) -> None:
-    """Decides who gets what where."""
+    """Decides who gets what where, and again about what was deferred."""
     if "critical" not in settings.lanes:
         # On a machine that is full, a campaign waits, and not the servers or what is critical.
         os.nice(_CAMPAIGN_NICENESS)
@@ -147,6 +149,7 @@ async def dispatch(settings: IngestSettings, stopping: asyncio.Event) -> None:
     server = rpc.Server(settings)
     async with server.serving(dispatcher.healthy), asyncio.TaskGroup() as tasks:
         tasks.create_task(dispatcher.run(stopping))
+        tasks.create_task(Clock(bus, store, data_key, settings.lanes).run(stopping))
         tasks.create_task(rpc.until(stopping, bus.closed))
     if client is not None:
         await client.close()

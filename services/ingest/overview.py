@@ -6,7 +6,7 @@ import asyncio
 import time
 from uuid import UUID
 
-from crown.clock import timestamp
+from crown.clock import now, timestamp
 from crown.ledger import rows_of
 from crown.notification.v1.notification_pb2 import Delivery, Notification
 from crown.notification.v1.types_pb2 import NotificationStatus
@@ -70,7 +70,8 @@ class Overview:
         count = _count(row)
         if count and await self._ledger.count_documents(rows_of(row["_id"]), limit=count) < count:
             return True
-        waiting = await self._ledger.find_one({**rows_of(row["_id"]), "open": {"$ne": []}}, {"_id": 1})
+        unsettled = [{"open": {"$ne": []}}, {"wake_time": {"$exists": True}}]
+        waiting = await self._ledger.find_one({**rows_of(row["_id"]), "$or": unsettled}, {"_id": 1})
         return waiting is not None
 
 
@@ -91,7 +92,7 @@ def _count(row: Document) -> int:
 def _notification(row: Document, rows: list[Document], is_open: bool) -> Notification:
     return Notification(
         notification_id=row["_id"],
-        status=NotificationStatus.IN_PROGRESS if is_open else NotificationStatus.DONE,
+        status=_status(row, is_open),
         sender=row["sender"],
         kind=row["kind"],
         category=row["category"],
@@ -99,10 +100,20 @@ def _notification(row: Document, rows: list[Document], is_open: bool) -> Notific
         channels=row["channels"],
         create_time=timestamp(row["create_time"]),
         expire_time=timestamp(row["expire_time"]),
+        send_time=timestamp(row.get("send_time")),
         recipient_count=_count(row),
         deliveries=[delivery for found in rows for delivery in deliveries(found)][:DELIVERIES_MOST],
         everyone=row.get("everyone", False),
     )
+
+
+def _status(row: Document, is_open: bool) -> NotificationStatus.Type.ValueType:
+    if row.get("cancel_time"):
+        return NotificationStatus.CANCELLED
+    send_time = row.get("send_time")
+    if send_time is not None and send_time > now():
+        return NotificationStatus.SCHEDULED
+    return NotificationStatus.IN_PROGRESS if is_open else NotificationStatus.DONE
 
 
 def deliveries(row: Document) -> list[Delivery]:

@@ -24,6 +24,7 @@ from crown.notification.v1.types_pb2 import NotificationStatus
 from crown.store import Database
 from crown.validation import violations
 from services.ingest import accept, timeline
+from services.ingest.cancelling import Cancelling
 from services.ingest.intake import Call, Intake, Outcome
 from services.ingest.keys import KeyBook
 from services.ingest.overview import Overview
@@ -44,11 +45,14 @@ _FOR_NOW = (Unavailable, OutcomeUnknown, RateLimited)
 class IngestService:
     """The servicer. Accepting needs the bus alone; the store is only asked about keys and read for answers."""
 
-    def __init__(self, intake: Intake, keys: KeyBook, quota: Quota, db: Database) -> None:
+    def __init__(
+        self, intake: Intake, keys: KeyBook, quota: Quota, db: Database, cancelling: Cancelling
+    ) -> None:
         self._intake = intake
         self._quota = quota
         self._overview = Overview(db, keys)
         self._timeline = Timeline(db)
+        self._cancelling = cancelling
 
     def checks(self) -> Mapping[str, Any]:
         """What the door checks beside the rules in the protos, by method."""
@@ -140,6 +144,21 @@ class IngestService:
         if found is None or not _is_theirs(found.sender):
             raise NotFound(_NONE)
         return pb.GetNotificationResponse(notification=found)
+
+    async def CancelNotification(
+        self, request: pb.CancelNotificationRequest, _context: Any
+    ) -> pb.CancelNotificationResponse:
+        """Stops what has not been sent of a notification."""
+        found = await self._overview.document(request.notification_id)
+        if found is None or not _is_theirs(found["sender"]):
+            raise NotFound(_NONE)
+        done = await self._cancelling.cancel(request.notification_id)
+        return pb.CancelNotificationResponse(
+            notification_id=request.notification_id,
+            status=NotificationStatus.CANCELLED,
+            cancelled_count=done.count,
+            late_count=done.late,
+        )
 
 
 def _is_theirs(sender: str) -> bool:

@@ -69,6 +69,7 @@ class Timeline:
         lines = heapq.merge(
             _accepted(notification),
             _broadcast(notification),
+            _cancelled(notification),
             await self._decided(notification["_id"], user_id, after, most),
             await self._told(notification["_id"], user_id, after, most),
             await self._read(notification["_id"], user_id, after, most),
@@ -125,6 +126,18 @@ def _accepted(notification: Document) -> Iterator[_Line]:
     reason = f"DEMOTED: {lane.upper()}" if lane else ""
     entry = pb.TimelineEntry(time=timestamp(time), event=TimelineEvent.ACCEPTED, reason=reason)
     yield _Line(Place(time, _ACCEPTED), entry)
+    send_time = notification.get("send_time")
+    if send_time is not None and send_time > time:
+        entry = pb.TimelineEntry(
+            time=timestamp(time), event=TimelineEvent.SCHEDULED, due_time=timestamp(send_time)
+        )
+        yield _Line(Place(time, _ACCEPTED, number=1), entry)
+
+
+def _cancelled(notification: Document) -> Iterator[_Line]:
+    time = notification.get("cancel_time")
+    if time is not None:
+        yield _Line(Place(time, _TOLD), pb.TimelineEntry(time=timestamp(time), event=TimelineEvent.CANCELLED))
 
 
 def _broadcast(notification: Document) -> Iterator[_Line]:

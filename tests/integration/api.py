@@ -11,6 +11,8 @@ from google.rpc import error_details_pb2, status_pb2
 from crown.notification.v1 import inbox_service_pb2_grpc, ingest_service_pb2_grpc
 from crown.notification.v1.ingest_service_pb2 import (
     BulkResult,
+    CancelNotificationRequest,
+    CancelNotificationResponse,
     GetNotificationRequest,
     SendBulkNotificationsRequest,
     SendNotificationRequest,
@@ -81,3 +83,9 @@ class Api:
             GetNotificationRequest(notification_id=notification_id), metadata=self.metadata(), timeout=10
         )
         return answer.notification
+
+    async def cancel(self, notification_id: str) -> CancelNotificationResponse:
+        """Stops it."""
+        return await self._ingest.CancelNotification(
+            CancelNotificationRequest(notification_id=notification_id), metadata=self.metadata(), timeout=15
+        )

@@ -17,6 +17,7 @@ from crown.notification.v1.types_pb2 import DeliveryState
 from crown.store import Document, Store
 from services.ingest import accept
 from services.ingest.accept import Accepted
+from services.ingest.clock.clock import Clock
 from services.ingest.dispatch.dispatcher import Dispatcher
 from services.ingest.dispatch.filtering import Filtering
 from tests.integration.rig import Rig, until
@@ -99,6 +100,10 @@ class Local:
         async with self.working(dispatcher.run):
             yield dispatcher
 
+    def clock(self) -> Clock:
+        """A clock of all lanes."""
+        return Clock(self.bus, self.store, self.data_key, list(subjects.LANES.values()))
+
     # -- what is left
 
     async def rows(self, notification_id: str) -> list[Document]:
@@ -129,7 +134,12 @@ class Local:
         """Returns when dispatch has nothing left to do."""
 
         async def left() -> int:
-            return sum([await self.backlog(subjects.dispatcher(lane)) for lane in subjects.LANES.values()])
+            consumers = (
+                consumer(lane)
+                for lane in subjects.LANES.values()
+                for consumer in (subjects.dispatcher, subjects.due_dispatcher)
+            )
+            return sum([await self.backlog(consumer) for consumer in consumers])
 
         await until(left, lambda count: count == 0, within_s)
 

@@ -445,6 +445,62 @@ class GetNotificationResponse(_message.Message):
 Global___GetNotificationResponse: _TypeAlias = GetNotificationResponse  # noqa: Y015
 
 @_typing.final
+class CancelNotificationRequest(_message.Message):
+    """CancelNotificationRequest names a notification."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
+    notification_id: _builtins.str
+    """The id that accepting it answered."""
+    def __init__(
+        self,
+        *,
+        notification_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notification_id", b"notification_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelNotificationRequest: _TypeAlias = CancelNotificationRequest  # noqa: Y015
+
+@_typing.final
+class CancelNotificationResponse(_message.Message):
+    """CancelNotificationResponse says how much could be stopped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    CANCELLED_COUNT_FIELD_NUMBER: _builtins.int
+    LATE_COUNT_FIELD_NUMBER: _builtins.int
+    notification_id: _builtins.str
+    """The notification."""
+    status: _types_pb2.NotificationStatus.Type.ValueType
+    """CANCELLED."""
+    cancelled_count: _builtins.int
+    """Deliveries that were decided on and are not made. 0 where nothing was decided yet: there will be none."""
+    late_count: _builtins.int
+    """Deliveries for which it came too late: they were made, or had ended otherwise."""
+    def __init__(
+        self,
+        *,
+        notification_id: _builtins.str = ...,
+        status: _types_pb2.NotificationStatus.Type.ValueType = ...,
+        cancelled_count: _builtins.int = ...,
+        late_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled_count", b"cancelled_count", "late_count", b"late_count", "notification_id", b"notification_id", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelNotificationResponse: _TypeAlias = CancelNotificationResponse  # noqa: Y015
+
+@_typing.final
 class ExplainNotificationRequest(_message.Message):
     """ExplainNotificationRequest names a notification."""
 

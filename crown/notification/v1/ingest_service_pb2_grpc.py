@@ -56,6 +56,11 @@ class IngestServiceStub:
                 request_serializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.GetNotificationRequest.SerializeToString,
                 response_deserializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.GetNotificationResponse.FromString,
                 _registered_method=True)
+        self.CancelNotification = channel.unary_unary(
+                '/crown.notification.v1.IngestService/CancelNotification',
+                request_serializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.CancelNotificationRequest.SerializeToString,
+                response_deserializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.CancelNotificationResponse.FromString,
+                _registered_method=True)
         self.ExplainNotification = channel.unary_unary(
                 '/crown.notification.v1.IngestService/ExplainNotification',
                 request_serializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.ExplainNotificationRequest.SerializeToString,
@@ -124,6 +129,21 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CancelNotification(self, request, context):
+        """Stops a notification of the calling service, as far as it has not been sent; operators stop any. One that is
+        scheduled is never dispatched; what waits, is deferred, is an item of a digest or is to be tried again does
+        not go out. What was sent stays sent, and what stands in an inbox stays there. The second time it answers the
+        same.
+
+        Errors:
+        - NOT_FOUND: there is none with this id, or another service sent it. Of one that was accepted a moment ago
+        and is not known yet the answer waits up to two seconds.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExplainNotification(self, request, context):
         """Tells the whole story of one notification in the order of time: how it was accepted, what was decided for
         whom and why, each attempt with the provider's answer, what providers told later, and what people and
@@ -160,6 +180,11 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.GetNotification,
                     request_deserializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.GetNotificationRequest.FromString,
                     response_serializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.GetNotificationResponse.SerializeToString,
+            ),
+            'CancelNotification': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelNotification,
+                    request_deserializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.CancelNotificationRequest.FromString,
+                    response_serializer=crown_dot_notification_dot_v1_dot_ingest__service__pb2.CancelNotificationResponse.SerializeToString,
             ),
             'ExplainNotification': grpc.unary_unary_rpc_method_handler(
                     servicer.ExplainNotification,
@@ -277,6 +302,33 @@ class IngestService:
             '/crown.notification.v1.IngestService/GetNotification',
             crown_dot_notification_dot_v1_dot_ingest__service__pb2.GetNotificationRequest.SerializeToString,
             crown_dot_notification_dot_v1_dot_ingest__service__pb2.GetNotificationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelNotification(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crown.notification.v1.IngestService/CancelNotification',
+            crown_dot_notification_dot_v1_dot_ingest__service__pb2.CancelNotificationRequest.SerializeToString,
+            crown_dot_notification_dot_v1_dot_ingest__service__pb2.CancelNotificationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -75,6 +75,17 @@ class IngestServiceStub:
     - NOT_FOUND: there is none with this id, or another service sent it.
     - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
     """
+    CancelNotification: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.CancelNotificationRequest, _ingest_service_pb2.CancelNotificationResponse]
+    """Stops a notification of the calling service, as far as it has not been sent; operators stop any. One that is
+    scheduled is never dispatched; what waits, is deferred, is an item of a digest or is to be tried again does
+    not go out. What was sent stays sent, and what stands in an inbox stays there. The second time it answers the
+    same.
+
+    Errors:
+    - NOT_FOUND: there is none with this id, or another service sent it. Of one that was accepted a moment ago
+      and is not known yet the answer waits up to two seconds.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
+    """
     ExplainNotification: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.ExplainNotificationRequest, _ingest_service_pb2.ExplainNotificationResponse]
     """Tells the whole story of one notification in the order of time: how it was accepted, what was decided for
     whom and why, each attempt with the provider's answer, what providers told later, and what people and
@@ -131,6 +142,17 @@ class IngestServiceAsyncStub(IngestServiceStub):
 
     Errors:
     - NOT_FOUND: there is none with this id, or another service sent it.
+    - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
+    """
+    CancelNotification: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.CancelNotificationRequest, _ingest_service_pb2.CancelNotificationResponse]  # type: ignore[assignment]
+    """Stops a notification of the calling service, as far as it has not been sent; operators stop any. One that is
+    scheduled is never dispatched; what waits, is deferred, is an item of a digest or is to be tried again does
+    not go out. What was sent stays sent, and what stands in an inbox stays there. The second time it answers the
+    same.
+
+    Errors:
+    - NOT_FOUND: there is none with this id, or another service sent it. Of one that was accepted a moment ago
+      and is not known yet the answer waits up to two seconds.
     - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
     """
     ExplainNotification: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ExplainNotificationRequest, _ingest_service_pb2.ExplainNotificationResponse]  # type: ignore[assignment]
@@ -210,6 +232,23 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - NOT_FOUND: there is none with this id, or another service sent it.
+        - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelNotification(
+        self,
+        request: _ingest_service_pb2.CancelNotificationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_service_pb2.CancelNotificationResponse, _abc.Awaitable[_ingest_service_pb2.CancelNotificationResponse]]:
+        """Stops a notification of the calling service, as far as it has not been sent; operators stop any. One that is
+        scheduled is never dispatched; what waits, is deferred, is an item of a digest or is to be tried again does
+        not go out. What was sent stays sent, and what stands in an inbox stays there. The second time it answers the
+        same.
+
+        Errors:
+        - NOT_FOUND: there is none with this id, or another service sent it. Of one that was accepted a moment ago
+          and is not known yet the answer waits up to two seconds.
         - UNAVAILABLE, STORE_UNAVAILABLE: the store is away.
         """
 

@@ -292,7 +292,7 @@ class NotificationStatus(_message.Message):
         SCHEDULED: NotificationStatus._Type.ValueType  # 4
         """Its send_at lies ahead; nothing is decided yet."""
         CANCELLED: NotificationStatus._Type.ValueType  # 5
-        """Its sender cancelled it before anything was decided."""
+        """Its sender cancelled it; its deliveries tell what had been sent before."""
 
     class Type(_Type, metaclass=_TypeEnumTypeWrapper):
         """The statuses."""
@@ -308,7 +308,7 @@ class NotificationStatus(_message.Message):
     SCHEDULED: NotificationStatus.Type.ValueType  # 4
     """Its send_at lies ahead; nothing is decided yet."""
     CANCELLED: NotificationStatus.Type.ValueType  # 5
-    """Its sender cancelled it before anything was decided."""
+    """Its sender cancelled it; its deliveries tell what had been sent before."""
 
     def __init__(
         self,

@@ -64,6 +64,7 @@ def _consumers() -> Iterator[subjects.Consumer]:
     yield subjects.undertaker()
     for lane in subjects.LANES.values():
         yield subjects.dispatcher(lane)
+        yield subjects.due_dispatcher(lane)
         for channel in subjects.WORKED:
             name = subjects.NAMES[channel]
             yield subjects.worker(name, lane)

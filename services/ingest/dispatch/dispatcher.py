@@ -51,7 +51,14 @@ class Dispatcher:
         self._data_key = data_key
         self._work = Work(bus, store, data_key, filtering)
         self._wake = asyncio.Event()
-        pulls = {lane: [Pull(bus, subjects.dispatcher(lane), self._wake, 1_000)] for lane in lanes}
+        # What has waited for its time goes first.
+        pulls = {
+            lane: [
+                Pull(bus, subjects.due_dispatcher(lane), self._wake, 1_000),
+                Pull(bus, subjects.dispatcher(lane), self._wake, 1_000),
+            ]
+            for lane in lanes
+        }
         self._lanes = Lanes(pulls, self._wake)
         self._turns: set[asyncio.Task[None]] = set()
         self._held: set[Message] = set()

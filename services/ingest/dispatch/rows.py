@@ -15,7 +15,7 @@ from crown.store import Document
 from crown.vault import Key
 from services.ingest.decide import Decision
 from services.ingest.dispatch.erased import ERASED
-from services.ingest.dispatch.orders import Order, expire_time, is_listing, page
+from services.ingest.dispatch.orders import Order, expire_time, is_listing, page, send_time
 
 # What the app itself shows, and counts until it is read.
 _HIDDEN = ("LOCAL_TIME", ERASED)
@@ -58,6 +58,7 @@ def notification(event: IntakeEvent) -> Document:
         "channels": list(event.channels),
         "create_time": moment(event.create_time),
         "expire_time": expire_time(event),
+        "send_time": send_time(event),
         "recipient_count": event.recipient_count,
         "request_hash": event.request_hash,
         "content": event.content.ciphertext,

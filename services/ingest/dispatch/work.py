@@ -22,6 +22,7 @@ from services.ingest.dispatch.facts import FactFinder
 from services.ingest.dispatch.filtering import Filtering
 from services.ingest.dispatch.notice import Notice
 from services.ingest.dispatch.orders import Order, page
+from services.ingest.dispatch.scheduling import Scheduling
 from services.ingest.inbox.threads import Threads
 
 
@@ -32,6 +33,7 @@ class Work:
         self._ledger = Ledger(store.db)
         self._facts = FactFinder(store.db, People(store.db, data_key))
         self._timeline = store.db.timeline
+        self._scheduling = Scheduling(bus, store.db)
         self._threads = Threads(store.db)
         self._erased = erased.Erased(store.db, data_key)
         self._announcer = Announcer(bus, data_key)
@@ -49,14 +51,15 @@ class Work:
         failpoint.reach("dispatch.before_ledger")
         standing = await self._ledger.insert_notifications(rows.notifications(orders))
         valid = [order for order in orders if rows.stands(order, standing)]
+        valid = await self._scheduling.put_off(valid, standing)
         await self._audiences.advance(valid, standing)
-        going = [order for order in valid if not _is_stopped(order, standing)]
-        for order in going:
+        valid = await self._scheduling.drop_cancelled(valid, standing)
+        for order in valid:
             order.decisions = facts.decide(order, present)
         if self._filtering is not None:
-            await self._filtering.screen(going)
-        erased.decide(going)
-        made, owners = self._rows(going, facts.keys, present)
+            await self._filtering.screen(valid)
+        erased.decide(valid)
+        made, owners = self._rows(valid, facts.keys, present)
         await self._threads.assign(made.values())
         known = await self._ledger.insert(list(made.values()))
         failpoint.reach("dispatch.after_ledger")
@@ -64,6 +67,7 @@ class Work:
         for order in valid:
             if order.event.audience.everyone:
                 await self._broadcaster.send(order)
+        known |= await self._overtaken(owners)
         notices = await self._to_publish(made, owners, known)
         await self._threads.fold(notice.row for notice in notices)
         await self._announcer.announce(notices)
@@ -82,6 +86,12 @@ class Work:
                     made[key] = rows.row(order, user_id, keys[user_id], present)
                     owners[key] = order
         return made, owners
+
+    async def _overtaken(self, owners: dict[str, Order]) -> set[str]:
+        """The rows of notifications that were cancelled while they were written: what stands there now, the store
+        has to say."""
+        cancelled = await self._scheduling.overtaken({o.event.notification_id for o in owners.values()})
+        return {key for key, owner in owners.items() if owner.event.notification_id in cancelled}
 
     async def _to_publish(
         self, made: dict[str, Document], owners: dict[str, Order], known: set[str]
@@ -114,9 +124,3 @@ class Work:
                 await self._timeline.update_one(
                     {"_id": f"{notification_id}:reused"}, {"$setOnInsert": entry}, upsert=True
                 )
-
-
-def _is_stopped(order: Order, standing: dict[str, Document]) -> bool:
-    """Whether it is a page of what was cancelled before the page came up."""
-    cancelled = bool(standing[order.event.notification_id].get("cancel_time"))
-    return cancelled and page(order.event) is not None

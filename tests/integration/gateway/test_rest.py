@@ -30,6 +30,7 @@ CASES: list[tuple[str, str, Any, str, str, dict[str, Any]]] = [
     ("POST", "/api/v1/notifications/bulk", {"notifications": [{"type": "REAL_TIME", "user_ids": ["a", "b"]}]},
      INGEST, "SendBulkNotifications", {"notifications": [{"type": "REAL_TIME", "user_ids": ["a", "b"]}]}),
     ("GET", "/api/v1/notifications/n1", None, INGEST, "GetNotification", {"notification_id": "n1"}),
+    ("POST", "/api/v1/notifications/n1:cancel", {}, INGEST, "CancelNotification", {"notification_id": "n1"}),
     ("GET", "/api/v1/users/u1/notifications?page=2&limit=20&cursor=c", None,
      INGEST, "ListNotifications", {"user_id": "u1", "page": 2, "limit": 20, "cursor": "c"}),
     ("GET", "/api/v1/users/u1/notifications?unread_only=true", None,

@@ -1,0 +1,1 @@
+"""What was deferred, when its time comes."""
