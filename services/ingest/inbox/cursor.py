@@ -34,10 +34,10 @@ def place(cursor: str) -> tuple[datetime, str]:
 def after(cursor: str) -> Document:
     """A filter for what comes after that place. Raises InvalidRequest."""
     moment, notification_id = place(cursor)
-    # The id of a row is the notification's and then the user's, and the user is the same throughout.
-    before = {"create_time": moment, "notification_id": {"$lt": notification_id}}
-    # The bound says nothing new; with it, the store begins there in its index and sorts nothing.
-    return {"create_time": {"$lte": moment}, "$or": [{"create_time": {"$lt": moment}}, before]}
+    # The id of a row is the notification's and then the user's, and the user is the same throughout. Said so that
+    # there is one way alone to look for it: from there on in the index, where nothing is sorted.
+    before = {"create_time": moment, "notification_id": {"$gte": notification_id}}
+    return {"create_time": {"$lte": moment}, "$nor": [before]}
 
 
 def bad(field: str, what: str) -> InvalidRequest:

@@ -62,13 +62,22 @@ class Listing:
             here = [row for row in shown if merging.place(row) < begin]
         before = merging.rows_before(skip, len(here))
         most = skip - before + limit + 1
-        found = self._ledger.find({**where, **place}).sort(_NEWEST_FIRST).skip(before).limit(most)
         rows, total = await asyncio.gather(
-            found.to_list(), self._ledger.count_documents(where, limit=COUNTED_MOST)
+            self._rows({**where, **place}, before, most),
+            self._ledger.count_documents(where, limit=COUNTED_MOST),
         )
         rows = merging.merged(rows, here, skip, limit + 1)
         next_cursor = cursor(rows[limit - 1]) if len(rows) > limit else ""
         return Page(rows[:limit], number, limit, min(total + len(shown), COUNTED_MOST), next_cursor)
+
+    async def _rows(self, where: Document, skip: int, count: int) -> list[Document]:
+        found = self._ledger.find(where, {"_id": 1} if skip else None)
+        rows = await found.sort(_NEWEST_FIRST).skip(skip).limit(count).to_list()
+        if skip and rows:
+            # Only now: what is skipped is passed over in the index, and not read.
+            wanted = {"_id": {"$in": [row["_id"] for row in rows]}}
+            rows = await self._ledger.find(wanted).sort(_NEWEST_FIRST).to_list()
+        return rows
 
 
 def listed(request: pb.ListNotificationsRequest, data_key: Key) -> Document:

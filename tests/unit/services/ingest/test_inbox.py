@@ -32,12 +32,12 @@ def row(moment: datetime, notification_id: str) -> dict[str, Any]:
 
 def is_after(place: dict[str, Any], where: dict[str, Any]) -> bool:
     """Whether the filter of a cursor takes a row, as MongoDB would say."""
-    older, same = where["$or"]
-    if place["create_time"] < older["create_time"]["$lt"]:
-        return True
-    return bool(
-        place["create_time"] == same["create_time"]
-        and place["notification_id"] < same["notification_id"]["$lt"]
+    (before,) = where["$nor"]
+    if place["create_time"] > where["create_time"]["$lte"]:
+        return False
+    return not (
+        place["create_time"] == before["create_time"]
+        and place["notification_id"] >= before["notification_id"]["$gte"]
     )
 
 
@@ -89,7 +89,7 @@ def test_a_made_up_cursor_is_refused(place: str) -> None:
 def test_a_cursor_holds_milliseconds_as_the_store_does() -> None:
     moment = datetime(2026, 11, 22, 12, 0, 0, 123_000, tzinfo=UTC)
     where = after(cursor(row(moment, "n")))
-    assert where["$or"][0]["create_time"]["$lt"] == moment
+    assert where["create_time"]["$lte"] == moment
     assert is_after(row(moment - timedelta(milliseconds=1), "z"), where)
 
 
