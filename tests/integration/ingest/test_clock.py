@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from crown import vault
+from crown.broadcasts import Broadcasts
 from crown.clock import now
 from crown.ledger import Ledger
 from crown.notification.v1.events_pb2 import NotificationContent, OutcomeEvent
@@ -23,6 +24,7 @@ from services.ingest.books import sweep
 from services.ingest.books.sweep import Sweeper
 from services.ingest.clock import clock as clocks
 from services.ingest.inbox import marks
+from services.ingest.inbox.broadcast_marks import BroadcastMarks
 from services.ingest.inbox.marking import Marking
 from services.ingest.timeline import Timeline
 from tests.integration.local import Local
@@ -230,7 +232,7 @@ async def test_an_escalation_goes_out_where_it_was_not_read(local: Local) -> Non
 
 async def test_an_escalation_is_not_needed_where_it_was_read(local: Local) -> None:
     row = await escalation(local)
-    marking = Marking(local.bus, local.db, local.data_key)
+    marking = Marking(local.bus, local.db, local.data_key, BroadcastMarks(local.db, Broadcasts(local.db)))
     await marking.mark_one(marks.READ, row["user_id"], row["notification_id"])
     assert await looked(local) == 1
     assert await local.state(row["notification_id"], "sms") == ("SUPPRESSED", "READ")
@@ -241,7 +243,7 @@ async def test_an_escalation_is_not_needed_where_it_was_read(local: Local) -> No
 async def test_reading_at_the_last_moment_stops_it(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is read after the clock has looked and decided, and before the row is changed."""
     row = await escalation(local)
-    marking = Marking(local.bus, local.db, local.data_key)
+    marking = Marking(local.bus, local.db, local.data_key, BroadcastMarks(local.db, Broadcasts(local.db)))
 
     async def slow(collection: Any, documents: Any) -> set[str]:
         found = await insert_new(collection, documents)
