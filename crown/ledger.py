@@ -11,9 +11,10 @@ where the app shows it, until it is read or deleted, and `unseen` beside it unti
 is instead of in the inbox: "archived", "deleted", or "folded" into a newer one of its thread. `hidden` keeps a
 row out of the inbox: it is not to be shown yet, or never. `wake_time` is the earliest `due_time` of what is
 DEFERRED; such a delivery is not in `open` before it is released. `unless_read` stands in an escalation,
-`digest` is the digest that an item waits for. `group` and `actor` are hashes, `thread` is the entry that rows
-of one group share until it is read. `page` is the page of an audience that the person was listed in, as the
-number of those before it. `released` is the mark of who last released what was deferred.
+`digest` is the digest that an item waits for: "<user>|<channel>|<category>|<when it goes out>". `group` and
+`actor` are hashes, `thread` is the entry that rows of one group share until it is read. `page` is the page of
+an audience that the person was listed in, as the number of those before it. `released` is the mark of who
+last released what was deferred.
 
 A claim: {_id: "<delivery>:<number>", time, worker, row, provider, unclear, unsent, asked}. `row` is the _id of the
 row; `unclear` and `unsent` are what its worker knew when it let go of it, `asked` how often others asked what became

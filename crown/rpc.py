@@ -17,7 +17,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from crown import auth, failpoint, logs, metrics
+from crown import auth, catalogue, failpoint, logs, metrics
 from crown.door import Check, Door
 from crown.errors import CrownError
 from crown.settings import ProcessSettings, Settings, SettingsError, exit_with
@@ -148,6 +148,8 @@ def run(name: str, settings_type: type[Any], main: Callable[[Any, asyncio.Event]
         settings = settings_type.load()
         logs.set_up(name, settings.log_level)
         failpoint.arm(settings.failpoint)
+        # Not every process works with the bus and the stores.
+        catalogue.lay_over(getattr(settings, "catalogue", ""))
         metrics.serve(settings.metrics_port, settings.bind)
         uvloop.run(_until_stopped(main, settings))
     except SettingsError as error:

@@ -16,6 +16,8 @@ from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationE
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from crown import catalogue
+
 
 class SettingsError(Exception):
     """Every wrong setting, one `VARIABLE: what is allowed` each. Values never appear."""
@@ -151,6 +153,16 @@ class Settings(ProcessSettings):
     # Bytes at which an intake or delivery stream refuses more. Twelve streams at this size must stay
     # below 80 % of the server's max_file_store.
     stream_max_bytes: int = Field(1 << 30, validation_alias="CROWN_STREAM_MAX_BYTES", ge=1 << 16)
+
+    # A file of kinds and categories that is laid over crown/catalogue.toml; empty: none.
+    catalogue: str = Field("", validation_alias="CROWN_CATALOGUE")
+
+    @field_validator("catalogue")
+    @classmethod
+    def _catalogue_of_ours(cls, value: str) -> str:
+        if value:
+            catalogue.read_file(value)
+        return value
 
     @field_validator("nats_url")
     @classmethod

@@ -199,11 +199,12 @@ def _present() -> Timestamp:
 
 def _content(request: SendNotificationRequest) -> bytes:
     address = request.address.SerializeToString() if request.HasField("address") else b""
+    kind = catalogue.kind(request.kind)
     return NotificationContent(
         data=request.data.SerializeToString(),
         address=address,
-        template_id=request.template_id,
-        collapse_key=request.collapse_key or _collapse_key(request.group_key),
+        template_id=request.template_id or kind.template,
+        collapse_key=request.collapse_key or _collapse_key(request.group_key) or kind.collapse_key,
         actor_name=request.actor.name,
         group_key=request.group_key,
     ).SerializeToString()

@@ -4,7 +4,7 @@ read, and one frame for all sockets. No rows: how many people there are makes no
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from pymongo.errors import DuplicateKeyError
 
@@ -15,7 +15,7 @@ from crown.clock import moment, now, timestamp
 from crown.notification.v1.events_pb2 import IntakeEvent, LiveEvent
 from crown.notification.v1.types_pb2 import Channel, DeliveryState
 from crown.store import Database, Document
-from services.ingest.books.retention import CATEGORY_DAYS, DAYS
+from services.ingest.books.retention import kept_for
 from services.ingest.dispatch.orders import Order, expire_time, send_time
 
 
@@ -87,7 +87,7 @@ def _document(event: IntakeEvent, present: datetime) -> Document:
     create_time = send_time(event) or moment(event.create_time)
     expires = expire_time(event)
     # Where it does not expire before, it stays for as long as its category is kept.
-    retire_time = present + timedelta(days=CATEGORY_DAYS.get(event.category, DAYS))
+    retire_time = present + kept_for(event.category)
     return {
         "_id": event.notification_id,
         "kind": event.kind,

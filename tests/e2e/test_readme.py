@@ -63,6 +63,7 @@ def test_what_would_end_the_stack_is_not_run(tmp_path: Path, text: str) -> None:
     [
         "README.md",
         "docs/inbox.md",
+        "docs/preferences.md",
         "docs/groups.md",
         "docs/streams.md",
         "docs/dead-letters.md",

@@ -12,13 +12,13 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from crown.catalogue import CATEGORIES, KINDS
+from crown.catalogue import BUILT_IN, CATEGORIES, KINDS
 from crown.notification.v1.types_pb2 import Category
 from services.email.templates.text import Text
 
 PLAIN = "plain"
 DEFAULT_LANGUAGE = "en"
-NAMES = (*KINDS, PLAIN)
+NAMES = (*BUILT_IN, PLAIN)
 
 _FOLDER = Path(__file__).with_name("builtin")
 _LANGUAGES = ("en", "de")
@@ -50,7 +50,7 @@ def all_builtin() -> Mapping[str, Builtin]:
         name: Builtin(
             name,
             f"Built in, for {name}"
-            if name in KINDS
+            if name in BUILT_IN
             else "Built in, for everything without a template of its own",
             {language: _text(pieces, name, language, words[language]) for language in words},
         )
@@ -74,7 +74,7 @@ def _pieces() -> Environment:
 
 def _text(pieces: Environment, name: str, language: str, words: Mapping[str, Any]) -> Text:
     mine = words[name]
-    category = KINDS[name].category if name in KINDS else Category.ACTIVITY
+    category = KINDS[name].category if name in BUILT_IN else Category.ACTIVITY
     given = {
         "words": words,
         "mine": mine,

@@ -7,13 +7,13 @@ by themselves, long before. A notification goes last, so that what a crash leave
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import PyMongoError
 
-from crown import logs
+from crown import catalogue, logs
+from crown.catalogue import CATEGORIES
 from crown.clock import now
 from crown.ledger import rows_of
 from crown.notification.v1.types_pb2 import Category
@@ -22,14 +22,16 @@ from crown.store import Document, Store
 
 log = logs.get(__name__)
 
-# Days for which a category is kept; the others for as many as DAYS says.
-DAYS = 90
-CATEGORY_DAYS: Mapping[Category.Type.ValueType, int] = {Category.MARKETING: 30, Category.SECURITY: 365}
 _PERIOD_S = 3_600.0
 # Documents that are deleted in one round trip.
 _SLICE = 1_000
 # What keeps a notification: its people are still being listed, or it is to be sent yet.
 _TO_COME = ("listing", "everyone", "send_time")
+
+
+def kept_for(category: Category.Type.ValueType) -> timedelta:
+    """For how long a category is kept, by the catalogue."""
+    return timedelta(days=catalogue.category(CATEGORIES.get(category, "")).retention_days)
 
 
 class Retention:
@@ -55,7 +57,7 @@ class Retention:
         """Deletes all that is old enough at a moment; answers how many notifications."""
         count = 0
         for category in Category.Type.values():
-            before = present - timedelta(days=CATEGORY_DAYS.get(category, DAYS))
+            before = present - kept_for(category)
             where = {"category": category, "create_time": {"$lt": before}}
             fields = dict.fromkeys(_TO_COME, 1)
             # Oldest first, in the order of the index.

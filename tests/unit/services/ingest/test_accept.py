@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -51,6 +52,30 @@ def events(found: Accepted) -> list[IntakeEvent]:
 
 
 # -- what it says
+
+
+def content(request: SendNotificationRequest) -> NotificationContent:
+    (event,) = events(resolved(request))
+    return NotificationContent.FromString(vault.unseal(DATA_KEY, event.content))
+
+
+def test_a_kind_has_a_collapse_key_and_a_template_for_who_gives_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert content(send(kind="maintenance")).collapse_key == "maintenance"
+    assert content(send(kind="maintenance", collapse_key="mine")).collapse_key == "mine"
+    assert content(send(kind="maintenance", group_key="site:1")).collapse_key == "site:1"
+    assert content(send(kind="comment")).collapse_key == ""
+    held = dict(catalogue.KINDS)
+    held["update"] = replace(held["update"], template="release")
+    monkeypatch.setattr(catalogue, "KINDS", held)
+    assert content(send(kind="update")).template_id == "release"
+    assert content(send(kind="update", template_id="mine")).template_id == "mine"
+
+
+@pytest.mark.parametrize("kind", catalogue.KINDS)
+def test_a_kind_alone_says_where_it_goes(kind: str) -> None:
+    (event,) = events(resolved(send(kind=kind)))
+    known = catalogue.kind(kind)
+    assert (event.category, tuple(event.channels)) == (known.category, known.channels)
 
 
 def test_a_request_becomes_one_message() -> None:
