@@ -61,7 +61,8 @@ class Balance:
         """What was accepted before this has been dispatched."""
         oldest = now()
         for lane in subjects.LANES.values():
-            oldest = min(oldest, await unsettled.oldest(self._bus, subjects.dispatcher(lane)) or oldest)
+            for consumer in (subjects.dispatcher(lane), subjects.due_dispatcher(lane)):
+                oldest = min(oldest, await unsettled.oldest(self._bus, consumer) or oldest)
         return oldest - self._slack
 
     async def counted(self, start: datetime, end: datetime, settled: datetime) -> Counted:
