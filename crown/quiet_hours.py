@@ -86,6 +86,12 @@ def window_end(digest: Digest, zone: str, moment: datetime) -> datetime:
 
 def over(quiet_hours: Collection[QuietHours], zone: str, moment: datetime) -> datetime:
     """The first moment from `moment` on that is not quiet: `moment` itself where it is not."""
+    return _over(tuple(quiet_hours), zone, moment)
+
+
+# Of one turn of dispatch: many people have the same hours, and each is asked about for every channel.
+@lru_cache(8_192)
+def _over(quiet_hours: tuple[QuietHours, ...], zone: str, moment: datetime) -> datetime:
     free = moment
     while free - moment < _LONGEST:
         ends = [end for start, end in _around(quiet_hours, zone, free) if start <= free < end]
