@@ -115,7 +115,7 @@ async def test_a_stored_template_is_used_until_it_is_gone(
 
 async def test_a_kinds_own_template_is_replaced_and_comes_back(operator: Caller) -> None:
     listed = (await operator.get(TEMPLATES)).ok["templates"]
-    assert {*KINDS, "plain"} <= {found["template_id"] for found in listed}
+    assert {*KINDS, "digest", "plain"} <= {found["template_id"] for found in listed}
     built_in = (await operator.get(f"{TEMPLATES}/media_ready")).ok["template"]
     assert (built_in["version"], set(built_in["locales"])) == (0, {"en", "de"})
     # What is built in can be taken, changed and stored.

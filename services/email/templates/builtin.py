@@ -1,5 +1,5 @@
-"""The built-in templates: one for every kind of the catalogue and a plain one for all else, in English and
-German. Put together once, from the files beside this one; no file outside of them is read."""
+"""The built-in templates: one for every kind of the catalogue, one for digests and a plain one for all else, in
+English and German. Put together once, from the files beside this one; no file outside of them is read."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from crown.notification.v1.types_pb2 import Category
 from services.email.templates.text import Text
 
 PLAIN = "plain"
+DIGEST = "digest"
 DEFAULT_LANGUAGE = "en"
-NAMES = (*BUILT_IN, PLAIN)
+NAMES = (*BUILT_IN, DIGEST, PLAIN)
 
 _FOLDER = Path(__file__).with_name("builtin")
 _LANGUAGES = ("en", "de")
@@ -49,9 +50,7 @@ def all_builtin() -> Mapping[str, Builtin]:
     return {
         name: Builtin(
             name,
-            f"Built in, for {name}"
-            if name in BUILT_IN
-            else "Built in, for everything without a template of its own",
+            _description(name),
             {language: _text(pieces, name, language, words[language]) for language in words},
         )
         for name in NAMES
@@ -62,6 +61,12 @@ def all_builtin() -> Mapping[str, Builtin]:
 def examples() -> Mapping[str, Mapping[str, Any]]:
     """What each built-in template is tried with: fields of NotificationData, by name."""
     return tomllib.loads((_FOLDER / "examples.toml").read_text("utf-8"))
+
+
+def _description(name: str) -> str:
+    if name == DIGEST:
+        return "Built in, for what goes out together"
+    return f"Built in, for {name}" if name in BUILT_IN else "Built in, for everything without one of its own"
 
 
 def _pieces() -> Environment:

@@ -27,7 +27,7 @@ def compiled(name: str, language: str) -> Compiled:
 
 
 def test_there_is_one_for_every_kind_with_an_example() -> None:
-    assert set(builtin.all_builtin()) == {*KINDS, "plain"} == set(builtin.examples())
+    assert set(builtin.all_builtin()) == {*KINDS, "digest", "plain"} == set(builtin.examples())
 
 
 def test_every_language_has_the_same_words() -> None:
