@@ -100,3 +100,6 @@ RELAYED = Counter(
 def serve(port: int, bind: str) -> None:
     """Serves /metrics on `port`, from a thread of its own."""
     start_http_server(port, addr=bind)
+
+
+DIGESTS = Counter("crown_digests_total", "Digests that were built", ["channel"])

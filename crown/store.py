@@ -22,6 +22,7 @@ majority before it counts.
 | templates     | stored e-mail template       | its name                     |
 | template_versions | version of such a one    | its name : version           |
 | suppressions  | address that gets nothing    | keyed hash                   |
+| digests       | digest that was built        | what its items carry         |
 | dead_letters  | delivery that was given up   | delivery id : number         |
 |               | or message nobody could read | stream : sequence            |
 | schedules     | schedule                     | schedule id                  |
@@ -130,6 +131,12 @@ _INDEXES: Mapping[str, list[IndexModel]] = {
             name="unread_entries",
             partialFilterExpression={"unread": True},
         ),
+        # What waits of one person: the items of a digest are found by it.
+        IndexModel(
+            [("user_id", ASCENDING), ("wake_time", ASCENDING)],
+            name="waiting",
+            partialFilterExpression={"wake_time": {"$exists": True}},
+        ),
         # What is deferred, by when the first of it is due.
         IndexModel(
             [("lane", ASCENDING), ("wake_time", ASCENDING)],
@@ -202,6 +209,11 @@ _INDEXES: Mapping[str, list[IndexModel]] = {
             name="replay",
             partialFilterExpression={"replay_id": {"$exists": True}},
         ),
+    ],
+    # Long after its items were told that they went out in it.
+    "digests": [
+        IndexModel([("create_time", ASCENDING)], name="old", expireAfterSeconds=30 * _DAY_S),
+        IndexModel([("user_id", ASCENDING)], name="person"),
     ],
     "replays": [IndexModel([("state", ASCENDING), ("create_time", ASCENDING)], name="state")],
     "broadcasts": [

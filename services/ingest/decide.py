@@ -128,10 +128,30 @@ def again(waiting: Waiting, person: Person, moment: datetime, *, read: bool) -> 
     return Decision(channel, _sent(channel))
 
 
-def digest_id(user_id: str, category: str, channel: str, due_time: datetime) -> str:
-    """The digest of one person, channel and category that goes out at `due_time`. User ids may hold a bar, the
-    other parts hold none: split it from the right."""
-    return f"{user_id}|{channel}|{category}|{due_time:%Y-%m-%dT%H:%M:%SZ}"
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What one person gets together: of one category, on one channel, at one time."""
+
+    user_id: str
+    channel: str
+    category: str
+    # To the second, RFC 3339.
+    due: str
+
+    @classmethod
+    def at(cls, user_id: str, channel: str, category: str, due_time: datetime) -> Digest:
+        """The one that goes out at `due_time`."""
+        return cls(user_id, channel, category, f"{due_time:%Y-%m-%dT%H:%M:%SZ}")
+
+    @classmethod
+    def of(cls, digest_id: str) -> Digest:
+        """The one with this id. User ids may hold a bar, the other parts hold none."""
+        return cls(*digest_id.rsplit("|", 3))
+
+    @property
+    def id(self) -> str:
+        """What its items carry."""
+        return f"{self.user_id}|{self.channel}|{self.category}|{self.due}"
 
 
 def _begin(asked: Asked, person: Person, moment: datetime) -> datetime:
@@ -152,7 +172,9 @@ def _decision(
     if digest is not None:
         end = quiet_hours.window_end(digest, person.time_zone, begin)
         due = _over(asked, person, channel, end)
-        return _deferred(asked, channel, "DIGEST", due, digest=digest_id(person.user_id, category, name, due))
+        return _deferred(
+            asked, channel, "DIGEST", due, digest=Digest.at(person.user_id, name, category, due).id
+        )
     for cap in choices.caps(person.choices, category, name):
         if person.counts.get(cap, 0) >= cap.most:
             return Decision(channel, DeliveryState.SUPPRESSED, "FREQUENCY_CAP")

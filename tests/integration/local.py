@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from crown import subjects, vault
+from crown.broadcasts import Broadcasts
 from crown.bus import Bus, BusError, Outgoing
 from crown.errors import BusUnavailable, OutcomeUnknown
 from crown.notification.v1.events_pb2 import DeadLetter, DeliveryEvent, LiveEvent
@@ -20,6 +21,8 @@ from services.ingest.accept import Accepted
 from services.ingest.clock.clock import Clock
 from services.ingest.dispatch.dispatcher import Dispatcher
 from services.ingest.dispatch.filtering import Filtering
+from services.ingest.inbox.broadcast_marks import BroadcastMarks
+from services.ingest.inbox.marking import Marking
 from tests.integration.rig import Rig, until
 
 Run = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
@@ -99,6 +102,10 @@ class Local:
         dispatcher = Dispatcher(self.bus, self.store, self.data_key, lanes, filtering)
         async with self.working(dispatcher.run):
             yield dispatcher
+
+    def marking(self) -> Marking:
+        """What brings people's marks into the store."""
+        return Marking(self.bus, self.db, self.data_key, BroadcastMarks(self.db, Broadcasts(self.db)))
 
     def clock(self) -> Clock:
         """A clock of all lanes."""

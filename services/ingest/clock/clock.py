@@ -27,6 +27,8 @@ from services.ingest.clock import releases
 from services.ingest.clock.releases import Release
 from services.ingest.clock.telling import Telling
 from services.ingest.decide import Decision, Person, Waiting, again
+from services.ingest.digest.builder import Digests
+from services.ingest.dispatch.announcer import Announcer
 from services.ingest.inbox.threads import Threads
 
 log = logs.get(__name__)
@@ -52,6 +54,7 @@ class Clock:
         self._preferences = Preferences(store.db)
         self._threads = Threads(store.db)
         self._telling = Telling(bus, People(store.db, data_key), data_key)
+        self._digests = Digests(store.db, data_key, Announcer(bus, data_key), self.carry_out)
         self._lanes = [_PRIORITIES[lane] for lane in lanes]
         self._lateness = metrics.LATENESS.labels("deferred")
 
@@ -102,10 +105,21 @@ class Clock:
         moment = now()
         found = [row for row in rows if releases.due(row, moment)]
         await self._correct(rows)
+        digests = releases.digests(rows, moment)
+        if digests:
+            await self._digests.send(digests, await self._persons({one.user_id for one in digests}), moment)
         if not found:
             return 0
         notifications = await self._load({row["notification_id"] for row in found})
-        made = await self._decide(found, notifications, moment)
+        return len(await self._carry_out(await self._decide(found, notifications, moment), notifications))
+
+    async def carry_out(self, made: list[Release]) -> None:
+        """Writes what was decided into timeline and rows, and tells of it."""
+        if made:
+            await self._carry_out(made, await self._load({one.row["notification_id"] for one in made}))
+
+    async def _carry_out(self, made: list[Release], notifications: Mapping[str, Document]) -> list[Release]:
+        """As `carry_out`; answers those that nobody else was first with."""
         await self._assign([release.row for release in made if release.shows])
         await self._write(made)
         failpoint.reach("clock.before_update")
@@ -115,7 +129,7 @@ class Clock:
         await self._threads.fold({**release.row, "unread": True} for release in won if release.shows)
         await self._telling.tell(won, notifications)
         failpoint.reach("clock.after_publish")
-        return len(won)
+        return won
 
     async def _correct(self, rows: list[Document]) -> None:
         """Rows that say that something is due when nothing is: who took it away was stopped before it was said."""
@@ -155,7 +169,11 @@ class Clock:
     async def _persons(self, user_ids: set[str]) -> dict[str, Person]:
         """Those of them who chose something."""
         choices = await self._preferences.choices(user_ids)
-        clocked = [user_id for user_id, found in choices.items() if found.quiet_hours and not found.time_zone]
+        clocked = [
+            user_id
+            for user_id, found in choices.items()
+            if (found.quiet_hours or found.digests) and not found.time_zone
+        ]
         zones = {}
         if clocked:
             rows = self._contacts.find({"_id": {"$in": clocked}}, {"time_zone": 1})

@@ -3,7 +3,7 @@ what is told of it. Nothing here reads or writes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from pymongo import UpdateOne
 from crown.notification.v1.types_pb2 import DeliveryState, TimelineEvent
 from crown.store import Document
 from crown.subjects import CHANNELS
-from services.ingest.decide import Decision
+from services.ingest.decide import Decision, Digest
 
 # What the app itself shows.
 _SHOWN = ("in_app", "real_time")
@@ -47,6 +47,16 @@ def due(row: Document, moment: datetime) -> list[str]:
     ]
 
 
+def digests(rows: Iterable[Document], moment: datetime) -> set[Digest]:
+    """The digests that these rows hold due items of."""
+    return {
+        Digest.of(delivery["digest"])
+        for row in rows
+        for delivery in row["deliveries"].values()
+        if _is_deferred(delivery) and delivery["due_time"] <= moment and delivery.get("digest")
+    }
+
+
 def wake_time(deliveries: Mapping[str, Document]) -> datetime | None:
     """When the next of these deliveries is due; None where none is deferred."""
     times = [delivery["due_time"] for delivery in deliveries.values() if _is_deferred(delivery)]
@@ -72,6 +82,8 @@ def _fields(decision: Decision, moment: datetime) -> dict[str, Any]:
         "due_time": decision.due_time,
         "update_time": moment,
     }
+    if decision.digest:
+        fields["digest"] = decision.digest
     # What waited is as young as if it had just been sent.
     return {**fields, "reopen_time": moment} if decision.open else fields
 

@@ -86,6 +86,7 @@ class Eraser:
             # 0 follows / in ASCII.
             self._db.threads.delete_many({"_id": {"$gte": f"{user_id}/", "$lt": f"{user_id}0"}, "time": old}),
             self._db.dead_letters.delete_many({"user_id": user_id, "create_time": old}),
+            self._db.digests.delete_many({"user_id": user_id, "create_time": old}),
         )
         if not mark.passes:
             # They have no time; who comes later marks anew.

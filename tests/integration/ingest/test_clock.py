@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from crown import vault
-from crown.broadcasts import Broadcasts
 from crown.clock import now
 from crown.ledger import Ledger
 from crown.notification.v1.events_pb2 import NotificationContent, OutcomeEvent
@@ -24,8 +23,6 @@ from services.ingest.books import sweep
 from services.ingest.books.sweep import Sweeper
 from services.ingest.clock import clock as clocks
 from services.ingest.inbox import marks
-from services.ingest.inbox.broadcast_marks import BroadcastMarks
-from services.ingest.inbox.marking import Marking
 from services.ingest.timeline import Timeline
 from tests.integration.local import Local
 from tests.integration.rig import Rig, until
@@ -200,16 +197,6 @@ async def test_what_was_cancelled_meanwhile_is_not_released(local: Local) -> Non
     assert await published(local, "push", row) == 0
 
 
-async def test_items_of_a_digest_are_left_to_the_digest(local: Local) -> None:
-    row = await deferred(local, {"email": {"digest": "d", "reason": "DIGEST"}, "push": {}})
-    assert await looked(local) == 1
-    assert await looked(local) == 0
-    after = await one(local, row)
-    assert after["deliveries"]["email"] == row["deliveries"]["email"]
-    assert after["wake_time"] == row["wake_time"]
-    await local.db.ledger.delete_one({"_id": row["_id"]})
-
-
 async def test_a_row_that_wakes_for_nothing_is_put_right(local: Local) -> None:
     row = await deferred(local, {"push": {"state": PENDING}, "email": {}})
     await local.db.ledger.update_one({"_id": row["_id"]}, {"$set": {"deliveries.email.state": DELIVERED}})
@@ -232,7 +219,7 @@ async def test_an_escalation_goes_out_where_it_was_not_read(local: Local) -> Non
 
 async def test_an_escalation_is_not_needed_where_it_was_read(local: Local) -> None:
     row = await escalation(local)
-    marking = Marking(local.bus, local.db, local.data_key, BroadcastMarks(local.db, Broadcasts(local.db)))
+    marking = local.marking()
     await marking.mark_one(marks.READ, row["user_id"], row["notification_id"])
     assert await looked(local) == 1
     assert await local.state(row["notification_id"], "sms") == ("SUPPRESSED", "READ")
@@ -243,7 +230,7 @@ async def test_an_escalation_is_not_needed_where_it_was_read(local: Local) -> No
 async def test_reading_at_the_last_moment_stops_it(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is read after the clock has looked and decided, and before the row is changed."""
     row = await escalation(local)
-    marking = Marking(local.bus, local.db, local.data_key, BroadcastMarks(local.db, Broadcasts(local.db)))
+    marking = local.marking()
 
     async def slow(collection: Any, documents: Any) -> set[str]:
         found = await insert_new(collection, documents)

@@ -1,0 +1,1 @@
+"""Digests: what a person wants to hear together, as one message on one channel."""
