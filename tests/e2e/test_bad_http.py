@@ -34,7 +34,7 @@ WRONG_PATHS = {
     "slash after bulk": f"{BULK}/", "parameter": f"{NOTIFICATIONS};x=1", "case": "/API/v1/notifications",
     "version": "/api/v2/notifications", "above": "/api/v1", "outside": "/../../etc/passwd",
     "dots": "/.%2e/.%2e/etc/passwd", "escaped dots": "/api/v1/%2e%2e/%2e%2e/metrics", "long": "/" + "a" * 7_000,
-    "no user": "/api/v1/users//notifications", "rpc": "/crown.notification.v1.IngestService/SendNotification",
+    "rpc": "/crown.notification.v1.IngestService/SendNotification",
     "health": "/grpc.health.v1.Health/Check", "metrics": "/metrics", "admin": "/stats/prometheus",
     "config": "/config_dump",
 }  # fmt: skip
@@ -45,6 +45,13 @@ WRONG_PATHS = {
 async def test_wrong_paths(feed: Caller, method: str, path: str) -> None:
     answer = await feed.request(method, path, BODY if method == "POST" else None)
     assert (answer.status, answer.problem.code) == (404, 5)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH"])
+async def test_slashes_are_merged_before_anything_is_looked_up(feed: Caller, method: str) -> None:
+    """So this names the user "notifications", and all that can be done about a user as such is to erase them."""
+    answer = await feed.request(method, "/api/v1/users//notifications", BODY if method != "GET" else None)
+    assert (answer.status, answer.headers["allow"]) == (405, "DELETE")
 
 
 REFUSED_PATHS = {

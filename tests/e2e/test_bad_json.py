@@ -58,6 +58,7 @@ _SCALARS = {
     FieldDescriptor.TYPE_BOOL: (bool,),
     FieldDescriptor.TYPE_ENUM: (str, int),
     FieldDescriptor.TYPE_INT32: (int,),
+    FieldDescriptor.TYPE_UINT32: (int,),
 }
 
 

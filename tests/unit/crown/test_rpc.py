@@ -48,7 +48,8 @@ class Inbox:
     async def ListNotifications(self, _request: object, _context: object) -> None:
         raise AssertionError
 
-    GetUnreadCount = MarkRead = MarkAllRead = ListNotifications
+    GetUnreadCount = MarkRead = MarkAllRead = MarkUnread = MarkSeen = ListNotifications
+    ArchiveNotifications = UnarchiveNotifications = DeleteNotifications = ListNotifications
 
 
 @asynccontextmanager

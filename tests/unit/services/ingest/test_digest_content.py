@@ -40,7 +40,7 @@ def test_what_is_not_named_is_counted_in_the_language_of_the_person() -> None:
     assert data.title == "45 Neuigkeiten für dich"
     assert data.message.splitlines()[-1] == f"und {45 - LINES_MOST} weitere"
     assert data.extra["more"] == f"und {45 - SHOWN_MOST} weitere"
-    assert len(data.extra["items"]) == SHOWN_MOST
+    assert len(MessageToDict(data.extra)["items"]) == SHOWN_MOST
 
 
 @given(st.lists(st.builds(Item, text, text.filter(bool)), min_size=2, max_size=30), st.integers(0, 10_000))
