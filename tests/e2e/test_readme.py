@@ -68,6 +68,7 @@ def test_what_would_end_the_stack_is_not_run(tmp_path: Path, text: str) -> None:
         "docs/streams.md",
         "docs/dead-letters.md",
         "docs/schedules.md",
+        "docs/scheduling.md",
         "docs/timeline.md",
         "docs/email.md",
         "docs/templates.md",

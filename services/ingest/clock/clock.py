@@ -75,13 +75,17 @@ class Clock:
     async def look(self, lane: Priority.Type.ValueType) -> int:
         """Releases all that is due in a lane now; answers how many rows that were."""
         count = 0
-        batches: list[list[Document]] = []
-        async for rows in self._due(lane, now()):
-            batches.append(rows)
-            if len(batches) == _BATCHES_AT_ONCE:
-                count += sum(await asyncio.gather(*map(self._try, batches)))
-                batches = []
-        return count + sum(await asyncio.gather(*map(self._try, batches)))
+        under_way: set[asyncio.Task[int]] = set()
+        try:
+            async for rows in self._due(lane, now()):
+                under_way.add(asyncio.create_task(self._try(rows)))
+                if len(under_way) == _BATCHES_AT_ONCE:
+                    done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                    count += sum(task.result() for task in done)
+            return count + sum(await asyncio.gather(*under_way))
+        finally:
+            # Where one failed, the others come to their end before the next look.
+            await asyncio.gather(*under_way, return_exceptions=True)
 
     async def _due(self, lane: Priority.Type.ValueType, moment: datetime) -> AsyncIterator[list[Document]]:
         """The rows that are due, the longest waiting first, in batches."""
@@ -120,13 +124,15 @@ class Clock:
 
     async def _carry_out(self, made: list[Release], notifications: Mapping[str, Document]) -> list[Release]:
         """As `carry_out`; answers those that nobody else was first with."""
-        await self._assign([release.row for release in made if release.shows])
+        await self._assign([one.row for one in made if one.shows and "group" in one.row])
         await self._write(made)
         failpoint.reach("clock.before_update")
         won = await self._update(made)
         self._observe(won)
         failpoint.reach("clock.after_update")
-        await self._threads.fold({**release.row, "unread": True} for release in won if release.shows)
+        await self._threads.fold(
+            {**one.row, "unread": True} for one in won if one.shows and "thread" in one.row
+        )
         await self._telling.tell(won, notifications)
         failpoint.reach("clock.after_publish")
         return won
@@ -152,17 +158,22 @@ class Clock:
         self, rows: list[Document], notifications: Mapping[str, Document], moment: datetime
     ) -> list[Release]:
         persons = await self._persons({row["user_id"] for row in rows})
+        # What is decided for whoever chose nothing, once for all that is alike.
+        usual: dict[tuple[Waiting, bool], Decision] = {}
+
+        def decided(row: Document, channel: str) -> Decision:
+            if notifications.get(row["notification_id"], {}).get("cancel_time"):
+                return Decision(_CHANNEL_OF[channel], DeliveryState.CANCELLED)
+            waiting, read = _waiting(row, channel), _is_seen(row)
+            person = persons.get(row["user_id"])
+            if person is not None:
+                return again(waiting, person, moment, read=read)
+            if (waiting, read) not in usual:
+                usual[waiting, read] = again(waiting, _NOBODY, moment, read=read)
+            return usual[waiting, read]
+
         return [
-            Release(
-                row,
-                {
-                    channel: _decision(
-                        row, channel, notifications.get(row["notification_id"], {}), persons, moment
-                    )
-                    for channel in releases.due(row, moment)
-                },
-                moment,
-            )
+            Release(row, {channel: decided(row, channel) for channel in releases.due(row, moment)}, moment)
             for row in rows
         ]
 
@@ -202,15 +213,13 @@ class Clock:
 
     async def _update(self, made: list[Release]) -> list[Release]:
         """Updates the rows; answers the releases that were first."""
-        batch = uuid4().hex
-        marks = {f"{batch}:{number}": release for number, release in enumerate(made)}
-        updates = [releases.update(release, mark) for mark, release in marks.items()]
-        changed = await self._ledger.bulk_write(updates, ordered=False)
+        mark = uuid4().hex
+        changed = await self._ledger.bulk_write(releases.updates(made, mark), ordered=False)
         if changed.modified_count == len(made):
             return made
-        where = {"_id": {"$in": [release.row["_id"] for release in made]}}
-        found = [row.get("released") async for row in self._ledger.find(where, {"released": 1})]
-        return [marks[mark] for mark in found if mark in marks]
+        where = {"_id": {"$in": [release.row["_id"] for release in made]}, "released": mark}
+        won = {row["_id"] async for row in self._ledger.find(where, {"_id": 1})}
+        return [release for release in made if release.row["_id"] in won]
 
     def _observe(self, won: list[Release]) -> None:
         present = now()
@@ -218,17 +227,9 @@ class Clock:
             self._lateness.observe((present - release.row["wake_time"]).total_seconds())
 
 
-def _decision(
-    row: Document,
-    channel: str,
-    notification: Document,
-    persons: Mapping[str, Person],
-    moment: datetime,
-) -> Decision:
-    if notification.get("cancel_time"):
-        return Decision(_CHANNEL_OF[channel], DeliveryState.CANCELLED)
+def _waiting(row: Document, channel: str) -> Waiting:
     delivery = row["deliveries"][channel]
-    waiting = Waiting(
+    return Waiting(
         _CHANNEL_OF[channel],
         row["category"],
         row["kind"],
@@ -236,6 +237,8 @@ def _decision(
         row["expire_time"],
         delivery.get("unless_read", False),
     )
-    # Whoever put it away has seen it, too.
-    read = any(row.get(name) for name in ("read_time", "archive_time", "delete_time"))
-    return again(waiting, persons.get(row["user_id"], _NOBODY), moment, read=read)
+
+
+def _is_seen(row: Document) -> bool:
+    """Whether the person has read it, or has put it away, for which it was seen, too."""
+    return bool(row.get("read_time") or row.get("archive_time") or row.get("delete_time"))

@@ -4,11 +4,11 @@ what is told of it. Nothing here reads or writes."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pymongo import UpdateOne
+from pymongo import UpdateMany
 
 from crown.notification.v1.types_pb2 import DeliveryState, TimelineEvent
 from crown.store import Document
@@ -27,14 +27,13 @@ class Release:
     row: Document
     decisions: Mapping[str, Decision]
     moment: datetime
+    # Whether the app shows the row from now on.
+    shows: bool = field(init=False)
 
-    @property
-    def shows(self) -> bool:
-        """Whether the app shows the row from now on."""
-        return any(
-            name in _SHOWN and decision.state == DeliveryState.DELIVERED
-            for name, decision in self.decisions.items()
-        )
+    def __post_init__(self) -> None:
+        shown = (self.decisions[name] for name in _SHOWN if name in self.decisions)
+        shows = any(decision.state == DeliveryState.DELIVERED for decision in shown)
+        object.__setattr__(self, "shows", shows)
 
 
 def due(row: Document, moment: datetime) -> list[str]:
@@ -88,40 +87,81 @@ def _fields(decision: Decision, moment: datetime) -> dict[str, Any]:
     return {**fields, "reopen_time": moment} if decision.open else fields
 
 
-def update(release: Release, mark: str) -> UpdateOne:
-    """Brings the row there, where it is still as it was found: of several who release it, one does. `mark` stands
-    in it afterwards."""
+def updates(made: Iterable[Release], mark: str) -> list[UpdateMany]:
+    """Brings the rows there, of which each is here once, where they are still as they were found: of several who
+    release a row, one does. `mark` stands in it afterwards. Rows with the same change are one update: many are due
+    at once since they are parts of the same."""
+    alike: dict[_Change, list[Release]] = {}
+    for release in made:
+        alike.setdefault(_change(release), []).append(release)
+    return [_update(change, found, mark) for change, found in alike.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What tells the changes of two rows apart."""
+
+    wake_time: datetime
+    read_time: datetime | None
+    decisions: tuple[tuple[str, Decision], ...]
+    moment: datetime
+    next_time: datetime | None
+    thread: str | None
+
+
+def _change(release: Release) -> _Change:
     row = release.row
+    return _Change(
+        row["wake_time"],
+        row.get("read_time"),
+        tuple(release.decisions.items()),
+        release.moment,
+        _next_time(release),
+        row.get("thread"),
+    )
+
+
+def _next_time(release: Release) -> datetime | None:
+    """The row's `wake_time` afterwards."""
+    others = {
+        channel: delivery
+        for channel, delivery in release.row["deliveries"].items()
+        if channel not in release.decisions
+    }
+    times = [decision.due_time for decision in release.decisions.values() if decision.due_time is not None]
+    return min(filter(None, [wake_time(others), *times]), default=None)
+
+
+def _update(change: _Change, made: list[Release], mark: str) -> UpdateMany:
     where: Document = {
-        "_id": row["_id"],
-        "wake_time": row["wake_time"],
+        "_id": {"$in": [release.row["_id"] for release in made]},
+        "wake_time": change.wake_time,
         # An escalation that is read at this moment does not go out.
-        "read_time": row.get("read_time"),
+        "read_time": change.read_time,
     }
     fields: Document = {"released": mark}
-    for channel, decision in release.decisions.items():
+    gone: Document = {}
+    opened = []
+    for channel, decision in change.decisions:
         where[f"deliveries.{channel}.state"] = DeliveryState.DEFERRED
-        for name, value in _fields(decision, release.moment).items():
+        for name, value in _fields(decision, change.moment).items():
             fields[f"deliveries.{channel}.{name}"] = value
-    if release.shows:
-        if row.get("read_time") is None:
+        if decision.open:
+            opened.append(channel)
+    if made[0].shows:
+        if change.read_time is None:
             fields["unread"] = fields["unseen"] = True
-        fields["create_time"] = release.moment
-        if "thread" in row:
-            fields["thread"] = row["thread"]
-    gone = {"hidden": ""} if release.shows else {}
-    next_time = wake_time(deliveries(release))
-    if next_time is None:
+        fields["create_time"] = change.moment
+        gone["hidden"] = ""
+        if change.thread is not None:
+            fields["thread"] = change.thread
+    if change.next_time is None:
         gone["wake_time"] = ""
     else:
-        fields["wake_time"] = next_time
-    change: Document = {"$set": fields}
-    if gone:
-        change["$unset"] = gone
-    opened = [channel for channel, decision in release.decisions.items() if decision.open]
-    if opened:
-        change["$addToSet"] = {"open": {"$each": opened}}
-    return UpdateOne(where, change)
+        fields["wake_time"] = change.next_time
+    # Mongo takes no empty operators.
+    operators = {"$set": fields, "$unset": gone, "$addToSet": {"open": {"$each": opened}} if opened else {}}
+    return UpdateMany(where, {name: operand for name, operand in operators.items() if operand})
 
 
 def entries(release: Release) -> list[Document]:

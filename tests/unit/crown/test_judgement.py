@@ -75,6 +75,14 @@ def test_what_is_final_stays(state: DeliveryState.Type.ValueType) -> None:
     assert vet(found, NOW, RULES) == as_is(found)
 
 
+def test_what_was_cancelled_is_not_attempted() -> None:
+    change = vet(entry(cancelled=True), NOW, RULES)
+    assert change is not None
+    assert (change.state, change.reason) == (DeliveryState.CANCELLED, "")
+    sent = entry(cancelled=True, state=DeliveryState.DELIVERED_TO_PROVIDER)
+    assert vet(sent, NOW, RULES) == as_is(sent)
+
+
 def test_final_is_all_but_what_waits() -> None:
     open_states = {DeliveryState.STATE_UNSPECIFIED, PENDING, RETRYING, DeliveryState.DEFERRED}
     assert set(DeliveryState.Type.values()) - FINAL == open_states
