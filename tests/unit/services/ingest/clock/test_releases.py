@@ -27,7 +27,7 @@ def row(number: int = 0, **deliveries: dict[str, Any]) -> Document:
             "state": DEFERRED,
             "reason": "LOCAL_TIME",
             "due_time": NOW,
-            **given,
+            **fields,
         }
         for channel, fields in deliveries.items()
     }
