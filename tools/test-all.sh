@@ -1,19 +1,28 @@
 #!/usr/bin/env bash
-# Runs every test, in three lanes side by side: they wait for servers more than they compute. What the other lanes
-# print comes when the first is done.
+# Runs every test, in lanes side by side: they wait for servers more than they compute. What the other lanes print
+# comes when the first is done.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 outputs=$(mktemp -d)
 trap 'rm -rf "$outputs"' EXIT
-tools/test.sh tests/integration -- --ignore=tests/integration/realtime > "$outputs/1" 2>&1 &
-integration=$!
-tools/test.sh tests/integration/realtime > "$outputs/2" 2>&1 &
-realtime=$!
+ingest=tests/integration/ingest
+pids=()
+
+lane() { # folders and files…
+  tools/test.sh "$@" > "$outputs/${#pids[@]}" 2>&1 &
+  pids+=($!)
+}
+
+lane $ingest/test_[a-d]*.py
+lane $ingest/test_[e-r]*.py
+lane $ingest/test_[s-z]*.py
+lane tests/integration -- --ignore=tests/integration/realtime --ignore=$ingest
+lane tests/integration/realtime
 status=0
 tools/test.sh tests/unit tests/e2e || status=$?
-wait "$integration" || status=$?
-cat "$outputs/1"
-wait "$realtime" || status=$?
-cat "$outputs/2"
+for number in "${!pids[@]}"; do
+  wait "${pids[$number]}" || status=$?
+  cat "$outputs/$number"
+done
 exit "$status"
