@@ -19,8 +19,9 @@ lane $ingest/test_[e-r]*.py
 lane $ingest/test_[s-z]*.py
 lane tests/integration -- --ignore=tests/integration/realtime --ignore=$ingest
 lane tests/integration/realtime
+lane tests/e2e
 status=0
-tools/test.sh tests/unit tests/e2e || status=$?
+tools/test.sh tests/unit || status=$?
 for number in "${!pids[@]}"; do
   wait "${pids[$number]}" || status=$?
   cat "$outputs/$number"
