@@ -18,7 +18,8 @@ lane $ingest/test_[a-d]*.py
 lane $ingest/test_[e-r]*.py
 lane $ingest/test_[s-z]*.py
 lane tests/integration -- --ignore=tests/integration/realtime --ignore=$ingest
-lane tests/integration/realtime
+lane tests/integration/realtime/test_[a-o]*.py
+lane tests/integration/realtime/test_[p-z]*.py
 lane tests/e2e
 status=0
 tools/test.sh tests/unit || status=$?

@@ -153,7 +153,8 @@ async def test_a_wish_to_wait_is_heard(
         notification_id = await busy.send(type="EMAIL", address=ADDRESS, user_id=person)
         await until(lambda: _first(busy, notification_id), lambda row: row.get("due_time"))
         row = await _first(busy, notification_id)
-        assert least_s <= (row["due_time"] - row["update_time"]).total_seconds() <= most_s
+        # The two are written one after the other.
+        assert least_s - 0.1 <= (row["due_time"] - row["update_time"]).total_seconds() <= most_s
         if most_s > 60:
             other = await busy.send(type="EMAIL", address=ADDRESS)
             await asyncio.sleep(0.3)
