@@ -31,7 +31,7 @@ from stack.servers import binary
 from stack.tokens import Use, sign
 
 ROOT = Path(__file__).parents[3]
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 COMMAND = (sys.executable, "-m", "services.realtime")
 
 
