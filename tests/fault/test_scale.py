@@ -131,8 +131,7 @@ async def test_two_share_the_work_and_one_may_die(scene: Scene) -> None:
     assert before < MAILS, "it was killed too late"
     assert len(arrived) == MAILS
     assert len(letters) - MAILS <= IN_FLIGHT
-    # Both processes have mails in flight, which arrive a little sooner or later than they were let go.
-    assert busiest_second(letters) <= RATE * 1.25 + len(PROCESSES) * IN_FLIGHT / 3
+    assert busiest_second(letters) <= RATE * 1.25 + IN_FLIGHT / 4
     assert sum([await scene.delivered(process) for process in PROCESSES]) > 0
 
 
