@@ -221,7 +221,10 @@ def test_what_is_held_open_has_more_room_than_envoy_gives_and_calls_are_bounded(
     for cluster in rendered()["static_resources"]["clusters"]:
         [threshold] = cluster["circuit_breakers"]["thresholds"]
         if cluster["name"].startswith("realtime"):
-            assert min(threshold[name] for name in ("max_connections", "max_requests")) >= 20_000
+            assert (
+                min(threshold[name] for name in ("max_connections", "max_pending_requests", "max_requests"))
+                >= 20_000
+            )
         else:
             assert threshold["max_requests"] == threshold["max_pending_requests"] == 1_000
         assert cluster["outlier_detection"]["max_ejection_percent"] < 100
