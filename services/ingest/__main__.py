@@ -51,7 +51,6 @@ from services.ingest.books.recorder import Recorder
 from services.ingest.books.retention import Retention
 from services.ingest.books.sweep import Sweeper
 from services.ingest.cancelling import Cancelling
-from services.ingest.choices import PreferenceService
 from services.ingest.clock.clock import Clock
 from services.ingest.contacts import ContactService
 from services.ingest.dead.replays import Carrier
@@ -63,17 +62,18 @@ from services.ingest.filter.rules import Bounds
 from services.ingest.filter.service import FilterService
 from services.ingest.groups import GroupService
 from services.ingest.inbox.service import InboxService
-from services.ingest.intake import Intake
-from services.ingest.keys import KeyBook
+from services.ingest.intake.intake import Intake
+from services.ingest.intake.keys import KeyBook
+from services.ingest.intake.quota import Quota
+from services.ingest.intake.service import IngestService
 from services.ingest.people.erasure import Eraser
 from services.ingest.people.export import Exporter
 from services.ingest.people.finisher import Finisher
 from services.ingest.people.service import PersonService
-from services.ingest.quota import Quota
+from services.ingest.preferences.service import PreferenceService
 from services.ingest.readiness import StatusService
 from services.ingest.schedules.firing import Firing
 from services.ingest.schedules.service import ScheduleService
-from services.ingest.service import IngestService
 from services.ingest.settings import IngestSettings
 from services.ingest.suppressions import SuppressionService
 from services.ingest.webhook import engine as webhook_engine

@@ -12,7 +12,7 @@ from crown.notification.v1.notification_pb2 import Delivery, Notification
 from crown.notification.v1.types_pb2 import NotificationStatus
 from crown.store import Database, Document
 from crown.subjects import CHANNELS
-from services.ingest.keys import KeyBook
+from services.ingest.intake.keys import KeyBook
 
 _CHANNEL_OF = {name: value for value, name in CHANNELS.items()}
 DELIVERIES_MOST = 1_000

@@ -9,9 +9,9 @@ from pydantic import Field, SecretStr, field_validator
 from crown import webhook_secrets
 from crown.notification.v1.types_pb2 import Priority
 from crown.subjects import LANES
-from services.ingest import rate
 from services.ingest.filter_settings import FilterSettings
-from services.ingest.rate import Rate
+from services.ingest.intake import rate
+from services.ingest.intake.rate import Rate
 from services.ingest.webhook.hosts import WebhookHosts
 
 _OFF = "off"
@@ -29,7 +29,7 @@ class IngestSettings(FilterSettings):
         10.0, validation_alias="CROWN_SWEEP_PERIOD_S", gt=0, le=3600, allow_inf_nan=False
     )
 
-    # What each calling service may send at most, by name or * for all, in recipients: see services/ingest/rate.py.
+    # What each calling service may send at most, by name or * for all, in recipients: see intake/rate.py.
     caller_rates: str = Field("", validation_alias="CROWN_CALLER_RATES")
     # What each may send on these lanes; the rest travels on the next lower one. `off`: no bound.
     normal_rate: str = Field("500/s:5000", validation_alias="CROWN_NORMAL_RATE")

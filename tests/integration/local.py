@@ -16,13 +16,13 @@ from crown.notification.v1.events_pb2 import DeadLetter, DeliveryEvent, LiveEven
 from crown.notification.v1.ingest_service_pb2 import SendNotificationRequest
 from crown.notification.v1.types_pb2 import DeliveryState
 from crown.store import Document, Store
-from services.ingest import accept
-from services.ingest.accept import Accepted
 from services.ingest.clock.clock import Clock
 from services.ingest.dispatch.dispatcher import Dispatcher
 from services.ingest.dispatch.filtering import Filtering
 from services.ingest.inbox.broadcast_marks import BroadcastMarks
 from services.ingest.inbox.marking import Marking
+from services.ingest.intake import accept
+from services.ingest.intake.accept import Accepted
 from tests.integration.rig import Rig, until
 
 Run = Callable[[asyncio.Event], Coroutine[Any, Any, None]]

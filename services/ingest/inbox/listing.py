@@ -14,10 +14,10 @@ from crown.notification.v1.types_pb2 import InboxView
 from crown.store import Database, Document
 from crown.unread import unread
 from crown.vault import Key
-from services.ingest.accept import group_hash
 from services.ingest.inbox import cursor as cursors
 from services.ingest.inbox import merging
 from services.ingest.inbox.cursor import after, bad, cursor
+from services.ingest.intake.accept import group_hash
 
 LIMIT = 20
 # Pages and the total are exact up to here; beyond, a cursor goes on.

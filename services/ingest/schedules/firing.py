@@ -16,7 +16,7 @@ from crown.errors import CrownError
 from crown.stopping import pause
 from crown.store import Document, Store
 from crown.vault import Key, VaultError
-from services.ingest import accept
+from services.ingest.intake import accept
 from services.ingest.schedules import times
 from services.ingest.schedules.book import Book
 

@@ -14,8 +14,8 @@ from crown.notification.v1 import schedule_service_pb2 as pb
 from crown.notification.v1.ingest_service_pb2 import SendNotificationRequest
 from crown.notification.v1.types_pb2 import ScheduleState
 from crown.store import Database, Document
-from services.ingest import accept
-from services.ingest.intake import Intake
+from services.ingest.intake import accept
+from services.ingest.intake.intake import Intake
 from services.ingest.schedules import firing, times
 from services.ingest.schedules.book import Book, Plan
 

@@ -22,12 +22,12 @@ from crown.notification.v1.types_pb2 import Channel, DeliveryState, DeviceKind, 
 from crown.people import People
 from crown.preferences import Preferences
 from crown.recipients import Device, Recipients
-from services.ingest.choices import PreferenceService
 from services.ingest.contacts import ContactService
 from services.ingest.inbox import listing
 from services.ingest.inbox.service import InboxService
-from services.ingest.keys import KeyBook
+from services.ingest.intake.keys import KeyBook
 from services.ingest.overview import Overview
+from services.ingest.preferences.service import PreferenceService
 from tests.integration.local import Local
 from tests.integration.rig import Rig
 

@@ -24,7 +24,7 @@ from crown.store import Document
 from crown.subjects import Consumer
 from services.ingest.dispatch import audience, dispatcher, rows
 from services.ingest.dispatch.audience import Audiences
-from services.ingest.keys import KeyBook
+from services.ingest.intake.keys import KeyBook
 from services.ingest.overview import Overview
 from tests.integration.local import Local
 from tests.integration.rig import Rig, until

@@ -32,7 +32,7 @@ from crown.preferences import Preferences
 from crown.subjects import Consumer
 from crown.unread import Unread
 from services.ingest.broadcasts import Broadcaster
-from services.ingest.keys import KeyBook
+from services.ingest.intake.keys import KeyBook
 from services.ingest.overview import Overview
 from services.ingest.timeline import Timeline
 from tests.integration.local import Local

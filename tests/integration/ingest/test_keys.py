@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from services.ingest import keys
-from services.ingest.keys import KeyBook, Seen, Use
+from services.ingest.intake import keys
+from services.ingest.intake.keys import KeyBook, Seen, Use
 from tests.integration.local import Local
 from tests.integration.rig import Rig
 

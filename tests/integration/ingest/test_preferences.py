@@ -17,7 +17,7 @@ from crown.notification.v1 import preference_service_pb2 as pb
 from crown.notification.v1.preference_pb2 import NotificationPreferences
 from crown.notification.v1.types_pb2 import Rhythm, Span
 from crown.preferences import NO_ETAG, Preferences
-from services.ingest.choices import PreferenceService
+from services.ingest.preferences.service import PreferenceService
 from tests.integration.local import Local
 
 EVERY_DAY = frozenset(range(7))

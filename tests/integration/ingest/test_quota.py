@@ -22,8 +22,8 @@ from crown.notification.v1.ingest_service_pb2 import (
 )
 from crown.notification.v1.ingest_service_pb2_grpc import IngestServiceStub
 from crown.notification.v1.types_pb2 import NotificationStatus, Priority
-from services.ingest.quota import Quota
-from services.ingest.rate import Rate
+from services.ingest.intake.quota import Quota
+from services.ingest.intake.rate import Rate
 from tests.integration.api import Api, reason_of, request
 from tests.integration.local import Local
 from tests.integration.rig import Rig, Service, until

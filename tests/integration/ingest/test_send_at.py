@@ -16,9 +16,9 @@ from crown.clock import now, timestamp
 from crown.notification.v1.events_pb2 import IntakeEvent
 from crown.notification.v1.types_pb2 import NotificationStatus, TimelineEvent
 from crown.subjects import Consumer
-from services.ingest.accept import Accepted
 from services.ingest.dispatch import dispatcher as dispatch
 from services.ingest.dispatch import orders
+from services.ingest.intake.accept import Accepted
 from services.ingest.timeline import Timeline
 from tests.integration.api import Api
 from tests.integration.local import Local

@@ -15,10 +15,10 @@ from crown.ledger import row_id
 from crown.notification.v1 import inbox_service_pb2 as pb
 from crown.notification.v1.notification_pb2 import InboxEntry
 from crown.store import Document
-from services.ingest.accept import Accepted
 from services.ingest.inbox.entries import _crowd
 from services.ingest.inbox.service import InboxService
 from services.ingest.inbox.threads import Threads
+from services.ingest.intake.accept import Accepted
 from tests.integration.local import Local
 from tests.integration.rig import Rig
 

@@ -15,9 +15,9 @@ from crown.errors import InvalidRequest
 from crown.notification.v1.inbox_service_pb2 import ListNotificationsRequest
 from crown.notification.v1.types_pb2 import Category
 from crown.unread import unread
-from services.ingest.accept import group_hash
 from services.ingest.inbox.cursor import after, cursor
 from services.ingest.inbox.listing import listed
+from services.ingest.intake.accept import group_hash
 
 MOMENTS = (
     st.integers(0, 10**13)

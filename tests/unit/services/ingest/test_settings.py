@@ -6,7 +6,7 @@ import pytest
 
 from crown.notification.v1.types_pb2 import Priority
 from crown.settings import SettingsError
-from services.ingest.rate import Rate
+from services.ingest.intake.rate import Rate
 from services.ingest.settings import IngestSettings
 
 pytestmark = pytest.mark.usefixtures("environment")

@@ -14,11 +14,11 @@ from crown.bus import Bus
 from crown.errors import CrownError, InvalidRequest, KeyReused, OutcomeUnknown, Unavailable, Violation
 from crown.notification.v1.ingest_service_pb2 import SendNotificationRequest
 from crown.notification.v1.types_pb2 import Priority
-from services.ingest import accept
-from services.ingest.accept import Accepted
-from services.ingest.commit import GroupCommit
-from services.ingest.keys import KeyBook, Seen, Use
-from services.ingest.quota import Quota
+from services.ingest.intake import accept
+from services.ingest.intake.accept import Accepted
+from services.ingest.intake.commit import GroupCommit
+from services.ingest.intake.keys import KeyBook, Seen, Use
+from services.ingest.intake.quota import Quota
 from services.ingest.webhook.hosts import WebhookHosts
 
 MESSAGES_A_UNIT = 500

@@ -9,7 +9,7 @@ from contextlib import aclosing
 import pytest
 
 from crown.errors import NotReady
-from services.ingest.streaming import Acknowledged
+from services.ingest.intake.streaming import Acknowledged
 
 
 class Work:

@@ -23,13 +23,14 @@ from crown.notification.v1.notification_pb2 import Notification
 from crown.notification.v1.types_pb2 import NotificationStatus
 from crown.store import Database
 from crown.validation import violations
-from services.ingest import accept, timeline
+from services.ingest import timeline
 from services.ingest.cancelling import Cancelling
-from services.ingest.intake import Call, Intake, Outcome
-from services.ingest.keys import KeyBook
+from services.ingest.intake import accept
+from services.ingest.intake.intake import Call, Intake, Outcome
+from services.ingest.intake.keys import KeyBook
+from services.ingest.intake.quota import Quota
+from services.ingest.intake.streaming import Acknowledged
 from services.ingest.overview import Overview
-from services.ingest.quota import Quota
-from services.ingest.streaming import Acknowledged
 from services.ingest.timeline import Timeline
 
 RECIPIENTS_MOST = 10_000

@@ -19,7 +19,7 @@ from crown import logs, metrics, subjects
 from crown.breaker import Away, Breaker
 from crown.errors import RateLimited
 from crown.notification.v1.types_pb2 import Priority
-from services.ingest.rate import EVERYBODY, Bucket, Rate
+from services.ingest.intake.rate import EVERYBODY, Bucket, Rate
 
 log = logs.get(__name__)
 

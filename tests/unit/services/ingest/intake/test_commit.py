@@ -10,8 +10,8 @@ import pytest
 from crown import metrics
 from crown.bus import BusError, Outgoing
 from crown.errors import BusUnavailable, CrownError, IntakeFull, OutcomeUnknown
-from services.ingest import commit
-from services.ingest.commit import GroupCommit
+from services.ingest.intake import commit
+from services.ingest.intake.commit import GroupCommit
 
 SUBJECT = "crown.intake.normal"
 Answer = Callable[[list[bytes]], BaseException | None]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.rate import Bucket, Rate, parse
+from services.ingest.intake.rate import Bucket, Rate, parse
 
 
 @pytest.mark.parametrize(

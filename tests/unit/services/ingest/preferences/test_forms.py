@@ -14,7 +14,7 @@ from crown.notification.v1.preference_pb2 import NotificationPreferences
 from crown.notification.v1.preference_service_pb2 import PatchNotificationPreferencesRequest
 from crown.notification.v1.types_pb2 import Rhythm, Span
 from crown.preferences import Kept
-from services.ingest import choice_forms
+from services.ingest.preferences import forms
 
 NIGHT = datetime(2026, 11, 25, 23, tzinfo=UTC)
 WRITTEN = {
@@ -47,12 +47,12 @@ def refused(written: dict[str, Any]) -> set[str]:
     """The fields that are refused, by the door's rules or by ours."""
     preferences = form(written)
     found = {f"preferences.{one.field}" for one in validation.violations(preferences)}
-    return found | {one.field for one in choice_forms.problems(preferences)}
+    return found | {one.field for one in forms.problems(preferences)}
 
 
 def test_what_is_written_is_meant() -> None:
     assert refused(WRITTEN) == set()
-    assert choice_forms.choices(form(WRITTEN)) == MEANT
+    assert forms.choices(form(WRITTEN)) == MEANT
 
 
 def test_enums_are_told_by_their_names_also_in_maps_and_lists() -> None:
@@ -68,14 +68,12 @@ def test_enums_are_told_by_their_names_also_in_maps_and_lists() -> None:
 
 
 def test_an_answer_can_be_put_back_and_means_the_same() -> None:
-    fields = choice_forms.fields("u1", Kept(MEANT, None, "7f"), "", NIGHT)
+    fields = forms.fields("u1", Kept(MEANT, None, "7f"), "", NIGHT)
     answer = NotificationPreferences(**fields)
     assert answer.etag == "7f"
-    again = choice_forms.choices(answer)
+    again = forms.choices(answer)
     assert again.categories["social"]["email"] is False
-    assert (
-        choice_forms.fields("u1", Kept(again, None, "7f"), "", NIGHT)["quiet_hours"] == fields["quiet_hours"]
-    )
+    assert forms.fields("u1", Kept(again, None, "7f"), "", NIGHT)["quiet_hours"] == fields["quiet_hours"]
     assert (again.digests, again.caps, again.quiet_hours) == (MEANT.digests, MEANT.caps, MEANT.quiet_hours)
 
 
@@ -131,12 +129,12 @@ def test_what_is_wrong_is_told_by_its_field(written: dict[str, Any], field: str)
      "categories.social.push.on", "categories."],
 )  # fmt: skip
 def test_a_path_that_leads_nowhere_is_no_path(path: str) -> None:
-    assert choice_forms.path_problem(path)
+    assert forms.path_problem(path)
 
 
 def test_a_patch_changes_what_it_names() -> None:
     given = Choices({"social": {"push": False}, "system": {"push": False}}, all_off=True, locale="fr")
-    found = choice_forms.changed(MEANT, given, ["categories.social.push", "all_off", "digests.social"])
+    found = forms.changed(MEANT, given, ["categories.social.push", "all_off", "digests.social"])
     assert found == Choices(
         {"social": {"email": False, "push": False}},
         True,
@@ -146,7 +144,7 @@ def test_a_patch_changes_what_it_names() -> None:
         {},
         MEANT.caps,
     )
-    cleared = choice_forms.changed(MEANT, Choices(), ["categories.social.email", "quiet_hours", "caps"])
+    cleared = forms.changed(MEANT, Choices(), ["categories.social.email", "quiet_hours", "caps"])
     assert (cleared.categories, cleared.quiet_hours, cleared.caps) == ({}, (), ())
 
 
@@ -156,7 +154,7 @@ def test_what_is_effective_says_why() -> None:
         quiet_hours=(*MEANT.quiet_hours, QuietHours(frozenset(range(7)), 1_320, 420)),
         digests=MEANT.digests,
     )
-    fields = choice_forms.fields("u1", Kept(chosen), "Europe/Berlin", NIGHT)
+    fields = forms.fields("u1", Kept(chosen), "Europe/Berlin", NIGHT)
     found = {(one.category, one.channel): one for one in fields["effective"]}
     assert len(found) == 25
     named = {(pair, found[pair].on, found[pair].why) for pair in [(2, 3), (1, 2), (2, 2), (4, 3), (5, 2)]}

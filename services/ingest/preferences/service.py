@@ -11,7 +11,7 @@ from crown.errors import Stale, Violation
 from crown.notification.v1 import preference_service_pb2 as pb
 from crown.preferences import Kept, Preferences
 from crown.store import Database
-from services.ingest import choice_forms
+from services.ingest.preferences import forms
 
 _PATHS_MOST = 50
 # A change of some is made to what was read; so often is it read again where somebody else changes it meanwhile.
@@ -28,7 +28,7 @@ class PreferenceService:
     def checks(self) -> Mapping[str, Callable[[Any], Sequence[Violation]]]:
         """What the door checks beside the rules in the protos, by method."""
         return {
-            "UpdateNotificationPreferences": lambda request: choice_forms.problems(request.preferences),
+            "UpdateNotificationPreferences": lambda request: forms.problems(request.preferences),
             "PatchNotificationPreferences": _patch_problems,
         }
 
@@ -44,14 +44,14 @@ class PreferenceService:
     ) -> pb.UpdateNotificationPreferencesResponse:
         """Replaces what holds."""
         given = request.preferences
-        kept = await self._preferences.replace(request.user_id, choice_forms.choices(given), given.etag)
+        kept = await self._preferences.replace(request.user_id, forms.choices(given), given.etag)
         return pb.UpdateNotificationPreferencesResponse(**await self._fields(request.user_id, kept))
 
     async def PatchNotificationPreferences(
         self, request: pb.PatchNotificationPreferencesRequest, _context: Any
     ) -> pb.PatchNotificationPreferencesResponse:
         """Replaces some of what holds."""
-        given = choice_forms.choices(request.preferences)
+        given = forms.choices(request.preferences)
         paths = list(request.update_mask.paths)
         kept = await self._patch(request.user_id, given, paths, request.preferences.etag)
         return pb.PatchNotificationPreferencesResponse(**await self._fields(request.user_id, kept))
@@ -59,7 +59,7 @@ class PreferenceService:
     async def _patch(self, user_id: str, given: Choices, paths: list[str], etag: str) -> Kept:
         for tries_left in reversed(range(_TRIES)):
             kept = await self._preferences.get(user_id)
-            choices = choice_forms.changed(kept.choices, given, paths)
+            choices = forms.changed(kept.choices, given, paths)
             try:
                 return await self._preferences.replace(user_id, choices, etag or kept.etag)
             except Stale:
@@ -69,13 +69,13 @@ class PreferenceService:
 
     async def _fields(self, user_id: str, kept: Kept) -> Mapping[str, Any]:
         row = await self._contacts.find_one({"_id": user_id}, {"time_zone": 1}) or {}
-        return choice_forms.fields(user_id, kept, row.get("time_zone", ""), now())
+        return forms.fields(user_id, kept, row.get("time_zone", ""), now())
 
 
 def _patch_problems(request: pb.PatchNotificationPreferencesRequest) -> list[Violation]:
     paths = request.update_mask.paths
-    found = choice_forms.problems(request.preferences)
-    if not paths or len(paths) > _PATHS_MOST or any(map(choice_forms.path_problem, paths)):
+    found = forms.problems(request.preferences)
+    if not paths or len(paths) > _PATHS_MOST or any(map(forms.path_problem, paths)):
         words = (
             f"must be 1 to {_PATHS_MOST} of all_off, caps, categories, digests, locale, quiet_hours, time_zone, or"
             " parts of categories and digests, such as categories.social or digests.social.email"

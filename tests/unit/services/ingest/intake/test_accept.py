@@ -18,8 +18,8 @@ from crown.notification.v1.ingest_service_pb2 import SendNotificationRequest
 from crown.notification.v1.notification_pb2 import Address, NotificationData
 from crown.notification.v1.types_pb2 import Category, Channel, Priority
 from crown.vault import Key
-from services.ingest import accept
-from services.ingest.accept import Accepted
+from services.ingest.intake import accept
+from services.ingest.intake.accept import Accepted
 from services.ingest.webhook.hosts import WebhookHosts
 
 RULES = accept.Rules(

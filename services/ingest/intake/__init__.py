@@ -1,0 +1,1 @@
+"""Taking notifications in: from a call to what is on disk."""
