@@ -7,7 +7,7 @@ SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup node lock proto check-proto release-proto fmt lint check-adr docs \
-  test test-unit test-integration test-e2e test-power fault-quick losses check \
+  test test-unit test-integration test-e2e test-power clients k8s-check ops-check fault-quick losses check \
   up down status logs clean demo bench bench-quick
 
 help: ## List the targets
@@ -42,8 +42,8 @@ lint: setup ## ruff, mypy --strict, buf lint, buf breaking against protos/releas
 check-adr: setup
 	@python tools/adr.py
 
-docs: setup ## Check that links in the documents lead somewhere
-	@python tools/links.py
+docs: setup ## The documents as a site in build/site, generated pages compared, every link checked
+	@tools/docs.sh
 
 test: setup node ## Every test against real servers, which it starts itself
 	tools/test-all.sh
@@ -63,10 +63,19 @@ test-power: setup ## Power loss; needs root for a file system of its own
 fault-quick: setup ## Kill every service and server under load, and let every provider fail
 	tools/test.sh tests/fault -- --ignore=tests/fault/power
 
+clients: setup ## Build the five neighbours of examples/ and run each against the suite
+	@tools/clients.sh
+
+k8s-check: setup ## The manifests: rendered, by schema and policy, and each container run as it is written
+	@tools/k8s_check.sh
+
+ops-check: setup ## Alert rules, dashboards, and the recipes with grpcurl
+	@tools/ops_check.sh
+
 losses: setup ## What a crash of a worker costs by policy, one table
 	python -m tests.fault.losses
 
-check: lint check-proto check-adr test docs fault-quick test-power ## What CI runs
+check: lint check-proto check-adr test docs clients k8s-check ops-check fault-quick test-power ## What CI runs
 
 up: setup ## Start the suite in the background
 	@crown up

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Regenerates the locks from pyproject.toml: requirements/dev.txt (everything), runtime.txt (the image), node.txt.
+# Regenerates the locks from pyproject.toml: requirements/dev.txt (everything), runtime.txt (the image), check.txt (documents, Kubernetes), node.txt.
 # Pins that still fit are kept; `UPGRADE=1 make lock` takes the newest of each. Takes a few minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,4 +20,5 @@ compile --all-extras --output-file=requirements/dev.txt pyproject.toml requireme
 # One set of versions: what the image runs is what the tests ran.
 compile --extra=realtime --extra=email --extra=push --extra=sms --extra=stack --constraint=requirements/dev.txt \
   --output-file=requirements/runtime.txt pyproject.toml requirements/older.in
+compile --constraint=requirements/dev.txt --output-file=requirements/check.txt requirements/check.in
 compile --output-file=requirements/node.txt requirements/node.in
