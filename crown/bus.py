@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ _API = "$JS.API"
 # JetStream's codes for a stream at its bound.
 _FULL = {10077, 10167}
 _API_TIMEOUT_S = 5.0
+# What a stream is made with and keeps.
+_LASTING = frozenset({"num_replicas", "persist_mode"})
 # Seconds after which a first connection is given up: whoever supervises us tries again, and sees that we do.
 _CONNECT_TIMEOUT_S = 5.0
 # Two of these unanswered, and the link is taken for dead.
@@ -74,10 +76,10 @@ class Outgoing:
 class Bus:
     """A connection to NATS with JetStream. `closed` is set when it is lost for good: end the process then."""
 
-    def __init__(self, client: Client, max_bytes: int) -> None:
+    def __init__(self, client: Client, streams: Sequence[Mapping[str, Any]]) -> None:
         self.client = client
         self.closed = asyncio.Event()
-        self._max_bytes = max_bytes
+        self._streams = streams
         self._acks: dict[str, asyncio.Future[Msg]] = {}
         self._tokens = itertools.count()
         self._inbox = f"_INBOX.{os.urandom(9).hex()}"
@@ -89,10 +91,10 @@ class Bus:
     @classmethod
     async def connect(cls, settings: Settings, name: str) -> Bus:
         """Connects, and makes the streams what crown/subjects.py says. Raises BusUnavailable."""
-        bus = cls(Client(), settings.stream_max_bytes)
+        bus = cls(Client(), subjects.streams(settings.stream_max_bytes, settings.stream_replicas))
         try:
             await bus._connect(settings, name)
-            await bus.ensure(settings.stream_max_bytes)
+            await bus.ensure()
         except (BusError, BusUnavailable):
             await bus.client.close()
             raise
@@ -170,10 +172,10 @@ class Bus:
             raise BusError(found["error"].get("err_code", 0), found["error"].get("description", ""))
         return found
 
-    async def ensure(self, max_bytes: int) -> None:
+    async def ensure(self) -> None:
         """Makes every stream what it has to be; one that is so already is left alone."""
-        for wanted in subjects.streams(max_bytes):
-            await self._ensure_stream({"storage": "file", "retention": "limits", "num_replicas": 1, **wanted})
+        for wanted in self._streams:
+            await self._ensure_stream({"storage": "file", "retention": "limits", **wanted})
 
     async def _ensure_stream(self, wanted: dict[str, Any]) -> None:
         name = wanted["name"]
@@ -185,8 +187,8 @@ class Bus:
             # Two services may come here at once: the second finds the same settings and is content.
             await self.api(f"STREAM.CREATE.{name}", wanted)
             return
-        # A cluster's replicas and placement are the operator's.
-        changed = {k: v for k, v in wanted.items() if k != "num_replicas" and found.get(k) != v}
+        # Moving a stream between one server and several is the operator's: what it holds has to be copied.
+        changed = {k: v for k, v in wanted.items() if k not in _LASTING and found.get(k) != v}
         if changed:
             log.warning("stream_changed", stream=name, settings=sorted(changed))
             await self.api(f"STREAM.UPDATE.{name}", {**found, **changed})
@@ -299,7 +301,7 @@ class Bus:
 
     async def _recover(self) -> None:
         """Brings streams, which may be gone with their disk, and consumers back."""
-        left = [lambda: self.ensure(self._max_bytes), *self._on_reconnect]
+        left = [self.ensure, *self._on_reconnect]
         while left and self.connected:
             try:
                 await left[0]()

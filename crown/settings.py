@@ -154,6 +154,9 @@ class Settings(ProcessSettings):
     # below 80 % of the server's max_file_store.
     stream_max_bytes: int = Field(1 << 30, validation_alias="CROWN_STREAM_MAX_BYTES", ge=1 << 16)
 
+    # How many servers of a NATS cluster hold each stream, from when it is made on.
+    stream_replicas: int = Field(1, validation_alias="CROWN_STREAM_REPLICAS")
+
     # A file of kinds and categories that is laid over crown/catalogue.toml; empty: none.
     catalogue: str = Field("", validation_alias="CROWN_CATALOGUE")
 
@@ -162,6 +165,13 @@ class Settings(ProcessSettings):
     def _catalogue_of_ours(cls, value: str) -> str:
         if value:
             catalogue.read_file(value)
+        return value
+
+    @field_validator("stream_replicas")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value not in (1, 3, 5):
+            raise ValueError("must be 1, 3 or 5")
         return value
 
     @field_validator("nats_url")

@@ -183,8 +183,13 @@ def longpoll(node: str) -> str:
     return f"crown.longpoll.{node}"
 
 
-def streams(max_bytes: int) -> list[dict[str, Any]]:
-    """The settings of every stream, as JetStream's API takes them; `max_bytes` bounds each that refuses."""
+def streams(max_bytes: int, replicas: int = 1) -> list[dict[str, Any]]:
+    """The settings of every stream, as JetStream's API takes them; `max_bytes` bounds each that refuses, and
+    `replicas` servers hold each."""
+    return [{"num_replicas": replicas, **stream} for stream in _streams(max_bytes, replicas)]
+
+
+def _streams(max_bytes: int, replicas: int) -> list[dict[str, Any]]:
     lanes = LANES.values()
     # A stream at its bound refuses, so that the sender hears it; the usual policy would delete the oldest.
     refusing = {"discard": "new", "max_bytes": max_bytes, "allow_atomic": True}
@@ -200,7 +205,8 @@ def streams(max_bytes: int) -> list[dict[str, Any]]:
             "name": REALTIME,
             "subjects": ["crown.rt.>"],
             "discard": "old",
-            "persist_mode": "async",
+            # Where one server alone holds it: several write it down before they answer, whatever is asked.
+            **({"persist_mode": "async"} if replicas == 1 else {}),
             "max_age": LIVE_KEPT_S * 10**9,
             "max_msgs_per_subject": LIVE_KEPT_EACH,
             "republish": {"src": "crown.rt.>", "dest": "crown.live.>"},

@@ -52,7 +52,7 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
     # Joining one's own topic needs the bus alone, so health asks nothing else.
     store = Store.open(settings, "realtime")
     redis = connect(settings.redis_host.get_secret_value())
-    feed = Feed(bus, settings.stream_max_bytes)
+    feed = Feed(bus)
     await feed.start()
     revocations = Revocations(bus)
     await revocations.start()

@@ -47,9 +47,8 @@ class Bounds:
 class Feed:
     """The live events of a node. `run` has to run beside."""
 
-    def __init__(self, bus: Bus, stream_max_bytes: int) -> None:
+    def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._stream_max_bytes = stream_max_bytes
         self._direct = Direct(bus, subjects.REALTIME)
         self.epoch = ""
         self._reconnects = -1
@@ -147,7 +146,7 @@ class Feed:
     async def _start_again(self) -> None:
         while not await self._attempt(self._read_epoch):
             # The store may have come back empty, and then has no stream.
-            await self._attempt(lambda: self._bus.ensure(self._stream_max_bytes))
+            await self._attempt(self._bus.ensure)
             await asyncio.sleep(_RETRY_S)
         log.info("epoch_read", epoch=self.epoch)
 

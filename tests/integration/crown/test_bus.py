@@ -118,7 +118,7 @@ async def test_a_full_stream_refuses_and_drops_nothing(local: Local) -> None:
     assert await local.messages(name) == stored > 10
     await local.bus.api(f"STREAM.PURGE.{name}")
     await local.bus.publish(Outgoing(subject, b"x"))
-    await local.bus.ensure(local.rig.settings().stream_max_bytes)
+    await local.bus.ensure()
 
 
 async def test_what_is_told_is_heard_by_who_listens_and_kept_nowhere(local: Local, bus: Bus) -> None:
