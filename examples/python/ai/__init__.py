@@ -1,0 +1,1 @@
+"""An AI service that tells a notification suite what is worth somebody's attention."""
