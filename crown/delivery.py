@@ -29,7 +29,7 @@ from crown.lanes import Lanes
 from crown.ledger import Change, Claim, Entry, Ledger, Taken, row_of
 from crown.notification.v1.events_pb2 import DeliveryEvent
 from crown.notification.v1.types_pb2 import Channel, DeliveryState
-from crown.outcome import Outcome, Retry, Unknown
+from crown.outcome import Delivered, Outcome, Retry, Unknown
 from crown.provider import Attempt
 from crown.pull import Message, Pull, ready
 from crown.route import Route, Turn
@@ -344,7 +344,7 @@ class Engine:
             await self._ledger.let_go(claim, unclear=outcome.error)
             await message.nak(self._lease_s)
             return None
-        return judge(entry, claim.provider, outcome, now(), self._chance, self._rules)
+        return self._judged(entry, claim.provider, outcome)
 
     async def _take_over(
         self, entry: Entry, attempt: Attempt, claim: Claim, message: Message
@@ -367,7 +367,17 @@ class Engine:
             found=type(outcome).__name__,
         )
         killed = not (taken.unsent or taken.unclear)
-        return judge(entry, taken.provider, outcome, now(), self._chance, self._rules, killed=killed)
+        return self._judged(entry, taken.provider, outcome, killed=killed)
+
+    def _judged(self, entry: Entry, provider: str, outcome: Outcome, *, killed: bool = False) -> Change:
+        moment = now()
+        change = judge(entry, provider, outcome, moment, self._chance, self._rules, killed=killed)
+        if isinstance(outcome, Delivered):
+            metrics.HANDED.labels(self._name).observe((moment - entry.due_since).total_seconds())
+        elif isinstance(outcome, Unknown):
+            then = "sent_again" if change.state == DeliveryState.RETRYING else "given_up"
+            metrics.UNKNOWN.labels(self._name, then).inc()
+        return change
 
     async def _find(self, attempt: Attempt, taken: Taken) -> Outcome:
         """What became of an attempt whose claim was left without an outcome, as far as anybody can say."""

@@ -107,11 +107,18 @@ class Entry:
     reopen_time: datetime | None = None
     # Whether its notification was cancelled.
     cancelled: bool = False
+    # When its notification is to be sent, where its sender named a time.
+    send_time: datetime | None = None
 
     @property
     def begin_time(self) -> datetime:
         """When its time began to run."""
         return self.reopen_time or self.create_time
+
+    @property
+    def due_since(self) -> datetime:
+        """Since when somebody waits for it."""
+        return max(self.begin_time, self.send_time or self.begin_time)
 
     @property
     def channel(self) -> str:
@@ -228,7 +235,7 @@ class Ledger:
         found, notifications = await asyncio.gather(
             self._ledger.find({"_id": {"$in": list(row_ids)}}).to_list(),
             self._notifications.find(
-                {"_id": {"$in": list(wanted)}}, {"content": 1, "cancel_time": 1}
+                {"_id": {"$in": list(wanted)}}, {"content": 1, "cancel_time": 1, "send_time": 1}
             ).to_list(),
         )
         rows = {row["_id"]: row for row in found}
@@ -371,6 +378,7 @@ def _entry(event: DeliveryEvent, row: Document | None, notification: Document) -
         delivery.get("reopen_time"),
         # Its sender hears of it all the same.
         event.channel != Channel.WEBHOOK and bool(notification.get("cancel_time")),
+        notification.get("send_time"),
     )
 
 

@@ -17,7 +17,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from crown import auth, catalogue, failpoint, logs, metrics
+from crown import auth, catalogue, failpoint, logs, loop_lag, metrics
 from crown.door import Check, Door
 from crown.errors import CrownError
 from crown.settings import ProcessSettings, Settings, SettingsError, exit_with
@@ -105,6 +105,7 @@ class HealthServer:
         if ready == self._ready:
             return
         self._ready = ready
+        metrics.READY.set(ready)
         log.info("health_changed", ready=ready)
         known = health_pb2.HealthCheckResponse
         for name in self._own:
@@ -150,7 +151,7 @@ def run(name: str, settings_type: type[Any], main: Callable[[Any, asyncio.Event]
         failpoint.arm(settings.failpoint)
         # Not every process works with the bus and the stores.
         catalogue.lay_over(getattr(settings, "catalogue", ""))
-        metrics.serve(settings.metrics_port, settings.bind)
+        metrics.serve(name, settings.metrics_port, settings.bind)
         uvloop.run(_until_stopped(main, settings))
     except SettingsError as error:
         exit_with(error)
@@ -184,5 +185,6 @@ async def _until_stopped(main: Callable[[Any, asyncio.Event], Awaitable[None]], 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    await main(settings, stopping)
+    with loop_lag.measured(metrics.LOOP_LAG.observe):
+        await main(settings, stopping)
     log.info("stopped")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from crown import backoff, delivery, ids, subjects
+from crown import backoff, delivery, ids, metrics, subjects
 from crown.bus import Outgoing
 from crown.choices import Choices
 from crown.clock import now
@@ -110,6 +110,22 @@ async def office(local: Local, quick: None) -> AsyncIterator[Office]:
 # -- each outcome
 
 
+def unknown(channel: str, then: str) -> float:
+    """What the metric says of attempts that nobody can say anything of."""
+    return float(metrics.UNKNOWN.labels(channel, then)._value.get())
+
+
+async def test_how_long_it_took_until_the_provider_had_it_is_measured(office: Office) -> None:
+    """From acceptance on: what waited for a retry waited as well."""
+    seconds = metrics.HANDED.labels("sms")._sum.get()
+    notification_id = await office.send("sms", Retry("E1", after_s=2.0), Delivered("SM1"))
+    found = await office.ends(notification_id, "sms", TO_PROVIDER)
+    row = await office.local.db.ledger.find_one({"notification_id": notification_id})
+    assert row is not None
+    took_s = (found["update_time"] - row["create_time"]).total_seconds()
+    assert metrics.HANDED.labels("sms")._sum.get() - seconds == pytest.approx(took_s, abs=0.5)
+
+
 async def test_delivered(office: Office) -> None:
     notification_id = await office.send("sms", Delivered("SM1"), data={"title": "Hi", "message": "there"})
     found = await office.ends(notification_id, "sms", TO_PROVIDER)
@@ -186,8 +202,11 @@ async def test_after_the_last_attempt_it_is_given_up(office: Office, monkeypatch
 async def test_an_unknown_outcome_follows_the_policy(
     office: Office, channel: str, category: str, sends: int, state: str
 ) -> None:
+    then = "given_up" if state == "UNKNOWN" else "sent_again"
+    before = unknown(channel, then)
     notification_id = await office.send(channel, Unknown("TIMEOUT"), Delivered("m"), category=category)
     await office.ends(notification_id, channel, state)
+    assert unknown(channel, then) == before + 1
     person = await office.person(notification_id)
     sent = [*office.push.sent_to(person), *office.second_push.sent_to(person), *office.sms.sent_to(person)]
     assert len(sent) == sends

@@ -27,15 +27,20 @@ def children(node: Node) -> list[psutil.Process]:
     return psutil.Process(node.process.pid).children()
 
 
-async def sockets(node: Node, number: int) -> int | None:
-    """How many connections the process of that number has; None where it does not answer."""
+async def measured(node: Node, number: int, name: str) -> float | None:
+    """A metric without labels of the process of that number; None where it does not answer."""
     url = f"http://127.0.0.1:{node.metrics_port + number}/metrics"
     try:
         async with node.http.get(url) as answer:
             lines = (await answer.text()).splitlines()
     except aiohttp.ClientError:
         return None
-    return next((int(float(line.split()[1])) for line in lines if line.startswith("crown_sockets ")), None)
+    return next((float(line.split()[1]) for line in lines if line.startswith(f"{name} ")), None)
+
+
+async def sockets(node: Node, number: int) -> float | None:
+    """How many connections it has."""
+    return await measured(node, number, "crown_sockets")
 
 
 async def until(done: Callable[[], Awaitable[bool]]) -> None:
@@ -129,6 +134,20 @@ async def test_one_that_is_killed_is_started_again_and_nobody_is_refused_meanwhi
         assert await asyncio.gather(*map(heard, again)) == ["n2"] * len(again)
         await until(lambda: both_listen(node))
         assert victim.pid not in {process.pid for process in children(node)}
+
+
+async def test_each_tells_how_it_is(nats: Nats, run_node: Run) -> None:
+    """Processor, memory and files are those of one process, so each has metrics of its own."""
+    async with two(nats, run_node) as node:
+        started = [await measured(node, number, "process_start_time_seconds") for number in range(2)]
+        assert len(set(started)) == 2
+        for name in ("process_resident_memory_bytes", "process_open_fds", "process_cpu_seconds_total"):
+            assert all([await measured(node, number, name) for number in range(2)]), name
+
+        async def looked() -> bool:
+            return all([await measured(node, number, "crown_loop_lag_seconds_count") for number in range(2)])
+
+        await until(looked)
 
 
 async def test_a_stop_sends_everybody_away_and_ends_cleanly(

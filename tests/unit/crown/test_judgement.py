@@ -344,3 +344,19 @@ def test_a_life_is_bounded_and_ends_once(
     if channel == Channel.SMS:
         allowed = 1 if category == Category.SECURITY else 0
         assert found.unknowns <= allowed + 1
+
+
+@pytest.mark.parametrize(
+    ("send", "reopened", "since"),
+    [
+        pytest.param(None, None, -60, id="at once"),
+        pytest.param(-30, None, -30, id="later, as its sender wished"),
+        pytest.param(-90, None, -60, id="at a time that was past when it was accepted"),
+        pytest.param(-30, -10, -10, id="later, and then put off"),
+    ],
+)
+def test_somebody_waits_from_when_it_was_due(send: int | None, reopened: int | None, since: int) -> None:
+    def ago(seconds: int | None) -> Any:
+        return None if seconds is None else NOW + timedelta(seconds=seconds)
+
+    assert entry(send_time=ago(send), reopen_time=ago(reopened)).due_since == ago(since)
