@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from stack import dlq, keys, logs, show
+from stack import keys, logs, show
+from stack.commands import dlq
 from stack.control import UP_LIMIT_S, Stack
 from stack.errors import StackError, StartFailed
 from stack.plan import GATEWAY
@@ -107,9 +108,9 @@ def doctor(
     # Late: `crown token` shall not wait for gRPC.
     stack = Stack()
     if send_test is None:
-        well = importlib.import_module("stack.doctor").main(stack)
+        well = importlib.import_module("stack.commands.doctor").main(stack)
     else:
-        well = importlib.import_module("stack.send_test").main(stack, *send_test)
+        well = importlib.import_module("stack.commands.send_test").main(stack, *send_test)
     if not well:
         raise typer.Exit(1)
 
@@ -171,7 +172,7 @@ def webhook_secret(
     service: Annotated[str, typer.Option(help="The service that webhooks are for.")],
 ) -> None:
     """Print what a service verifies its webhooks with, alone on a line."""
-    print(importlib.import_module("stack.webhook_secret").of(Stack(), service))
+    print(importlib.import_module("stack.commands.webhook_secret").of(Stack(), service))
 
 
 @app.command()
@@ -181,13 +182,13 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Tell the story of one notification in plain words: what was decided, why, and what became of it."""
-    importlib.import_module("stack.explain").main(Stack(), notification_id, user, as_json)
+    importlib.import_module("stack.commands.explain").main(Stack(), notification_id, user, as_json)
 
 
 @app.command()
 def demo() -> None:
     """Send one notification on every channel and show where each arrived."""
-    importlib.import_module("stack.demo").main()
+    importlib.import_module("stack.commands.demo").main()
 
 
 @app.command()
@@ -196,7 +197,7 @@ def listen(
     count: Annotated[int, typer.Option(help="Stop after so many events; 0: never.")] = 0,
 ) -> None:
     """Print what a user's sockets get, a JSON line an event."""
-    importlib.import_module("stack.listen").main(Stack(), user, count)
+    importlib.import_module("stack.commands.listen").main(Stack(), user, count)
 
 
 def _seed(stack: Stack) -> None:

@@ -11,7 +11,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from stack import demo
+from stack.commands import demo
 from stack.control import Stack
 from stack.seed import seed
 from stack.settings import ROOT

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stack import webhook_secret
+from stack.commands import webhook_secret
 from stack.control import Stack
 from tests.e2e.people import Person, data
 from tests.e2e.rest import NOTIFICATIONS, Caller, Rest

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stack import doctor, providers, send_test
+from stack import providers
+from stack.commands import doctor, send_test
 from stack.control import Stack
 from stack.errors import StackError
 from stack.hints import hint

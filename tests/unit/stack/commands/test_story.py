@@ -20,7 +20,8 @@ from crown.notification.v1.types_pb2 import (
     Priority,
     TimelineEvent,
 )
-from stack import cli, story
+from stack import cli
+from stack.commands import story
 
 AT = Timestamp(seconds=1_795_600_000, nanos=250_000_000)
 DUE = Timestamp(seconds=1_795_644_000)

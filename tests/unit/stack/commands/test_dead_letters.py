@@ -17,8 +17,9 @@ from crown.notification.v1 import dead_letter_service_pb2 as pb
 from crown.notification.v1.notification_pb2 import NotificationData
 from crown.notification.v1.timeline_pb2 import TimelineEntry
 from crown.notification.v1.types_pb2 import Category, Channel, DeadLetterState, DeliveryState, TimelineEvent
-from stack import cli, letter_tables
-from stack.dead_letters import filter_of, moment
+from stack import cli
+from stack.commands import letter_tables
+from stack.commands.dead_letters import filter_of, moment
 from stack.errors import StackError
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)

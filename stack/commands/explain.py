@@ -15,10 +15,10 @@ from crown.notification.v1 import ingest_service_pb2 as pb
 from crown.notification.v1.ingest_service_pb2_grpc import IngestServiceStub
 from crown.notification.v1.notification_pb2 import Notification
 from crown.notification.v1.timeline_pb2 import TimelineEntry
-from stack import story
+from stack.commands import story
+from stack.commands.letter_tables import print_json
 from stack.control import Stack
 from stack.errors import StackError
-from stack.letter_tables import print_json
 from stack.plan import GATEWAY
 
 # Of one story; a notification to many has more, and --user finds one of them.

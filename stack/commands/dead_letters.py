@@ -21,9 +21,9 @@ from crown.errors import CrownError
 from crown.notification.v1 import dead_letter_service_pb2 as pb
 from crown.notification.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
 from crown.notification.v1.types_pb2 import Category, Channel, DeadLetterState
+from stack.commands.letter_tables import attempts, facts, print_json, progress, table, word
 from stack.control import Stack
 from stack.errors import StackError
-from stack.letter_tables import attempts, facts, print_json, progress, table, word
 from stack.plan import GATEWAY
 
 if TYPE_CHECKING:

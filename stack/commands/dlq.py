@@ -1,5 +1,5 @@
 """`crown dlq`: the dead letters of the running suite, for who operates it. What is said on the command line stands
-here; calls and tables in stack/dead_letters.py, which is loaded when it is needed."""
+here; calls and tables in stack/commands/dead_letters.py, which is loaded when it is needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stack.control import Stack
 from stack.errors import StackError
 
 if TYPE_CHECKING:
-    from stack.dead_letters import Desk
+    from stack.commands.dead_letters import Desk
 
 app = typer.Typer(
     help="Look at dead letters, have them delivered again, or put them aside.",
@@ -139,7 +139,7 @@ def _given(*values: str) -> dict[str, Any]:
 
 def _desk(operator: str) -> Desk:
     # Late: `crown token` shall not wait for gRPC.
-    from stack.dead_letters import Desk
+    from stack.commands.dead_letters import Desk
 
     return Desk(Stack(), operator or _login())
 

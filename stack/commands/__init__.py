@@ -1,0 +1,1 @@
+"""What the `crown` command does beside running the stack: a module or two each."""
