@@ -201,7 +201,8 @@ def listen(
 
 
 def _seed(stack: Stack) -> None:
-    if not any(one.name == GATEWAY for one in stack.status()):
+    # Where another's tokens are believed, nobody here can sign one.
+    if stack.settings.given.get("CROWN_JWKS") or not any(one.name == GATEWAY for one in stack.status()):
         return
     # Late: `crown token` shall not wait for an HTTP client.
     from stack.seed import seed

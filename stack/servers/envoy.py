@@ -67,7 +67,8 @@ def variables(settings: Settings, jwks: str, issuer: str, audience: str) -> dict
         "REALTIME_ADDRESS": addresses("realtime", ports.grpc),
         "REALTIME_WEBSOCKET_ADDRESS": addresses("realtime", ports.websocket),
         "REALTIME_LONGPOLL_ADDRESS": addresses("realtime", ports.longpoll),
-        "JWKS_PATH": jwks,
+        # An address or a path, as the services take it too.
+        "JWKS_URL" if "://" in jwks else "JWKS_PATH": jwks,
         "JWT_ISSUER": issuer,
         "JWT_AUDIENCE": audience,
         "GATEWAY_WEB": str(Path(gateway.__path__[0]) / "web"),

@@ -260,7 +260,7 @@ async def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
         }  # fmt: skip
         (home / "envoy.yaml").write_text(render(variables))
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
-        port = await stack.enter_async_context(_envoy(home, http))
+        port = await stack.enter_async_context(envoy(home, http))
         yield Gateway(port, http, key, backend, home / "envoy.log")
 
 
@@ -321,7 +321,7 @@ async def _polls() -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def _envoy(home: Path, http: aiohttp.ClientSession) -> AsyncIterator[int]:
+async def envoy(home: Path, http: aiohttp.ClientSession) -> AsyncIterator[int]:
     """Envoy on a port that it chose itself."""
     with (home / "envoy.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(

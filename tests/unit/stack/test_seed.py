@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from stack import cli
+from stack.control import Stack
 from stack.errors import StackError
 from stack.seed import seed
 
@@ -79,3 +83,15 @@ async def test_a_refusal_is_told(gateway: Gateway) -> None:
 async def test_a_gateway_that_is_away_is_told() -> None:
     with pytest.raises(StackError, match="seeding: PUT"):
         await asyncio.to_thread(seed, "127.0.0.1:1", "a-token")
+
+
+@pytest.mark.parametrize(("jwks", "seeded"), [("", 1), ("http://auth/jwks.json", 0)])
+def test_only_who_can_sign_a_token_seeds(
+    jwks: str, seeded: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    stack = Stack(env={"CROWN_STACK_HOME": str(tmp_path), "CROWN_JWKS": jwks})
+    monkeypatch.setattr(stack, "status", lambda: [SimpleNamespace(name="gateway")])
+    monkeypatch.setattr("stack.seed.seed", lambda gateway, token: calls.append(gateway))
+    cli._seed(stack)
+    assert len(calls) == seeded

@@ -10,7 +10,8 @@ import pytest
 from stack.errors import StackError
 from stack.layout import Layout
 from stack.secrets import Secrets
-from stack.servers import binary, mongod, nats, valkey
+from stack.servers import binary, envoy, mongod, nats, valkey
+from stack.settings import Settings
 
 
 @pytest.fixture
@@ -78,3 +79,11 @@ def test_a_missing_binary_says_how_to_get_it() -> None:
         binary.in_package("stack", "nowhere")
     with pytest.raises(StackError, match="make setup"):
         binary.in_scripts("no-such-server")
+
+
+@pytest.mark.parametrize(
+    ("jwks", "variable"), [("/etc/jwks.json", "JWKS_PATH"), ("http://auth/jwks.json", "JWKS_URL")]
+)
+def test_the_gateway_reads_keys_from_a_file_or_an_address(jwks: str, variable: str) -> None:
+    found = envoy.variables(Settings.read({}), jwks, "auth", "crown")
+    assert {name: value for name, value in found.items() if name.startswith("JWKS")} == {variable: jwks}
