@@ -7,7 +7,7 @@ SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup node lock proto check-proto release-proto fmt lint check-adr docs \
-  test test-unit test-integration test-e2e test-power clients k8s-check ops-check fault-quick losses check \
+  test test-unit test-integration test-e2e test-power clients image-check k8s-check ops-check fault-quick losses check \
   up down status logs clean demo bench bench-quick
 
 help: ## List the targets
@@ -66,6 +66,9 @@ fault-quick: setup ## Kill every service and server under load, and let every pr
 clients: setup ## Build the five neighbours of examples/ and run each against the suite
 	@tools/clients.sh
 
+image-check: setup ## Dockerfile, compose.yaml and wheel, and what the image runs, without an engine
+	@tools/image_check.sh
+
 k8s-check: setup ## The manifests: rendered, by schema and policy, and each container run as it is written
 	@tools/k8s_check.sh
 
@@ -75,7 +78,7 @@ ops-check: setup ## Alert rules, dashboards, and the recipes with grpcurl
 losses: setup ## What a crash of a worker costs by policy, one table
 	python -m tests.fault.losses
 
-check: lint check-proto check-adr test docs clients k8s-check ops-check fault-quick test-power ## What CI runs
+check: lint check-proto check-adr test docs clients image-check k8s-check ops-check fault-quick test-power ## What CI runs
 
 up: setup ## Start the suite in the background
 	@crown up

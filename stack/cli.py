@@ -6,9 +6,10 @@ import importlib
 import json
 import signal
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -47,18 +48,17 @@ def up(
         only=[name.strip() for name in only.split(",") if name.strip()],
         env={SCALE: ",".join(scale)} if scale else {},
     )
-    was_up = stack.supervisor_pid() is not None
+    if not foreground:
+        _start(stack, timeout)
+        return
+    # From the first moment: who is told to stop while it starts leaves nothing behind either.
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, _stop_told)
     try:
-        with show.Progress(stack) as progress:
-            stack.up(timeout, progress.tell)
-    except StartFailed as failure:
-        _show_log_of(stack, failure.name)
-        raise
-    if not was_up:
-        _seed(stack)
-    show.overview(stack)
-    if foreground:
+        _start(stack, timeout)
         _stay(stack)
+    except _StopTold:
+        stack.down()
 
 
 @app.command()
@@ -214,14 +214,34 @@ def _seed(stack: Stack) -> None:
     )
 
 
+class _StopTold(BaseException):
+    """SIGTERM or SIGINT came; not an Exception, which others might take for a failure of theirs."""
+
+
+def _stop_told(_number: int, _frame: object) -> NoReturn:
+    # Once is enough: stopping takes its time and must not be broken off.
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, signal.SIG_IGN)
+    raise _StopTold
+
+
+def _start(stack: Stack, timeout_s: float) -> None:
+    was_up = stack.supervisor_pid() is not None
+    try:
+        with show.Progress(stack) as progress:
+            stack.up(timeout_s, progress.tell)
+    except StartFailed as failure:
+        _show_log_of(stack, failure.name)
+        raise
+    if not was_up:
+        _seed(stack)
+    show.overview(stack)
+
+
 def _stay(stack: Stack) -> None:
-    """Returns when told to stop, and the stack is down; ends with an error where the stack ended by itself."""
-    told = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, told)
+    """Returns never; ends with an error where the stack ended by itself."""
     while stack.supervisor_pid() is not None:
-        if signal.sigtimedwait(told, _STAY_POLL_S) is not None:
-            stack.down()
-            return
+        time.sleep(_STAY_POLL_S)
     raise StackError("the supervisor is gone")
 
 

