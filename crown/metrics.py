@@ -1,8 +1,8 @@
 """Prometheus metrics: every series of the suite stands in this table, by name, and is served on a port of its own.
 
-Who needs another one adds an entry here; what is made elsewhere fails the checks. docs/metrics.md, the dashboards in
-monitoring/grafana and the checks of the alert rules come from it: `python -m tools.metrics` writes them anew. A label
-has few values: never an id, an address or what somebody sent."""
+Who needs another one adds an entry here; what is made elsewhere fails the checks. docs/metrics.md and
+the dashboards in monitoring/grafana are made from it, by `python -m tools.metrics_page` and `python -m
+tools.dashboards`, and alert rules are held to it. A label has few values: never an id, an address or content."""
 
 from __future__ import annotations
 
@@ -99,7 +99,9 @@ UNKNOWN = _counter(
 ATTEMPT = _histogram(
     "crown_attempt_seconds", "Time a provider took", Section.DELIVERY, _CHANNEL, _PROVIDER, buckets=_FAST
 )
-IN_FLIGHT = _gauge("crown_deliveries_in_flight", "Deliveries being worked on", Section.DELIVERY, _CHANNEL)
+IN_FLIGHT = _gauge(
+    "crown_deliveries_in_flight", "Deliveries being worked on", Section.DELIVERY, _CHANNEL, over="sum"
+)
 DEAD = _counter(
     "crown_dead_letters_total", "Dead letters written", Section.DELIVERY,
     _DEAD_OF, Label("reason", "see [dead-letters.md](dead-letters.md)"),
@@ -183,7 +185,7 @@ STREAM_MAX_BYTES = _gauge(
 
 # -- sockets
 
-SOCKETS = _gauge("crown_sockets", "Open sockets", Section.REALTIME)
+SOCKETS = _gauge("crown_sockets", "Open sockets", Section.REALTIME, over="sum")
 FRAMES = _counter("crown_frames_total", "Frames sent to sockets", Section.REALTIME)
 CLOSES = _counter(
     "crown_socket_closes_total", "Sockets that were closed from this side", Section.REALTIME,
@@ -198,7 +200,7 @@ GAPS = _counter(
     note="more than a few after a restart of NATS ask for a look",
 )  # fmt: skip
 PRESENT = _gauge(
-    "crown_presence_entries", "People on topics, by connection, that this node tracks", Section.REALTIME,
+    "crown_presence_entries", "People on topics, by connection, that this node tracks", Section.REALTIME, over="sum",
     note="see [presence.md](presence.md)",
 )  # fmt: skip
 REDIS_FAILURES = _counter(
@@ -209,7 +211,7 @@ REDIS_FAILURES = _counter(
 # -- relay
 
 RELAY_FEEDS = _gauge(
-    "crown_relay_connected", "1 while connected to the feed", Section.RELAY, _FEED,
+    "crown_relay_connected", "1 while connected to the feed", Section.RELAY, _FEED, over="min",
     note="see [relay.md](relay.md#watching-it)",
 )  # fmt: skip
 RELAY_EVENTS = _counter(
@@ -227,8 +229,10 @@ BUILD = _gauge(
     "crown_build_info", "Always 1; says what runs here", Section.PROCESS,
     Label("service", "the name in logs"), Label("version", "the release"),
 )  # fmt: skip
-READY = _gauge("crown_ready", "1 while the process can do its work, as its gRPC health says", Section.PROCESS)
-BUS = _gauge("crown_bus_connected", "1 while connected to NATS", Section.PROCESS)
+READY = _gauge(
+    "crown_ready", "1 while the process can do its work, as its gRPC health says", Section.PROCESS, over="min"
+)
+BUS = _gauge("crown_bus_connected", "1 while connected to NATS", Section.PROCESS, over="min")
 LOOP_LAG = _histogram(
     "crown_loop_lag_seconds", "How late timers of the event loop come", Section.PROCESS, buckets=_LAG,
     note="something runs for long without letting go: it holds up all that the process does",

@@ -39,7 +39,8 @@ class Label:
 @dataclass(frozen=True, slots=True)
 class Series:
     """An entry of the table. `name` is as it is served and as expressions have it; of a histogram without _bucket,
-    _sum and _count. `note` says what a figure asks for, in Markdown."""
+    _sum and _count. `over` says what the value of a gauge is for all processes together: their sum, max or min.
+    `note` says what a figure asks for, in Markdown."""
 
     name: str
     kind: str
@@ -48,6 +49,7 @@ class Series:
     unit: str = ""
     labels: tuple[Label, ...] = ()
     buckets: tuple[float, ...] = ()
+    over: str = ""
     note: str = ""
 
     @property
@@ -70,10 +72,17 @@ class Table:
         return Counter(name, told, _names(labels))
 
     def gauge(
-        self, name: str, told: str, section: Section, *labels: Label, unit: str = "", note: str = ""
+        self,
+        name: str,
+        told: str,
+        section: Section,
+        *labels: Label,
+        unit: str = "",
+        over: str = "max",
+        note: str = "",
     ) -> Gauge:
         """How something stands."""
-        self._add(Series(name, "gauge", told, section, unit, labels, note=note))
+        self._add(Series(name, "gauge", told, section, unit, labels, over=over, note=note))
         return Gauge(name, told, _names(labels))
 
     def histogram(
@@ -87,7 +96,9 @@ class Table:
         note: str = "",
     ) -> Histogram:
         """How something that is measured is spread over `buckets`, each an upper bound."""
-        self._add(Series(name, "histogram", told, section, unit, labels, tuple(map(float, buckets)), note))
+        self._add(
+            Series(name, "histogram", told, section, unit, labels, tuple(map(float, buckets)), note=note)
+        )
         return Histogram(name, told, _names(labels), buckets=buckets)
 
     def foreign(

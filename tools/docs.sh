@@ -6,3 +6,5 @@ PATH=$PWD/.venv/bin:$PATH
 
 python tools/links.py
 python tools/calls_page.py --check
+python -m tools.metrics_page --check
+python -m tools.dashboards --check
