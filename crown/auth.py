@@ -15,7 +15,7 @@ from pathlib import Path
 import jwt
 
 from crown import logs
-from crown.errors import NotAllowed, Unauthenticated, Unavailable
+from crown.errors import NotAllowed, TokenMissing, Unauthenticated, Unavailable
 from crown.token import BadToken, Claims, Token, read
 
 log = logs.get(__name__)
@@ -215,7 +215,7 @@ def bearer(header: str | None, written: str = "") -> str:
     if not header:
         if written:
             return written
-        raise Unauthenticated(f"a token is required: {HOW_TO_GET_ONE}", reason="TOKEN_MISSING")
+        raise TokenMissing(f"a token is required: {HOW_TO_GET_ONE}")
     kind, _, token = header.partition(" ")
     if kind.lower() != "bearer" or not token:
         raise Unauthenticated(f"the authorization must be a bearer token: {HOW_TO_GET_ONE}")

@@ -3,7 +3,8 @@
 CrownError
 ├── InvalidRequest      INVALID_ARGUMENT      what the caller sent breaks the contract
 │   └── Undecodable     INVALID_ARGUMENT      …and is not even a message
-├── Unauthenticated     UNAUTHENTICATED       no token, or one that does not verify
+├── Unauthenticated     UNAUTHENTICATED       the token does not verify
+│   └── TokenMissing    UNAUTHENTICATED       …or there is none
 ├── NotAllowed          PERMISSION_DENIED     a good token for somebody else
 ├── NotFound            NOT_FOUND
 ├── KeyReused           ALREADY_EXISTS        idempotency key with another body
@@ -14,9 +15,10 @@ CrownError
 ├── CapReached          RESOURCE_EXHAUSTED    a cap on spending or on the number of messages
 ├── SignatureInvalid    PERMISSION_DENIED     not from the provider that it claims to be from
 ├── Refused             FAILED_PRECONDITION   a provider's final no, or nowhere to send to
-│   └── Suppressed, NotReplayable
+│   └── Suppressed, NoAddress, NotReplayable
 ├── Unavailable         UNAVAILABLE           nothing happened; retry
 │   └── IntakeFull, Overloaded, BusUnavailable, StoreUnavailable, ProviderUnavailable, NotReady
+├── DeadlineTooShort    DEADLINE_EXCEEDED     nothing happened: too little time was left to begin
 └── OutcomeUnknown      DEADLINE_EXCEEDED     it may have happened; retry with the same key
 
 Anything else that escapes a handler is a bug: logged, and told as INTERNAL without its text.
@@ -92,10 +94,16 @@ class Undecodable(InvalidRequest):
 
 
 class Unauthenticated(CrownError):
-    """There is no token, or it does not verify."""
+    """There is no token, or it does not verify: TokenMissing and this."""
 
     code = grpc.StatusCode.UNAUTHENTICATED
     reason = "TOKEN_INVALID"
+
+
+class TokenMissing(Unauthenticated):
+    """There is no token."""
+
+    reason = "TOKEN_MISSING"
 
 
 class NotAllowed(CrownError):
@@ -180,6 +188,12 @@ class Suppressed(Refused):
     reason = "SUPPRESSED"
 
 
+class NoAddress(Refused):
+    """The person has no address for this channel."""
+
+    reason = "NO_ADDRESS"
+
+
 class NotReplayable(Refused):
     """The dead letter was discarded or settled, or what it says is gone."""
 
@@ -230,6 +244,13 @@ class ProviderUnavailable(Unavailable):
     """A provider is away or refuses for now; nothing was sent."""
 
     reason = "PROVIDER_UNAVAILABLE"
+
+
+class DeadlineTooShort(CrownError):
+    """The caller's deadline left too little time to begin."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    reason = "DEADLINE_TOO_SHORT"
 
 
 class OutcomeUnknown(CrownError):

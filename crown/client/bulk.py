@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from crown.client import refusals
 from crown.errors import CrownError
-from crown.notification.v1.ingest_service_pb2 import BulkResult, SendNotificationRequest
+from crown.notification.v1.ingest_service_pb2 import BulkResult, SendNotificationRequest, StreamResult
 
 # What one call may hold.
 ITEMS_MOST = 1_000
@@ -24,13 +24,15 @@ class Sent:
     error: CrownError | None = None
 
 
-def parts(drafts: Iterable[SendNotificationRequest]) -> Iterator[list[SendNotificationRequest]]:
+def parts(
+    drafts: Iterable[SendNotificationRequest], items_most: int = ITEMS_MOST
+) -> Iterator[list[SendNotificationRequest]]:
     """The drafts in order, in calls as large as may be."""
     part: list[SendNotificationRequest] = []
     people = size = 0
     for item in drafts:
         more, larger = len(item.user_ids) or 1, item.ByteSize() + 8
-        full = len(part) == ITEMS_MOST or people + more > RECIPIENTS_MOST or size + larger > BYTES_MOST
+        full = len(part) == items_most or people + more > RECIPIENTS_MOST or size + larger > BYTES_MOST
         if part and full:
             yield part
             part, people, size = [], 0, 0
@@ -40,7 +42,7 @@ def parts(drafts: Iterable[SendNotificationRequest]) -> Iterator[list[SendNotifi
         yield part
 
 
-def sent(result: BulkResult) -> Sent:
+def sent(result: BulkResult | StreamResult) -> Sent:
     """One result of a call."""
     if result.HasField("error"):
         return Sent("", refusals.from_status(result.error))

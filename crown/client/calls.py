@@ -1,12 +1,13 @@
 """Calls of the suite's RPCs as a caller wants them: with its token, within a deadline, repeated where that is
-safe, and with errors of crown/errors.py. What the RPCs are stands in crown/client/__init__.py."""
+safe, and with errors of crown/errors.py. What the RPCs are stands in the modules beside this one; the same without
+asyncio is crown/client/sync/calls.py."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -61,8 +62,13 @@ class Calls:
         self, token: TokenSource, patience: Patience = USUAL, chance: random.Random | None = None
     ) -> None:
         self._token = token
-        self._patience = patience
-        self._chance = chance or random.Random()
+        self.patience = patience
+        self.chance = chance or random.Random()
+
+    def within(self, seconds: float) -> Calls:
+        """The same, with this long for each call in all."""
+        patience = Patience(seconds, min(self.patience.attempt_s, seconds))
+        return Calls(self._token, patience, self.chance)
 
     async def unary(
         self,
@@ -77,7 +83,7 @@ class Calls:
         happened only where it is `repeatable`. Raises CrownError, of the last attempt; OutcomeUnknown where
         an earlier one may have happened and no later one says more."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + (self._patience.call_s if timeout_s is None else timeout_s)
+        until = loop.time() + (self.patience.call_s if timeout_s is None else timeout_s)
         attempt = 0
         unknown: OutcomeUnknown | None = None
         while True:
@@ -87,24 +93,32 @@ class Calls:
             except (Unavailable, InProgress, OutcomeUnknown) as error:
                 if isinstance(error, OutcomeUnknown):
                     unknown = error
-                pause = pause_s(attempt, error.retry_after_s, self._chance)
+                pause = pause_s(attempt, error.retry_after_s, self.chance)
                 if (unknown and not repeatable) or loop.time() + pause >= until:
-                    raise _last(error, unknown) from error.__cause__
+                    raise last(error, unknown) from error.__cause__
             await asyncio.sleep(pause)
 
-    async def stream(self, method: grpc.aio.UnaryStreamMultiCallable[Q, A], request: Q) -> AsyncIterator[A]:
+    async def stream(
+        self, method: grpc.aio.UnaryStreamMultiCallable[Q, A], request: Q
+    ) -> AsyncGenerator[A, None]:
         """What comes, until the caller stops or it breaks off. Nothing is tried again. Raises CrownError."""
+        call = method(request, metadata=await self.authorization())
         try:
-            authorized = await self._authorization(self._patience.attempt_s)
-            async for answer in method(request, metadata=authorized):
+            async for answer in call:
                 yield answer
         except grpc.aio.AioRpcError as error:
             raise refusals.from_call(error) from error
+        finally:
+            call.cancel()
+
+    async def authorization(self) -> Metadata:
+        """The metadata of a long stream. Raises Unavailable where there is no token in time."""
+        return await self._authorization(self.patience.attempt_s)
 
     async def _attempt(
         self, method: grpc.aio.UnaryUnaryMultiCallable[Q, A], request: Q, left_s: float, metadata: Metadata
     ) -> A:
-        timeout_s = max(min(self._patience.attempt_s, left_s), 0.0)
+        timeout_s = max(min(self.patience.attempt_s, left_s), 0.0)
         try:
             authorized = await self._authorization(timeout_s)
             return await method(request, timeout=timeout_s, metadata=(*metadata, *authorized))
@@ -129,7 +143,7 @@ def pause_s(attempt: int, asked_s: float | None, chance: random.Random) -> float
     return own + max(asked_s or 0.0, 0.0)
 
 
-def _last(error: CrownError, unknown: OutcomeUnknown | None) -> CrownError:
+def last(error: CrownError, unknown: OutcomeUnknown | None) -> CrownError:
     """What to raise: a refusal says nothing of the attempt before it, whose outcome nobody knows."""
     if unknown is None or isinstance(error, OutcomeUnknown):
         return error

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -38,7 +38,15 @@ _NEVER_LEFT = (
 )
 
 
-def from_call(error: grpc.aio.AioRpcError) -> CrownError:
+class Failure(Protocol):
+    """A call that failed, of gRPC's asyncio or of its other half."""
+
+    def code(self) -> grpc.StatusCode: ...
+    def details(self) -> str | None: ...
+    def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None: ...
+
+
+def from_call(error: Failure) -> CrownError:
     """The error of a call that failed. Where nobody said what became of it, it is OutcomeUnknown."""
     status = _status(error.trailing_metadata())
     if status is not None:
@@ -55,7 +63,7 @@ def from_status(status: status_pb2.Status) -> CrownError:
     """The error that `status` tells of, with its reason, violations and when to retry."""
     info = next(_details(status, error_details_pb2.ErrorInfo), error_details_pb2.ErrorInfo())
     code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
-    kind = _by_reason().get(info.reason) or _BY_CODE.get(code, CrownError)
+    kind = by_reason().get(info.reason) or _BY_CODE.get(code, CrownError)
     found = kind(status.message)
     found.reason = info.reason or kind.reason
     found.metadata = dict(info.metadata)
@@ -89,8 +97,9 @@ def _violations(status: status_pb2.Status) -> Iterator[Violation]:
 
 
 @cache
-def _by_reason() -> dict[str, type[CrownError]]:
-    return {kind.reason: kind for kind in _below(CrownError)}
+def by_reason() -> dict[str, type[CrownError]]:
+    """The class of each reason."""
+    return {CrownError.reason: CrownError} | {kind.reason: kind for kind in _below(CrownError)}
 
 
 def _below(kind: type[CrownError]) -> Iterator[type[CrownError]]:

@@ -12,14 +12,28 @@ import grpc
 
 from crown import problem
 from crown.errors import CrownError
+from crown.notification.v1 import books_service_pb2 as books
 from crown.notification.v1 import contact_service_pb2 as contacts
+from crown.notification.v1 import dead_letter_service_pb2 as dead_letters
 from crown.notification.v1 import device_service_pb2 as devices
+from crown.notification.v1 import email_service_pb2 as emails
+from crown.notification.v1 import group_service_pb2 as groups
 from crown.notification.v1 import inbox_service_pb2 as inbox
 from crown.notification.v1 import ingest_service_pb2 as ingest
+from crown.notification.v1 import person_service_pb2 as people
 from crown.notification.v1 import preference_service_pb2 as preferences
+from crown.notification.v1 import push_service_pb2 as pushes
 from crown.notification.v1 import realtime_service_pb2 as realtime
+from crown.notification.v1 import schedule_service_pb2 as schedules
+from crown.notification.v1 import sms_service_pb2 as texts
+from crown.notification.v1 import status_service_pb2 as status
+from crown.notification.v1 import suppression_service_pb2 as suppressions
+from crown.notification.v1 import template_service_pb2 as templates
 
-_FILES = (ingest, inbox, preferences, contacts, devices, realtime)
+_FILES = (
+    books, contacts, dead_letters, devices, emails, groups, inbox, ingest, people, preferences, pushes, realtime,
+    schedules, texts, status, suppressions, templates,
+)  # fmt: skip
 
 
 class Hang:

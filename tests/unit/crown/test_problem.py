@@ -22,6 +22,7 @@ CODES = {
     errors.InvalidRequest: (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
     errors.Undecodable: (grpc.StatusCode.INVALID_ARGUMENT, "UNDECODABLE"),
     errors.Unauthenticated: (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"),
+    errors.TokenMissing: (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING"),
     errors.NotAllowed: (grpc.StatusCode.PERMISSION_DENIED, "NOT_ALLOWED"),
     errors.NotFound: (grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
     errors.KeyReused: (grpc.StatusCode.ALREADY_EXISTS, "KEY_REUSED"),
@@ -32,6 +33,7 @@ CODES = {
     errors.CapReached: (grpc.StatusCode.RESOURCE_EXHAUSTED, "CAP_REACHED"),
     errors.SignatureInvalid: (grpc.StatusCode.PERMISSION_DENIED, "SIGNATURE_INVALID"),
     errors.Suppressed: (grpc.StatusCode.FAILED_PRECONDITION, "SUPPRESSED"),
+    errors.NoAddress: (grpc.StatusCode.FAILED_PRECONDITION, "NO_ADDRESS"),
     errors.NotReplayable: (grpc.StatusCode.FAILED_PRECONDITION, "NOT_REPLAYABLE"),
     errors.Refused: (grpc.StatusCode.FAILED_PRECONDITION, "PROVIDER_REFUSED"),
     errors.NotReady: (grpc.StatusCode.UNAVAILABLE, "NOT_READY"),
@@ -40,6 +42,7 @@ CODES = {
     errors.BusUnavailable: (grpc.StatusCode.UNAVAILABLE, "BUS_UNAVAILABLE"),
     errors.StoreUnavailable: (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"),
     errors.ProviderUnavailable: (grpc.StatusCode.UNAVAILABLE, "PROVIDER_UNAVAILABLE"),
+    errors.DeadlineTooShort: (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT"),
     errors.OutcomeUnknown: (grpc.StatusCode.DEADLINE_EXCEEDED, "OUTCOME_UNKNOWN"),
     errors.CrownError: (grpc.StatusCode.INTERNAL, "INTERNAL"),
 }
@@ -68,9 +71,9 @@ def test_no_error_is_missing_above() -> None:
     assert found == {*CODES, Unavailable}
 
 
-def test_every_reason_stands_in_the_contract() -> None:
-    reasons = {reason for _, reason in CODES.values()} | {"TOKEN_MISSING"}
-    assert {f"ERROR_REASON_{reason}" for reason in reasons} <= set(ErrorReason.keys())
+def test_every_reason_of_the_contract_has_its_error_and_no_other_is_told() -> None:
+    reasons = {f"ERROR_REASON_{reason}" for _, reason in CODES.values()}
+    assert {*reasons, "ERROR_REASON_UNSPECIFIED"} == set(ErrorReason.keys())
 
 
 def test_a_violation_names_field_rule_and_what_is_allowed() -> None:

@@ -28,8 +28,8 @@ from crown.errors import (
     NotFound,
     NotReady,
     OutcomeUnknown,
+    TokenMissing,
     TooLarge,
-    Unauthenticated,
     Unavailable,
     Violation,
 )
@@ -107,7 +107,7 @@ async def test_a_key_of_the_callers_own_is_kept() -> None:
         NotAllowed("no"),
         NotFound("none"),
         TooLarge("big"),
-        Unauthenticated("who?", reason="TOKEN_MISSING"),
+        TokenMissing("who?"),
         CrownError("internal error"),
     ],
     ids=type,
