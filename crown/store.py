@@ -307,6 +307,17 @@ class Store:
         await self._client.close()
 
 
+async def missing_indexes(db: Database) -> list[str]:
+    """Indexes that the store lacks, each as collection.name; who connects makes them. Raises PyMongoError."""
+    missing = []
+    for collection, indexes in _INDEXES.items():
+        there = await db[collection].index_information()
+        missing += [
+            f"{collection}.{name}" for index in indexes if (name := index.document["name"]) not in there
+        ]
+    return missing
+
+
 async def insert_new(collection: AsyncCollection[Document], documents: Sequence[Document]) -> set[str]:
     """Inserts those whose _id is not there yet, and answers the ids of the others; no two of `documents` may
     have the same. Raises PyMongoError."""

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from stack import keys, logs, show
-from stack.commands import dlq
+from stack.commands import dlq, schedules
 from stack.control import UP_LIMIT_S, Stack
 from stack.errors import StackError, StartFailed
 from stack.plan import GATEWAY
@@ -23,12 +23,16 @@ from stack.settings import LOOPBACK
 from stack.tokens import DEFAULT_TTL_S
 
 app = typer.Typer(
-    help="The Crown Notification Service on one machine. CROWN_STACK_PORT_BASE (3000) tells stacks apart.",
+    help=(
+        "The Crown Notification Service on one machine. CROWN_STACK_PORT_BASE (3000) tells stacks apart.\n\n"
+        "Begin with `crown up` and `crown demo`. What became of a notification: `crown explain ID`. What happens "
+        "now: `crown tail`. What is wrong: `crown doctor`. For your shell: `crown --install-completion`."
+    ),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(schedules.app, name="schedules")
 
 _FAILED_LOG_LINES = 20
 _STAY_POLL_S = 2
@@ -173,6 +177,54 @@ def webhook_secret(
 ) -> None:
     """Print what a service verifies its webhooks with, alone on a line."""
     print(importlib.import_module("stack.commands.webhook_secret").of(Stack(), service))
+
+
+@app.command()
+def send(
+    user: Annotated[list[str] | None, typer.Option(help="A person; several: say it again.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="Everybody in this group.")] = None,
+    everyone: Annotated[bool, typer.Option("--everyone", help="Everybody.")] = False,
+    type_: Annotated[
+        str, typer.Option("--type", help="real_time, push, email, sms or in_app; else the kind decides.")
+    ] = "",
+    kind: Annotated[str, typer.Option(help="What happened, such as comment or login_alert.")] = "",
+    title: Annotated[str, typer.Option(help="The first line.")] = "",
+    message: Annotated[str, typer.Option(help="The text.")] = "",
+    action_url: Annotated[str, typer.Option(help="Where it leads.")] = "",
+    key: Annotated[str, typer.Option(help="An idempotency key: the same again sends nothing again.")] = "",
+    rest: Annotated[
+        str,
+        typer.Option("--json", metavar="OBJECT", help="All else, as POST /api/v1/notifications takes it."),
+    ] = "",
+    service: Annotated[str, typer.Option(help="As which service.")] = "feed",
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Tell the story until all is final.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds that --follow waits.")] = 60,
+) -> None:
+    """Send one notification and print its id. With --follow the exit status is 3 unless all became final.
+
+    crown send --user user123 --type sms --title "Hello" --follow
+    """
+    from stack.commands import send as sending
+
+    people = {"user_id": user[0]} if user and len(user) == 1 else {"user_ids": user}
+    given = {**people, "group_ids": group, "everyone": everyone, "type": type_, "kind": kind}
+    given |= {"title": title, "message": message, "action_url": action_url, "idempotency_key": key}
+    if not sending.main(Stack(), sending.request(given, rest), service, follow, timeout):
+        raise typer.Exit(3)
+
+
+@app.command()
+def tail(
+    channel: Annotated[str, typer.Option(help="Only this channel.")] = "",
+    notification: Annotated[str, typer.Option(help="Only this notification.")] = "",
+    user: Annotated[str, typer.Option(help="Only this person.")] = "",
+    count: Annotated[int, typer.Option("--count", "-n", help="Stop after so many lines; 0: never.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Print what becomes of deliveries as it happens, a line each."""
+    importlib.import_module("stack.commands.tail").main(Stack(), channel, notification, user, count, as_json)
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
 import time
@@ -10,21 +9,20 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import grpc
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
+from rich.progress import Progress
 from rich.text import Text
 
-from crown.client.calls import OPTIONS, Calls
-from crown.errors import CrownError
+from crown.client.calls import Calls
 from crown.notification.v1 import dead_letter_service_pb2 as pb
 from crown.notification.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
 from crown.notification.v1.types_pb2 import Category, Channel, DeadLetterState
+from stack.commands import gateway
 from stack.commands.letter_tables import attempts, facts, print_json, progress, table, word
 from stack.control import Stack
 from stack.errors import StackError
-from stack.plan import GATEWAY
 
 if TYPE_CHECKING:
     # Stubs alone know of it.
@@ -43,9 +41,8 @@ class Desk:
     """The dead letters of one stack, for one operator. Everything raises StackError with one clear line."""
 
     def __init__(self, stack: Stack, operator: str) -> None:
-        if stack.supervisor_pid() is None:
-            raise StackError("the stack is not up: `crown up` first")
-        self._address = stack.address(GATEWAY)
+        gateway.address(stack)
+        self._stack = stack
         self._token = stack.token(operator=operator, ttl_s=_TOKEN_TTL_S)
         # Wide where nobody has a terminal: a line of a table must not be broken.
         self._console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
@@ -123,11 +120,12 @@ class Desk:
 
     def _follow(self, replay: pb.Replay, wait: bool, as_json: bool) -> bool:
         if wait:
-            with self._console.status(progress(replay)) as line:
+            with Progress(console=self._console, transient=True) as bar:
+                task = bar.add_task("replaying", total=replay.matched)
                 while not replay.done:
                     time.sleep(_LOOK_INTERVAL_S)
                     replay = self._look(replay.replay_id)
-                    line.update(progress(replay))
+                    bar.update(task, completed=replay.replayed + replay.skipped)
         self._tell(replay, progress(replay), as_json)
         return not wait or (not replay.cancelled and not replay.skipped)
 
@@ -139,14 +137,9 @@ class Desk:
 
     def _ask(self, call: Call[A]) -> A:
         """What the call answers. Raises StackError with what the suite says."""
-        try:
-            return asyncio.run(self._call(call))
-        except CrownError as error:
-            raise StackError(f"{error.message} ({error.reason})") from error
-
-    async def _call(self, call: Call[A]) -> A:
-        async with grpc.aio.insecure_channel(self._address, options=OPTIONS) as channel:
-            return await call(DeadLetterServiceStub(channel), Calls(lambda: self._token))
+        return gateway.ask(
+            self._stack, self._token, lambda channel, calls: call(DeadLetterServiceStub(channel), calls)
+        )
 
 
 # -- what was said

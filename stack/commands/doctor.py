@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from rich.console import Console
 
 from stack import checks, plan, providers
+from stack.commands.examine import Finding, examine
 from stack.control import Stack
 from stack.errors import StackError
 from stack.state import Health, ProcessStatus
 
 _WELL = frozenset({Health.HEALTHY, Health.EXTERNAL})
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at. `bad` ones have to be seen to."""
-
-    name: str
-    text: str
-    bad: bool = False
 
 
 def main(stack: Stack) -> bool:
@@ -36,9 +27,11 @@ def main(stack: Stack) -> bool:
 
 
 def findings(stack: Stack) -> Iterator[Finding]:
-    """The machine, the processes, and where each channel sends."""
+    """The machine, the processes, what they work with, and where each channel sends."""
     yield _machine(stack)
     yield from _processes(stack)
+    if stack.supervisor_pid() is not None:
+        yield from examine(stack)
     for channel in ("email", "sms", "push"):
         for text, bad in providers.told(stack.settings, stack.secrets, channel):
             yield Finding(channel, text, bad)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 import grpc
 from rich.console import Console
 from rich.text import Text
 
-from crown.client.calls import OPTIONS, Calls
-from crown.errors import CrownError
+from crown.client.calls import Calls
 from crown.notification.v1 import ingest_service_pb2 as pb
 from crown.notification.v1.ingest_service_pb2_grpc import IngestServiceStub
 from crown.notification.v1.notification_pb2 import Notification
 from crown.notification.v1.timeline_pb2 import TimelineEntry
-from stack.commands import story
+from stack.commands import gateway, story
 from stack.commands.letter_tables import print_json
 from stack.control import Stack
-from stack.errors import StackError
-from stack.plan import GATEWAY
 
 # Of one story; a notification to many has more, and --user finds one of them.
 ENTRIES_MOST = 1_000
@@ -27,12 +23,11 @@ ENTRIES_MOST = 1_000
 
 def main(stack: Stack, notification_id: str, user: str, as_json: bool) -> None:
     """Prints the story. Raises StackError where there is none to tell."""
-    if stack.supervisor_pid() is None:
-        raise StackError("the stack is not up: `crown up` first")
-    try:
-        found, page = asyncio.run(_ask(stack, notification_id, user))
-    except CrownError as error:
-        raise StackError(f"{error.message} ({error.reason})") from error
+    gateway.address(stack)
+    token = stack.token(operator="explain", ttl_s=600)
+    found, page = gateway.ask(
+        stack, token, lambda channel, calls: _ask(channel, calls, notification_id, user)
+    )
     if as_json:
         print_json(page)
         return
@@ -43,16 +38,14 @@ def main(stack: Stack, notification_id: str, user: str, as_json: bool) -> None:
 
 
 async def _ask(
-    stack: Stack, notification_id: str, user: str
+    channel: grpc.aio.Channel, calls: Calls, notification_id: str, user: str
 ) -> tuple[Notification, pb.ExplainNotificationResponse]:
-    token = stack.token(operator="explain", ttl_s=600)
     request = pb.ExplainNotificationRequest(notification_id=notification_id, user_id=user, limit=ENTRIES_MOST)
-    async with grpc.aio.insecure_channel(stack.address(GATEWAY), options=OPTIONS) as channel:
-        stub, calls = IngestServiceStub(channel), Calls(lambda: token)
-        found = await calls.unary(
-            stub.GetNotification, pb.GetNotificationRequest(notification_id=notification_id)
-        )
-        return found.notification, await calls.unary(stub.ExplainNotification, request)
+    stub = IngestServiceStub(channel)
+    found = await calls.unary(
+        stub.GetNotification, pb.GetNotificationRequest(notification_id=notification_id)
+    )
+    return found.notification, await calls.unary(stub.ExplainNotification, request)
 
 
 def _tell(console: Console, found: Notification, entries: list[TimelineEntry]) -> None:
