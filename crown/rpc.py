@@ -20,11 +20,14 @@ from grpc_reflection.v1alpha import reflection
 from crown import auth, catalogue, failpoint, logs, loop_lag, metrics
 from crown.door import Check, Door
 from crown.errors import CrownError
-from crown.settings import ProcessSettings, Settings, SettingsError, exit_with
+from crown.settings import ProcessSettings, SettingsError, TokenSettings, exit_with
 
 log = logs.get(__name__)
 
 HEALTH_PERIOD_S = 5.0
+# What health says of the process alone: that its loop turns. Whoever restarts what hangs asks for this and not for
+# the whole, which says no while a store is away: a restart does not bring that back.
+ALIVE = "alive"
 # Objects made and not freed between two looks for cycles.
 _GARBAGE_MOST = 20_000
 # Seconds between telling the world that we are going and refusing new calls: balancers need to notice.
@@ -75,6 +78,7 @@ class HealthServer:
             raise SettingsError(
                 [f"CROWN_GRPC_PORT: cannot listen on {address}; is the port taken?"]
             ) from None
+        await self.health.set(ALIVE, health_pb2.HealthCheckResponse.SERVING)
         for name in self._own:
             # Until the first look, which may take a while, nobody is to send us anything.
             await self.health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -115,7 +119,7 @@ class HealthServer:
 class Server(HealthServer):
     """A gRPC server with health, reflection, and RPCs behind the door. `add` the servicers, then `serving`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: TokenSettings) -> None:
         super().__init__(settings)
         keys = auth.Keys(settings.jwks)
         self.authenticator = auth.Authenticator(keys, settings.jwt_issuer, settings.jwt_audience)

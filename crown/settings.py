@@ -136,7 +136,22 @@ class ProcessSettings(BaseSettings):
         return found
 
 
-class Settings(ProcessSettings):
+class TokenSettings(ProcessSettings):
+    """What every process is told that checks who calls."""
+
+    jwks: str = Field(validation_alias="CROWN_JWKS")
+    jwt_issuer: str = Field(validation_alias="CROWN_JWT_ISSUER")
+    jwt_audience: str = Field("crown-notification", validation_alias="CROWN_JWT_AUDIENCE")
+
+    @field_validator("jwks")
+    @classmethod
+    def _keys_address(cls, value: str) -> str:
+        if "://" in value and not _is_address(value, "https", "http"):
+            raise ValueError("must be a path or an https address")
+        return value
+
+
+class Settings(TokenSettings):
     """What every service is told that works with the bus and the stores."""
 
     nats_url: str = Field(validation_alias="NATS_URL")
@@ -145,9 +160,6 @@ class Settings(ProcessSettings):
     database_url: SecretStr = Field(validation_alias="DATABASE_URL")
     redis_host: SecretStr = Field(validation_alias="REDIS_HOST")
 
-    jwks: str = Field(validation_alias="CROWN_JWKS")
-    jwt_issuer: str = Field(validation_alias="CROWN_JWT_ISSUER")
-    jwt_audience: str = Field("crown-notification", validation_alias="CROWN_JWT_AUDIENCE")
     data_key: SecretStr = Field(validation_alias="CROWN_DATA_KEY")
 
     # Bytes at which an intake or delivery stream refuses more. Twelve streams at this size must stay
@@ -195,13 +207,6 @@ class Settings(ProcessSettings):
     @classmethod
     def _redis_address(cls, value: SecretStr) -> SecretStr:
         return SecretStr(redis_url(value.get_secret_value()))
-
-    @field_validator("jwks")
-    @classmethod
-    def _keys_address(cls, value: str) -> str:
-        if "://" in value and not _is_address(value, "https", "http"):
-            raise ValueError("must be a path or an https address")
-        return value
 
     @field_validator("data_key")
     @classmethod

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -288,3 +289,14 @@ def recorder() -> Consumer:
 def undertaker() -> Consumer:
     """Who brings dead letters into the store."""
     return Consumer(DEAD, "undertaker", "crown.dead.>")
+
+
+def readers() -> Iterator[Consumer]:
+    """Every consumer that is the only one to read its subject: what it has settled is of no more use."""
+    yield undertaker()
+    for lane in LANES.values():
+        yield dispatcher(lane)
+        yield due_dispatcher(lane)
+        for channel in WORKED:
+            yield worker(NAMES[channel], lane)
+            yield retrier(NAMES[channel], lane)

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from redis.asyncio import Redis
@@ -37,7 +38,7 @@ from crown.notification.v1 import (
 )
 from crown.people import People
 from crown.recipients import Recipients
-from crown.settings import file_of
+from crown.settings import TokenSettings, file_of
 from crown.store import Store
 from crown.suppressions import Suppressions
 from crown.token_file import Token
@@ -60,6 +61,7 @@ from services.ingest.dispatch.dispatcher import Dispatcher
 from services.ingest.dispatch.filtering import FilterClient, Filtering
 from services.ingest.filter.rules import Bounds
 from services.ingest.filter.service import FilterService
+from services.ingest.filter_settings import OwnFilterSettings
 from services.ingest.groups import GroupService
 from services.ingest.inbox.service import InboxService
 from services.ingest.intake.intake import Intake
@@ -71,6 +73,7 @@ from services.ingest.people.export import Exporter
 from services.ingest.people.finisher import Finisher
 from services.ingest.people.service import PersonService
 from services.ingest.preferences.service import PreferenceService
+from services.ingest.prepare import prepare
 from services.ingest.readiness import StatusService
 from services.ingest.schedules.firing import Firing
 from services.ingest.schedules.service import ScheduleService
@@ -206,10 +209,10 @@ async def webhook(settings: IngestSettings, stopping: asyncio.Event) -> None:
     await store.close()
 
 
-async def filter_role(settings: IngestSettings, stopping: asyncio.Event) -> None:
+async def filter_role(settings: OwnFilterSettings, stopping: asyncio.Event) -> None:
     """The suite's own filter: an example of one, and good enough where there is no other."""
     server = rpc.Server(settings)
-    bounds = Bounds(settings.filter_per_hour, settings.filter_per_day)
+    bounds = Bounds(settings.per_hour, settings.per_day)
     server.add(_only(filter_service_pb2.DESCRIPTOR), FilterService(bounds))
 
     async def healthy() -> bool:
@@ -236,12 +239,14 @@ def _only(file: FileDescriptor) -> ServiceDescriptor:
     return service
 
 
-_ROLES: dict[str, Callable[[IngestSettings, asyncio.Event], Awaitable[None]]] = {
-    "api": api,
-    "dispatch": dispatch,
-    "record": record,
-    "webhook": webhook,
-    "filter": filter_role,
+_Main = Callable[[Any, asyncio.Event], Awaitable[None]]
+_ROLES: dict[str, tuple[type[TokenSettings], _Main]] = {
+    "api": (IngestSettings, api),
+    "dispatch": (IngestSettings, dispatch),
+    "record": (IngestSettings, record),
+    "webhook": (IngestSettings, webhook),
+    "filter": (OwnFilterSettings, filter_role),
+    "prepare": (IngestSettings, prepare),
 }
 
 
@@ -251,7 +256,8 @@ def main() -> None:
     if role not in _ROLES:
         print(f"usage: python -m services.ingest {' | '.join(_ROLES)}", file=sys.stderr)  # noqa: T201
         raise SystemExit(2)
-    rpc.run(f"ingest-{role}", IngestSettings, _ROLES[role])
+    settings_type, work = _ROLES[role]
+    rpc.run(f"ingest-{role}", settings_type, work)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,19 @@ import re
 from pydantic import Field, SecretStr, field_validator
 
 from crown.link_settings import LinkSettings
-from crown.settings import grpc_address
+from crown.settings import TokenSettings, grpc_address
+
+
+class OwnFilterSettings(TokenSettings):
+    """What the suite's own filter is told, which reaches neither the bus nor the stores."""
+
+    # Its rules: notifications that a person gets in an hour, and in a day.
+    per_hour: int = Field(10, validation_alias="CROWN_FILTER_PER_HOUR", ge=1, le=100)
+    per_day: int = Field(50, validation_alias="CROWN_FILTER_PER_DAY", ge=1, le=100)
 
 
 class FilterSettings(LinkSettings):
-    """Settings about filters."""
+    """Settings about the filter that is asked."""
 
     # Who is asked what is worth sending: host:port. Empty: nobody is.
     filter_address: str = Field("", validation_alias="CROWN_FILTER_ADDRESS")
@@ -19,10 +27,6 @@ class FilterSettings(LinkSettings):
     filter_token: SecretStr = Field(SecretStr(""), validation_alias="CROWN_FILTER_TOKEN")
     # Milliseconds that an answer may take; then everything is sent.
     filter_timeout_ms: int = Field(50, validation_alias="CROWN_FILTER_TIMEOUT_MS", ge=1, le=5_000)
-
-    # The rules of the suite's own filter: notifications that a person gets in an hour, and in a day.
-    filter_per_hour: int = Field(10, validation_alias="CROWN_FILTER_PER_HOUR", ge=1, le=100)
-    filter_per_day: int = Field(50, validation_alias="CROWN_FILTER_PER_DAY", ge=1, le=100)
 
     @field_validator("filter_address")
     @classmethod

@@ -11,8 +11,8 @@ from pathlib import Path
 import crown
 
 ROOT = Path(__file__).resolve().parents[2]
-# Who reads the environment: the settings of services, and the program that renders the gateway's configuration.
-READERS = {"crown/settings.py", "gateway/render.py"}
+# Who reads the environment: the settings of services, and what renders the gateway's configuration and runs it.
+READERS = {"crown/settings.py", "gateway/render.py", "gateway/__main__.py"}
 FOLDERS = ("crown", "services", "gateway", "tools")
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from crown.settings import ProcessSettings, variable
 from services.email.settings import EmailSettings
+from services.ingest.filter_settings import OwnFilterSettings
 from services.ingest.settings import IngestSettings
 from services.push.settings import PushSettings
 from services.realtime.relay.settings import RelaySettings
@@ -18,6 +19,7 @@ from services.sms.settings import SmsSettings
 PAGE = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
 ALL: tuple[type[ProcessSettings], ...] = (
     IngestSettings,
+    OwnFilterSettings,
     EmailSettings,
     PushSettings,
     SmsSettings,

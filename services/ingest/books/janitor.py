@@ -4,7 +4,6 @@ backlog."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 from crown import logs, subjects
 from crown.bus import Bus, BusError
@@ -28,7 +27,7 @@ class Janitor:
         """Works until `stopping` is set."""
         while not stopping.is_set():
             await pause(stopping, _PERIOD_S)
-            for consumer in _consumers():
+            for consumer in subjects.readers():
                 try:
                     await self._purge(consumer, stopping)
                 except (BusError, CrownError) as error:
@@ -58,14 +57,3 @@ class Janitor:
                 return 0
             raise
         return int(found["message"]["seq"])
-
-
-def _consumers() -> Iterator[subjects.Consumer]:
-    yield subjects.undertaker()
-    for lane in subjects.LANES.values():
-        yield subjects.dispatcher(lane)
-        yield subjects.due_dispatcher(lane)
-        for channel in subjects.WORKED:
-            name = subjects.NAMES[channel]
-            yield subjects.worker(name, lane)
-            yield subjects.retrier(name, lane)

@@ -141,6 +141,19 @@ async def test_before_the_first_look_it_does_not_serve(port: int, service: str) 
         assert (await health_pb2_grpc.HealthStub(channel).Check(request)).status == NOT_SERVING
 
 
+async def test_a_process_is_alive_whatever_is_away(port: int) -> None:
+    request = health_pb2.HealthCheckRequest(service=rpc.ALIVE)
+    health = Health()
+    async with served(health, port) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        # From the first moment, and while it cannot do its work: a restart would not help.
+        assert (await stub.Check(request)).status == SERVING
+        await becomes(channel, SERVING)
+        health.ready = False
+        await becomes(channel, NOT_SERVING)
+        assert (await stub.Check(request)).status == SERVING
+
+
 async def test_reflection_lists_what_it_serves_and_what_it_speaks_for(port: int) -> None:
     async with served(Health(), port) as channel:
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)

@@ -76,9 +76,9 @@ def test_defaults_are_the_names_of_the_services() -> None:
     assert listener == {"address": "0.0.0.0", "port_value": 3005}
     assert document["admin"]["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 3006}
     assert addresses(document) == {
-        "ingest": "ingest-api:3030", "email": "email:3034", "push": "push:3035", "sms": "sms:3036",
-        "realtime": "realtime:3037", "realtime-websocket": "realtime:3040",
-        "realtime-longpoll": "realtime:3041",
+        "ingest": "ingest-api:50051", "email": "email:50051", "push": "push:50051", "sms": "sms:50051",
+        "realtime": "realtime:50051", "realtime-websocket": "realtime:4000",
+        "realtime-longpoll": "realtime:4001",
     }  # fmt: skip
     assert provider(document)["audiences"] == ["crown-notification"]
     assert http_filter(document, "grpc_json_transcoder")["proto_descriptor"] == str(HERE / "crown.binpb")
@@ -98,7 +98,7 @@ def test_variables_move_everything() -> None:
 
 
 def test_an_empty_variable_is_not_set() -> None:
-    assert addresses(rendered(SMS_ADDRESS=""))["sms"] == "sms:3036"
+    assert addresses(rendered(SMS_ADDRESS=""))["sms"] == "sms:50051"
 
 
 @pytest.mark.parametrize("environ", [{}, {"JWT_ISSUER": ""}])

@@ -6,6 +6,7 @@ import pytest
 
 from crown.notification.v1.types_pb2 import Priority
 from crown.settings import SettingsError
+from services.ingest.filter_settings import OwnFilterSettings
 from services.ingest.intake.rate import Rate
 from services.ingest.settings import IngestSettings
 
@@ -62,13 +63,24 @@ def test_rates_of_callers_and_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CROWN_FILTER_TOKEN", "two words"),
         ("CROWN_FILTER_TIMEOUT_MS", "0"),
         ("CROWN_FILTER_TIMEOUT_MS", "5001"),
-        ("CROWN_FILTER_PER_HOUR", "0"),
-        ("CROWN_FILTER_PER_DAY", "101"),
     ],
 )
 def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError) as caught:
         IngestSettings.load()
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{name}: ")
+
+
+def test_the_filter_is_told_neither_of_the_bus_nor_of_the_stores() -> None:
+    assert not {"nats_url", "database_url", "redis_host", "data_key"} & set(OwnFilterSettings.model_fields)
+
+
+@pytest.mark.parametrize(("name", "value"), [("CROWN_FILTER_PER_HOUR", "0"), ("CROWN_FILTER_PER_DAY", "101")])
+def test_a_wrong_rule_of_the_filter_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        OwnFilterSettings.load()
     (problem,) = caught.value.problems
     assert problem.startswith(f"{name}: ")
