@@ -26,6 +26,7 @@ LEEWAY_S = 30
 _TOKENS_KEPT = 20_000
 # A token with an unknown key id makes the keys be read again, but not more often than this.
 _RELOAD_PAUSE_S = 5.0
+_ADDRESSES = ("http://", "https://")
 _FETCH_TIMEOUT_S = 5.0
 HOW_TO_GET_ONE = (
     "send 'Authorization: Bearer <token>' with a token of your auth service; "
@@ -92,7 +93,7 @@ class Keys:
             raise Unavailable("the auth service's keys cannot be read")
 
     async def _read(self) -> str:
-        if not self._source.startswith(("http://", "https://")):
+        if not self._source.startswith(_ADDRESSES):
             return await asyncio.to_thread(Path(self._source).read_text, encoding="utf-8")
         # Only where it is needed: it takes a quarter of a second to load, and most services read a file.
         import aiohttp
@@ -113,6 +114,19 @@ def _parse(document: str) -> dict[str, jwt.PyJWK]:
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
         raise ValueError("the document is not a JWK set")
     return {str(key.key_id): key for key in jwt.PyJWKSet(keys).keys}
+
+
+def problem_of(source: str) -> str:
+    """What is wrong with a file of keys; empty where nothing is. An address may be away for now, a file may not."""
+    if source.startswith(_ADDRESSES):
+        return ""
+    try:
+        _parse(Path(source).read_text(encoding="utf-8"))
+    except OSError as error:
+        return f"cannot read the file ({error.strerror})"
+    except (ValueError, jwt.PyJWTError):
+        return "the file is not a JWK set"
+    return ""
 
 
 class Authenticator:

@@ -59,5 +59,5 @@ class Breaker:
         if self._closed_until is None:
             # Redis answered, and refuses: no outage, so that somebody has to look.
             bug = error if isinstance(error, ResponseError) else None
-            log.warning("redis_away", error=type(error).__name__, exc_info=bug)
+            log.warning("redis_away", setting="REDIS_HOST", error=type(error).__name__, exc_info=bug)
         self._closed_until = asyncio.get_running_loop().time() + self._pause_s

@@ -30,7 +30,7 @@ _API_TIMEOUT_S = 5.0
 # What a stream is made with and keeps.
 _LASTING = frozenset({"num_replicas", "persist_mode"})
 # Seconds after which a first connection is given up: whoever supervises us tries again, and sees that we do.
-_CONNECT_TIMEOUT_S = 5.0
+_CONNECT_TIMEOUT_S = 4.0
 # Two of these unanswered, and the link is taken for dead.
 _PING_INTERVAL_S = 5.0
 # Seconds between two tries to make streams and consumers what they have to be after a reconnect.
@@ -125,7 +125,7 @@ class Bus:
                 await self.client.subscribe(f"{self._inbox}.*", cb=self._on_ack)
         except (nats.errors.Error, OSError, TimeoutError) as error:
             why = self._last_error or type(error).__name__
-            raise BusUnavailable(f"cannot connect to NATS ({why})") from error
+            raise BusUnavailable(f"cannot connect to NATS, which NATS_URL names ({why})") from error
 
     @property
     def connected(self) -> bool:

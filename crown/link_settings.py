@@ -6,7 +6,7 @@ import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from crown.settings import Settings
 
@@ -39,6 +39,13 @@ class LinkSettings(Settings):
     public_url: Origin = Field("https://crown.example", validation_alias="CROWN_PUBLIC_URL")
     # Hosts that links and pictures may point to besides the app's own, separated by commas.
     link_hosts: str = Field("", validation_alias="CROWN_LINK_HOSTS")
+
+    @field_validator("link_hosts")
+    @classmethod
+    def _are_link_hosts(cls, value: str) -> str:
+        if not all(_HOST.fullmatch(host.strip()) for host in value.split(",") if host.strip()):
+            raise ValueError("must be names of hosts, separated by commas")
+        return value
 
     @property
     def allowed_hosts(self) -> tuple[str, ...]:

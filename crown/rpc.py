@@ -4,6 +4,7 @@ SIGTERM. `run` is the whole life of a process."""
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import signal
@@ -155,16 +156,36 @@ def run(name: str, settings_type: type[Any], main: Callable[[Any, asyncio.Event]
         failpoint.arm(settings.failpoint)
         # Not every process works with the bus and the stores.
         catalogue.lay_over(getattr(settings, "catalogue", ""))
-        metrics.serve(name, settings.metrics_port, settings.bind)
+        _must_read_keys(getattr(settings, "jwks", ""))
+        _serve_metrics(name, settings)
         uvloop.run(_until_stopped(main, settings))
     except SettingsError as error:
         exit_with(error)
     except OSError as error:
-        exit_with(SettingsError([f"CROWN_METRICS_PORT or an address: {error.strerror or error}"]))
+        log.error("ended", exc_info=error)
+        os._exit(1)
     except (CrownError, ExceptionGroup) as error:
         _end(error)
     # Threads of libraries must not keep a drained process alive.
     os._exit(0)
+
+
+def _must_read_keys(source: str) -> None:
+    problem = auth.problem_of(source) if source else ""
+    if problem:
+        raise SettingsError([f"CROWN_JWKS: {problem}"])
+
+
+def _serve_metrics(name: str, settings: ProcessSettings) -> None:
+    try:
+        metrics.serve(name, settings.metrics_port, settings.bind)
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise SettingsError(["CROWN_BIND: is no address of this machine"]) from None
+        where = f"{settings.bind}:{settings.metrics_port}"
+        raise SettingsError(
+            [f"CROWN_METRICS_PORT: cannot listen on {where} ({error.strerror}); is the port taken?"]
+        ) from None
 
 
 def _end(error: Exception) -> NoReturn:

@@ -4,6 +4,7 @@ NAME_FILE, the path of a file that holds it. Every problem is reported at once, 
 from __future__ import annotations
 
 import base64
+import ipaddress
 import os
 import re
 import sys
@@ -37,6 +38,8 @@ def _within(low: int, high: int) -> AfterValidator:
 
 
 Port = Annotated[int, _within(1, 65535)]
+# A key drawn at random has about thirty different bytes; one with fewer than these was made up.
+_KEY_BYTES_LEAST = 12
 _GRPC_ADDRESS = re.compile(r"(?:dns:///)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 
@@ -99,6 +102,23 @@ class ProcessSettings(BaseSettings):
 
     # Where tests kill this process, see crown/failpoint.py; empty in real life.
     failpoint: str = Field("", validation_alias="CROWN_FAILPOINT")
+
+    @field_validator("bind")
+    @classmethod
+    def _is_ip_address(cls, value: str) -> str:
+        try:
+            ipaddress.ip_address(value)
+        except ValueError:
+            raise ValueError("must be an IP address of this machine, 0.0.0.0 for all") from None
+        return value
+
+    @field_validator("failpoint")
+    @classmethod
+    def _is_place(cls, value: str) -> str:
+        place, _, path = value.partition(":")
+        if value and not (place and path):
+            raise ValueError("must be place:path")
+        return value
 
     @field_validator("log_level")
     @classmethod
@@ -217,6 +237,8 @@ class Settings(TokenSettings):
             key = b""
         if len(key) != 32:
             raise ValueError("must be 32 bytes in base64")
+        if len(set(key)) < _KEY_BYTES_LEAST:
+            raise ValueError("must be drawn at random: `openssl rand -base64 32`")
         return value
 
 

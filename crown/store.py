@@ -285,7 +285,9 @@ class Store:
                 await store.db[collection].create_indexes(indexes)
         except PyMongoError as error:
             await store.close()
-            raise StoreUnavailable(f"cannot connect to MongoDB ({type(error).__name__})") from error
+            raise StoreUnavailable(
+                f"cannot connect to MongoDB, which DATABASE_URL names ({type(error).__name__})"
+            ) from error
         return store
 
     async def healthy(self) -> bool:

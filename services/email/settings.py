@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from email.utils import getaddresses
 from typing import Any
@@ -50,6 +51,13 @@ class EmailSettings(ChannelSettings):
     def _ask_for_providers(cls, values: dict[str, Any]) -> dict[str, Any]:
         # What is wrong with a default is told by the name of the field, not of the variable.
         return {"CROWN_EMAIL_PROVIDERS": "", **values}
+
+    @field_validator("sendgrid_api_key")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr) -> SecretStr:
+        if not re.fullmatch(r"[\x21-\x7e]*", value.get_secret_value()):
+            raise ValueError("must be printable ASCII characters without spaces")
+        return value
 
     @field_validator("smtp_host")
     @classmethod

@@ -64,7 +64,7 @@ async def served(health: Health, port: int) -> AsyncIterator[grpc.aio.Channel]:
             "REDIS_HOST": "nowhere",
             "CROWN_JWKS": "/nowhere",
             "CROWN_JWT_ISSUER": "nobody",
-            "CROWN_DATA_KEY": base64.b64encode(bytes(32)).decode(),
+            "CROWN_DATA_KEY": base64.b64encode(bytes(range(32))).decode(),
         }
     )
     server = rpc.Server(settings)

@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr, ValidationError
 
 from crown.settings import Settings, SettingsError, exit_with, redis_url
 
-KEY = base64.b64encode(b"k" * 32).decode()
+KEY = base64.b64encode(bytes(range(32))).decode()
 ROOT = Path(__file__).resolve().parents[3]
 
 NEEDED = {
@@ -166,6 +166,13 @@ def test_what_is_needed_is_named(environment: pytest.MonkeyPatch, name: str) -> 
         ("CROWN_DATA_KEY", "hunter2", "must be 32 bytes in base64"),
         ("CROWN_DATA_KEY", base64.b64encode(b"hunter2" * 4).decode(), "must be 32 bytes in base64"),
         ("CROWN_DATA_KEY", "hunter2é" * 4, "must be 32 bytes in base64"),
+        (
+            "CROWN_DATA_KEY",
+            base64.b64encode(b"hunter2!" * 4).decode(),
+            "must be drawn at random: `openssl rand -base64 32`",
+        ),
+        ("CROWN_BIND", "hunter2", "must be an IP address of this machine, 0.0.0.0 for all"),
+        ("CROWN_FAILPOINT", "hunter2", "must be place:path"),
         ("CROWN_JWKS", "ftp://auth.example/hunter2", "must be a path or an https address"),
     ],
 )

@@ -218,7 +218,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "REDIS_HOST": "127.0.0.1",
         "CROWN_JWKS": "/nowhere",
         "CROWN_JWT_ISSUER": "test",
-        "CROWN_DATA_KEY": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        "CROWN_DATA_KEY": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
     }
     for name in list(os.environ):
         if name.startswith(("CROWN_", "SMTP_", "SMS_", "PUSH_", "TWILIO_", "NATS_", "DATABASE_", "REDIS_")):
