@@ -15,7 +15,7 @@ import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from crown import logs, metrics, subjects, tracing
+from crown import logs, metrics, subjects, tracing, vitals
 from crown.errors import BusUnavailable, IntakeFull, OutcomeUnknown
 from crown.settings import Settings
 
@@ -123,6 +123,7 @@ class Bus:
                     closed_cb=self._on_closed,
                 )
                 await self.client.subscribe(f"{self._inbox}.*", cb=self._on_ack)
+                await vitals.answer(self.client, name)
         except (nats.errors.Error, OSError, TimeoutError) as error:
             why = self._last_error or type(error).__name__
             raise BusUnavailable(f"cannot connect to NATS, which NATS_URL names ({why})") from error

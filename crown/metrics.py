@@ -6,7 +6,9 @@ tools.dashboards`, and alert rules are held to it. A label has few values: never
 
 from __future__ import annotations
 
-from prometheus_client import start_http_server
+from collections.abc import Iterator
+
+from prometheus_client import REGISTRY, start_http_server
 
 from crown import __version__, subjects
 from crown.notification.v1.types_pb2 import DeliveryState, FilterAction
@@ -90,6 +92,10 @@ HANDED = _histogram(
 OUTCOMES = _counter(
     "crown_outcomes_total", "Attempts, by how they ended", Section.DELIVERY, _CHANNEL, _PROVIDER,
     Label("outcome", "see [delivery.md](delivery.md)", ("Delivered", "Retry", "Snooze", "Discard", "Unknown")),
+)  # fmt: skip
+ATTEMPT_ERRORS = _counter(
+    "crown_attempt_errors_total", "Attempts that failed, by why", Section.DELIVERY, _CHANNEL, _PROVIDER,
+    Label("error", "the provider's word or ours, without what follows it"),
 )  # fmt: skip
 UNKNOWN = _counter(
     "crown_unknown_outcomes_total", "Attempts of which nobody could say whether the provider took them",
@@ -264,6 +270,13 @@ TABLE.foreign(
     "python_gc_objects_uncollectable_total", "counter", "Objects that it could not free", _GENERATION
 )
 TABLE.foreign("python_gc_collections_total", "counter", "Its runs", _GENERATION)
+
+
+def present(names: frozenset[str]) -> Iterator[tuple[str, dict[str, str], float]]:
+    """The samples of these names in this process now, each with its labels and its value."""
+    for family in REGISTRY.restricted_registry(names).collect():
+        for sample in family.samples:
+            yield sample.name, sample.labels, sample.value
 
 
 def serve(service: str, port: int, bind: str) -> None:

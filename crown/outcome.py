@@ -3,7 +3,11 @@ exception is a bug, and counts as Unknown."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+# What follows a word may be a provider's free text.
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}|\d{3,6}\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +58,11 @@ class Unknown:
 
 
 Outcome = Delivered | Retry | Snooze | Discard | Unknown
+
+
+def word(outcome: Outcome) -> str:
+    """Why the attempt failed, as one word; empty where it did not, OTHER where what is told begins with none."""
+    if isinstance(outcome, Delivered):
+        return ""
+    told = _WORD.match(outcome.reason if isinstance(outcome, Discard) else outcome.error)
+    return told[0] if told else "OTHER"

@@ -16,7 +16,7 @@ from datetime import datetime
 
 from crown import backoff, logs, metrics
 from crown.circuit import Call, Circuit, Limits, State
-from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
+from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown, word
 from crown.provider import Attempt, Provider
 from crown.rates import Rates
 
@@ -24,6 +24,8 @@ log = logs.get(__name__)
 
 # A provider ends its calls by itself, and knows then how far they came. This much later it has not.
 _MARGIN_S = 1.0
+# Words for why attempts fail that are told apart.
+ERRORS_MOST = 100
 # How long a call that the rate allowed may be waited with, before it is asked for anew.
 _GRANT_S = 1.0
 # Left alone for so long where a provider asks to be and does not say how long.
@@ -87,6 +89,7 @@ class Route:
         self._rates = rates
         self._most = most
         self._timeout_s = timeout_s
+        self._errors: set[str] = set()
         self._chance = chance or random.Random()
         self._clock = clock
         limits = limits or Limits(slow_s=timeout_s / 2)
@@ -263,7 +266,15 @@ class Route:
         name = member.provider.name
         metrics.ATTEMPT.labels(self._channel, name).observe(self._clock() - call.began)
         metrics.OUTCOMES.labels(self._channel, name, type(outcome).__name__).inc()
+        if why := word(outcome):
+            metrics.ATTEMPT_ERRORS.labels(self._channel, name, self._known(why)).inc()
         return outcome
+
+    def _known(self, why: str) -> str:
+        # Words come from providers too, and each is a series for as long as the process lives.
+        if len(self._errors) < ERRORS_MOST:
+            self._errors.add(why)
+        return why if why in self._errors else "OTHER"
 
     async def _limited_send(self, provider: Provider, attempt: Attempt) -> Outcome:
         try:

@@ -51,6 +51,9 @@ REVOCATIONS = "crown.revoked.>"
 DEAD_DISPATCH = "crown.dead.dispatch"
 # Where realtime nodes hear what is for everybody; kept nowhere. No topic is heard there: those have two tokens more.
 EVERYONE = "crown.live.everyone"
+# Where realtime nodes that operators watch ask every process how it is, and where the answers go; kept nowhere.
+VITALS_ASKED = "crown.vitals.asked"
+VITALS_TOLD = "crown.vitals.told"
 
 _DAY_S = 86_400
 # How long a socket can recover what it missed, and how many events of each topic.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlencode
@@ -66,8 +66,8 @@ class Progress:
         self._spinner.update(f"waiting for {', '.join(waiting)}" if waiting else "starting")
 
 
-def table(stack: Stack, processes: Iterable[ProcessStatus]) -> None:
-    """The processes as `crown status` shows them."""
+def table(stack: Stack, processes: Sequence[ProcessStatus]) -> None:
+    """The processes as `crown status` shows them, and where to see more of them."""
     state = stack.state()
     rows = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("name", "pid", "address", "health", "restarts", "since", "last exit"):
@@ -89,6 +89,9 @@ def table(stack: Stack, processes: Iterable[ProcessStatus]) -> None:
     if state.phase is Phase.FAILED:
         console.print(f"[red]{state.failed} did not become healthy: {state.reason}[/]")
     console.print(rows)
+    if any(one.name == GATEWAY and one.health is Health.HEALTHY for one in processes):
+        # A line of its own, however long: it is to be followed.
+        print(f"The console: {address_of_console(stack)}")
 
 
 def overview(stack: Stack) -> None:
@@ -106,6 +109,9 @@ what the other providers got, and buttons to break them: http://localhost:{ports
 
 The demo page, as user123:
 {demo(stack, "user123")}
+
+The console, as an operator:
+{address_of_console(stack)}
 
 Token of user123 (a user):
 {stack.token(user="user123")}
@@ -128,6 +134,12 @@ def demo(stack: Stack, user: str) -> str:
     """The address of the demo page for `user`. The token follows the #, which a browser sends to nobody."""
     given = urlencode({"user": user, "token": stack.token(user=user)})
     return f"http://localhost:{stack.settings.ports.gateway}/demo#{given}"
+
+
+def address_of_console(stack: Stack) -> str:
+    """The address of the console with the token of an operator, which the page takes out of it at once."""
+    given = urlencode({"token": stack.token(operator="operator")})
+    return f"http://localhost:{stack.settings.ports.gateway}/console#{given}"
 
 
 def log_line(name: str, line: str, width: int) -> None:

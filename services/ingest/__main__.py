@@ -48,6 +48,7 @@ from services.ingest.books.auditor import Auditor
 from services.ingest.books.books import BooksService
 from services.ingest.books.disband import Disbander
 from services.ingest.books.janitor import Janitor
+from services.ingest.books.lag import LagWatch
 from services.ingest.books.recorder import Recorder
 from services.ingest.books.retention import Retention
 from services.ingest.books.sweep import Sweeper
@@ -183,6 +184,7 @@ async def record(settings: IngestSettings, stopping: asyncio.Event) -> None:
         tasks.create_task(Retention(store).run(stopping))
         tasks.create_task(Finisher(Eraser(bus, store, redis, data_key)).run(stopping))
         tasks.create_task(Auditor(bus, store).run(stopping))
+        tasks.create_task(LagWatch(bus).run(stopping))
         tasks.create_task(Disbander(store, settings.sweep_period_s).run(stopping))
         tasks.create_task(Firing(bus, store, data_key, grace).run(stopping))
         tasks.create_task(rpc.until(stopping, bus.closed))

@@ -184,7 +184,7 @@ def _node(
         sessions=sessions,
         polls=LongPoll(people, sessions),
         service=service,
-        vitals=Vitals(name, hub, lambda: len(people)),
+        vitals=Vitals(name, bus, hub),
     )
 
 

@@ -148,6 +148,10 @@ class Hub:
         if room is not None:
             self._put(room, Ephemeral(event, payload))
 
+    def occupied(self, topic: str) -> bool:
+        """Whether somebody here is on `topic`."""
+        return topic in self._rooms
+
     def people_here(self) -> list[str]:
         """The topics of people that somebody here is on."""
         return [topic for topic in self._rooms if topic.startswith(_PERSON)]

@@ -1,4 +1,4 @@
-"""`ops:metrics`: what every realtime process says of itself every few seconds, for operators."""
+"""`ops:metrics`: how the whole suite is, once a second, for operators. What the console shows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class OpsChannel(Channel):
     KINDS = ("ops",)
 
     async def join(self, payload: Any) -> Welcome:
-        """Lets operators in. The event `metrics` comes from each process, with its `node`."""
+        """Lets operators in. The event `metrics` comes once a second, see services/realtime/vitals.py."""
         del payload
         if self._connection.principal.use != "operator":
             raise NotAllowed("this topic is for operators")

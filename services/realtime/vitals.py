@@ -1,57 +1,70 @@
-"""What a realtime process says of itself to operators who watch `ops:metrics`."""
+"""What operators who watch `ops:metrics` get: once a second, how the whole suite is. While one of them is on this
+node, it asks every process, sums up what they answer, and tells those here; while none is, it is quiet."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-from crown import logs
-from crown.errors import CrownError
+import msgspec
+import nats.errors
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from crown import logs, subjects, vitals
+from crown.bus import Bus
 from services.realtime.hub import Hub
 from services.realtime.ops_channel import METRICS
+from services.realtime.rates import Rates
 
 log = logs.get(__name__)
 
-PERIOD_S = 2.0
+PERIOD_S = 1.0
 
 
 class Vitals:
-    """Tells how the process `node` is; `sockets` says how many are open."""
+    """The watch of the node `node`."""
 
-    def __init__(self, node: str, hub: Hub, sockets: Callable[[], int]) -> None:
+    def __init__(self, node: str, bus: Bus, hub: Hub, period_s: float = PERIOD_S) -> None:
         self._node = node
+        self._bus = bus
         self._hub = hub
-        self._sockets = sockets
-        self._began = time.time()
+        self._period_s = period_s
+        self._rates = Rates()
+        self._hearing: Subscription | None = None
 
     async def tell(self) -> None:
-        """Tells until it is cancelled. Nobody may be listening: then it costs a message."""
+        """Tells until it is cancelled."""
         while True:
-            slept = asyncio.get_running_loop().time()
-            await asyncio.sleep(PERIOD_S)
-            late_s = asyncio.get_running_loop().time() - slept - PERIOD_S
+            await asyncio.sleep(self._period_s)
             try:
-                await self._hub.publish_ephemeral(METRICS, "metrics", self.read(late_s))
-            except CrownError as error:
-                log.debug("vitals_untold", reason=error.reason)
+                await self._look()
+            except nats.errors.Error as error:
+                # Nobody hears anything meanwhile, and says so.
+                log.debug("vitals_untold", error=type(error).__name__)
 
-    def read(self, late_s: float = 0.0) -> dict[str, Any]:
-        """The numbers; `late_s` is how long the loop kept a timer waiting."""
-        return {
-            "node": self._node,
-            "sockets": self._sockets(),
-            "topics": len(self._hub),
-            "memory_bytes": _memory_bytes(),
-            "loop_late_ms": round(late_s * 1000, 1),
-            "start_time": int(self._began),
-        }
+    async def _look(self) -> None:
+        if not self._hub.occupied(METRICS):
+            await self._rest()
+            return
+        if self._hearing is None:
+            self._hearing = await self._bus.client.subscribe(subjects.VITALS_TOLD, cb=self._hear)
+        if not self._bus.connected:
+            return
+        await self._bus.client.publish(subjects.VITALS_ASKED)
+        summed = self._rates.sum(time.monotonic())
+        if summed["processes"]:
+            self._hub.tell_here(METRICS, "metrics", {"node": self._node, "time": time.time(), **summed})
 
+    async def _rest(self) -> None:
+        self._rates.clear()
+        if self._hearing is not None:
+            hearing, self._hearing = self._hearing, None
+            await hearing.unsubscribe()
 
-def _memory_bytes() -> int:
-    """What the process holds in memory now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    async def _hear(self, message: Msg) -> None:
+        # Runs in the subscription's task, which an exception would not end, but nobody would learn of it either.
+        try:
+            self._rates.take(vitals.read(message.data), time.monotonic())
+        except msgspec.DecodeError as error:
+            log.warning("vitals_unreadable", error=str(error))

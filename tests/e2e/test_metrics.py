@@ -77,7 +77,6 @@ async def test_the_books_tell_of_streams_and_consumers(rest: Rest, stack: Stack)
     def consumers(found: dict[str, Metric]) -> set[str]:
         return {s.labels["consumer"] for s in found["crown_consumer_pending"].samples}
 
-    # They are looked at every 15 seconds, and were maybe before anybody had begun to work.
     found = await until(read, lambda found: consumers(found) >= CONSUMERS, 30)
     streams = {s.labels["stream"]: s.value for s in found["crown_stream_max_bytes"].samples}
     assert streams.keys() >= {"INTAKE_normal", "DELIVERY_normal", "EVENT", "DEAD"}

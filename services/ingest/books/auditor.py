@@ -15,7 +15,6 @@ from crown.errors import CrownError
 from crown.notification.v1.types_pb2 import Channel, Priority
 from crown.stopping import pause
 from crown.store import Store
-from services.ingest.books import lag
 from services.ingest.books.balance import SLACK, Balance
 from services.ingest.books.books import Present
 
@@ -83,15 +82,5 @@ class Auditor:
         for lane in await self._present.intake():
             name = Priority.Type.Name(lane.lane).lower()
             metrics.BOOKS_INTAKE.labels(name).set(lane.waiting + lane.taken)
-        await self._tell_bus()
         metrics.BOOKS_DEFERRED.set(await self._present.deferred())
         metrics.BOOKS_LATE.set(await self._present.late())
-
-    async def _tell_bus(self) -> None:
-        for stream in await lag.read(self._bus):
-            metrics.STREAM_MESSAGES.labels(stream.name).set(stream.messages)
-            metrics.STREAM_BYTES.labels(stream.name).set(stream.size_bytes)
-            metrics.STREAM_MAX_BYTES.labels(stream.name).set(stream.max_bytes)
-            for consumer in stream.consumers:
-                metrics.CONSUMER_PENDING.labels(stream.name, consumer.name).set(consumer.pending)
-                metrics.CONSUMER_UNSETTLED.labels(stream.name, consumer.name).set(consumer.unsettled)

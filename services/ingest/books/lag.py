@@ -1,11 +1,20 @@
-"""How full streams are and how far consumers are behind, as the bus tells it."""
+"""How full streams are and how far consumers are behind, as the bus tells it: told as metrics, all the time."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from crown.bus import Bus
+from crown import logs, metrics
+from crown.bus import Bus, BusError
+from crown.errors import CrownError
+from crown.stopping import pause
+
+log = logs.get(__name__)
+
+# Often enough for who watches a backlog grow.
+PERIOD_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +64,30 @@ async def _all(bus: Bus, call: str, name: str) -> list[dict[str, Any]]:
         found += page
         if not page or len(found) >= answer["total"]:
             return found
+
+
+class LagWatch:
+    """Looks every few seconds."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Works until `stopping` is set."""
+        while not stopping.is_set():
+            try:
+                tell(await read(self._bus))
+            except (BusError, CrownError) as error:
+                log.warning("lag_unread", error=type(error).__name__)
+            await pause(stopping, PERIOD_S)
+
+
+def tell(found: list[Held]) -> None:
+    """Tells it as metrics."""
+    for stream in found:
+        metrics.STREAM_MESSAGES.labels(stream.name).set(stream.messages)
+        metrics.STREAM_BYTES.labels(stream.name).set(stream.size_bytes)
+        metrics.STREAM_MAX_BYTES.labels(stream.name).set(stream.max_bytes)
+        for consumer in stream.consumers:
+            metrics.CONSUMER_PENDING.labels(stream.name, consumer.name).set(consumer.pending)
+            metrics.CONSUMER_UNSETTLED.labels(stream.name, consumer.name).set(consumer.unsettled)

@@ -1,4 +1,5 @@
-"""The demo page as a browser gets it: as it is on the disk, kept by nobody, and allowed nothing from elsewhere."""
+"""The demo page and the console as a browser gets them: as they are on the disk, kept by nobody, and allowed nothing
+from elsewhere."""
 
 from __future__ import annotations
 
@@ -16,6 +17,15 @@ FILES = {
     "/demo/demo.css": ("demo.css", "text/css; charset=utf-8"),
     "/demo/demo.js": ("demo.js", "text/javascript; charset=utf-8"),
     "/demo/phoenix.mjs": ("phoenix.mjs", "text/javascript; charset=utf-8"),
+    "/console": ("console.html", "text/html; charset=utf-8"),
+    "/console/console.css": ("console.css", "text/css; charset=utf-8"),
+    "/console/console.js": ("console.js", "text/javascript; charset=utf-8"),
+    "/console/draw.js": ("console-draw.js", "text/javascript; charset=utf-8"),
+    "/console/figures.js": ("console-figures.js", "text/javascript; charset=utf-8"),
+    "/console/letters.js": ("console-letters.js", "text/javascript; charset=utf-8"),
+    "/console/panels.js": ("console-panels.js", "text/javascript; charset=utf-8"),
+    "/console/story.js": ("console-story.js", "text/javascript; charset=utf-8"),
+    "/console/phoenix.mjs": ("phoenix.mjs", "text/javascript; charset=utf-8"),
 }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from crown import metrics
 from crown import route as module
 from crown.circuit import Limits, State
 from crown.notification.v1.notification_pb2 import NotificationData
@@ -20,7 +21,7 @@ from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.provider import Attempt
 from crown.rates import Granted
 from crown.recipients import Destination
-from crown.route import Route, Turn
+from crown.route import ERRORS_MOST, Route, Turn
 
 CREATED = datetime(2026, 11, 25, tzinfo=UTC)
 ATTEMPT = Attempt(
@@ -410,3 +411,22 @@ async def test_each_is_asked_about_what_it_did(make: Make, first: Told, second: 
     await route.close()
     assert first.closed
     assert second.closed
+
+
+# -- why attempts fail
+
+
+async def test_why_attempts_fail_is_counted_and_bounded(make: Make, first: Told) -> None:
+    def counted(word: str) -> float:
+        return float(metrics.ATTEMPT_ERRORS.labels("of this test", "first", word)._value.get())
+
+    route = make(channel="of this test")
+    for number in range(ERRORS_MOST + 5):
+        first.outcome = Retry(f"ERROR{number}: of +12025550100", alone=True)
+        await sends(route)
+    first.outcome = Retry("ERROR0", alone=True)
+    await sends(route)
+    assert (counted("ERROR0"), counted(f"ERROR{ERRORS_MOST - 1}"), counted("OTHER")) == (2, 1, 5)
+    first.outcome = Delivered("m")
+    await sends(route)
+    assert counted("OTHER") == 5

@@ -1,4 +1,4 @@
-"""The demo page: what is vendored is what its author published, and nothing comes from elsewhere."""
+"""The demo page and the console: what is vendored is what its author published, and nothing comes from elsewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from gateway.render import HERE
 
 WEB = HERE / "web"
 VENDORED = [line.split() for line in (WEB / "vendored.sha256").read_text().splitlines()]
-OWN = ("demo.html", "demo.css", "demo.js")
+SCRIPTS = (
+    "demo.js", "console.js", "console-draw.js", "console-figures.js", "console-letters.js", "console-panels.js",
+    "console-story.js",
+)  # fmt: skip
+PAGES = ("demo.html", "console.html")
+OWN = (*PAGES, *SCRIPTS, "demo.css", "console.css")
 
 
 @pytest.mark.parametrize(("digest", "name"), VENDORED, ids=lambda value: value[-40:])
@@ -34,12 +39,14 @@ def test_nothing_is_asked_of_another_host(name: str) -> None:
     assert found <= {"http://www.w3.org"}
 
 
-def test_text_is_put_in_as_text() -> None:
-    script = (WEB / "demo.js").read_text()
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_text_is_put_in_as_text(name: str) -> None:
+    script = (WEB / name).read_text()
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b", script)
 
 
-def test_the_page_has_nothing_inline() -> None:
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_has_nothing_inline(name: str) -> None:
     """Its policy would block it."""
-    page = (WEB / "demo.html").read_text()
+    page = (WEB / name).read_text()
     assert not re.search(r"<style|<script(?![^>]*\bsrc=)|\sstyle=|\son[a-z]+=", page)
