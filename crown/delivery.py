@@ -244,6 +244,7 @@ class Engine:
             await self._bus.publish(notices.unreadable(self._name, message))
             await message.term("UNDECODABLE")
             return
+        logs.bind(notification_id=event.notification_id, delivery_id=event.delivery_id)
         entry = await self._ledger.load(event)
         if entry is None:
             # The row is written before the delivery is published, so it was erased.

@@ -41,6 +41,10 @@ MARGIN_S = 0.05
 # Seconds that a caller's next message is waited for before its stream is ended with an error.
 _LAST_WORD_S = 0.1
 
+_REQUEST_ID_MOST_CHARS = 128
+# The field of a request about one notification.
+_NOTIFICATION = "notification_id"
+
 Context = grpc.aio.ServicerContext[Any, Any]
 # What is wrong with a decoded request; empty where nothing is.
 Check = Callable[[Any], Sequence[Violation]]
@@ -115,6 +119,7 @@ class _Entry:
         "_check",
         "_limit",
         "_may",
+        "_names_one",
         "_open",
         "_token",
         "_type",
@@ -132,6 +137,7 @@ class _Entry:
         self._token = access.rule(method).token
         self._type: type[Message] = GetMessageClass(method.input_type)
         self._limit = limit
+        self._names_one = _NOTIFICATION in method.input_type.fields_by_name
         self.method = method.full_name
         self.seconds = metrics.RPC.labels(method.full_name, "OK")
 
@@ -152,6 +158,8 @@ class _Entry:
             request = self._decode(raw)
             self._may(principal, request)
         self._must_be_good(request)
+        if self._names_one:
+            logs.bind(notification_id=getattr(request, _NOTIFICATION))
         return request
 
     async def begin(self, metadata: dict[str, Any]) -> auth.Principal:
@@ -258,7 +266,12 @@ async def _requests(entry: _Entry, incoming: Incoming) -> AsyncGenerator[Message
 
 
 def _metadata(context: Context) -> dict[str, Any]:
-    return dict(context.invocation_metadata() or ())
+    """What came with the call. The request id among it, made where there is none, is in every line of the log."""
+    found = dict(context.invocation_metadata() or ())
+    request_id = str(found.get("x-request-id") or uuid.uuid4())
+    found["x-request-id"] = request_id
+    logs.bind(request_id=request_id[:_REQUEST_ID_MOST_CHARS])
+    return found
 
 
 def _time_left(context: Context) -> float:
@@ -271,7 +284,7 @@ async def _refuse(
 ) -> None:
     if isinstance(error, grpc.aio.AbortError):
         raise error
-    request_id = metadata.get("x-request-id") or str(uuid.uuid4())
+    request_id = metadata["x-request-id"]
     known = _known(error)
     if known is None:
         log.error("rpc_failed", method=entry.method, request_id=request_id, exc_info=error)

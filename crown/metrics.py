@@ -7,8 +7,9 @@ tools.dashboards`, and alert rules are held to it. A label has few values: never
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
-from prometheus_client import REGISTRY, start_http_server
+from prometheus_client import REGISTRY, Counter, start_http_server
 
 from crown import __version__, subjects
 from crown.notification.v1.types_pb2 import DeliveryState, FilterAction
@@ -277,6 +278,12 @@ def present(names: frozenset[str]) -> Iterator[tuple[str, dict[str, str], float]
     for family in REGISTRY.restricted_registry(names).collect():
         for sample in family.samples:
             yield sample.name, sample.labels, sample.value
+
+
+@cache
+def problems(level: str, event: str) -> Counter:
+    """PROBLEMS of one event: looked up for every line."""
+    return PROBLEMS.labels(level, event)
 
 
 def serve(service: str, port: int, bind: str) -> None:

@@ -18,7 +18,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from crown import auth, catalogue, failpoint, logs, loop_lag, metrics
+from crown import auth, catalogue, failpoint, logs, loop_lag, metrics, reporting
 from crown.door import Check, Door
 from crown.errors import CrownError
 from crown.settings import ProcessSettings, SettingsError, TokenSettings, exit_with
@@ -152,7 +152,9 @@ def run(name: str, settings_type: type[Any], main: Callable[[Any, asyncio.Event]
     once `stopping` is set (by SIGTERM or SIGINT) and its work is drained."""
     try:
         settings = settings_type.load()
-        logs.set_up(name, settings.log_level)
+        logs.set_up(
+            name, settings.log_level, reporting.reporter(name, settings.sentry_dsn.get_secret_value())
+        )
         failpoint.arm(settings.failpoint)
         # Not every process works with the bus and the stores.
         catalogue.lay_over(getattr(settings, "catalogue", ""))
@@ -167,6 +169,7 @@ def run(name: str, settings_type: type[Any], main: Callable[[Any, asyncio.Event]
     except (CrownError, ExceptionGroup) as error:
         _end(error)
     # Threads of libraries must not keep a drained process alive.
+    reporting.flush()
     os._exit(0)
 
 
@@ -197,6 +200,7 @@ def _end(error: Exception) -> NoReturn:
         log.error("ended", reason=error.reason, why=error.message)
     else:
         log.error("ended", exc_info=error)
+    reporting.flush()
     os._exit(1)
 
 
@@ -210,6 +214,6 @@ async def _until_stopped(main: Callable[[Any, asyncio.Event], Awaitable[None]], 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    with loop_lag.measured(metrics.LOOP_LAG.observe):
+    with loop_lag.measured(metrics.LOOP_LAG.observe), logs.repeats_told():
         await main(settings, stopping)
     log.info("stopped")

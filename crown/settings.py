@@ -40,6 +40,7 @@ def _within(low: int, high: int) -> AfterValidator:
 Port = Annotated[int, _within(1, 65535)]
 # A key drawn at random has about thirty different bytes; one with fewer than these was made up.
 _KEY_BYTES_LEAST = 12
+_DSN = re.compile(r"https?://[0-9A-Za-z]+(?::[0-9A-Za-z]+)?@[^/@\s]+/(?:[^@\s]*/)?[0-9]+/?")
 _GRPC_ADDRESS = re.compile(r"(?:dns:///)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 
@@ -102,6 +103,8 @@ class ProcessSettings(BaseSettings):
 
     # Where tests kill this process, see crown/failpoint.py; empty in real life.
     failpoint: str = Field("", validation_alias="CROWN_FAILPOINT")
+    # Where errors with a traceback are reported, as Sentry's clients take it; empty: nowhere.
+    sentry_dsn: SecretStr = Field(SecretStr(""), validation_alias="CROWN_SENTRY_DSN")
 
     @field_validator("bind")
     @classmethod
@@ -118,6 +121,14 @@ class ProcessSettings(BaseSettings):
         place, _, path = value.partition(":")
         if value and not (place and path):
             raise ValueError("must be place:path")
+        return value
+
+    @field_validator("sentry_dsn")
+    @classmethod
+    def _known_dsn(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
+        if text and not (_is_address(text, "http", "https") and _DSN.fullmatch(text)):
+            raise ValueError("must be https://<key>@<host>/<project>")
         return value
 
     @field_validator("log_level")

@@ -33,6 +33,8 @@ _EXTEND_S = 8.0
 _TRIES_MOST = 5
 # More than any message that was accepted has.
 _BODY_MOST_BYTES = 512 << 10
+# Notifications that a line of the log names where it is about several.
+_NAMED_MOST = 5
 
 
 class Dispatcher:
@@ -114,6 +116,7 @@ class Dispatcher:
         try:
             found = [order for message in messages if (order := await self._read(message)) is not None]
             for part in orders.parts(found):
+                _bind(part)
                 await self._work.dispatch(part)
                 for order in part:
                     await order.message.ack()
@@ -173,3 +176,10 @@ class Dispatcher:
         await self._bus.publish(Outgoing(subjects.DEAD_DISPATCH, letter.SerializeToString(), headers))
         await message.term(reason)
         self._held.discard(message)
+
+
+def _bind(part: list[Order]) -> None:
+    """Has the log name what is worked on; of several a line names some."""
+    ids = [order.event.notification_id for order in part[:_NAMED_MOST]]
+    one = len(part) == 1
+    logs.bind(notification_id=ids[0] if one else "", notification_ids="" if one else ",".join(ids))

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from crown import failpoint, metrics, subjects, vault
+from crown import failpoint, logs, metrics, subjects, vault
 from crown.auth import caller
 from crown.bus import Bus
 from crown.errors import CrownError, InvalidRequest, KeyReused, OutcomeUnknown, Unavailable, Violation
@@ -104,6 +104,8 @@ class Intake:
         keys = await self._ask_keys([outcome for outcome in outcomes if isinstance(outcome, Accepted)])
         outcomes = [keys.errors.get(id(outcome), outcome) for outcome in outcomes]
         good = _once([outcome for outcome in outcomes if isinstance(outcome, Accepted)])
+        if len(good) == 1:
+            logs.bind(notification_id=good[0].notification_id)
         failed = await self._store(good, keys.fresh)
         return [
             failed.get(outcome.notification_id, outcome) if isinstance(outcome, Accepted) else outcome

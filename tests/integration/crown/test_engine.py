@@ -10,9 +10,10 @@ from functools import partial
 from typing import Any
 
 import pytest
+import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from crown import backoff, delivery, ids, metrics, subjects
+from crown import backoff, delivery, ids, logs, metrics, subjects
 from crown.bus import Outgoing
 from crown.choices import Choices
 from crown.clock import now
@@ -224,8 +225,13 @@ async def test_where_the_provider_can_say_a_moment_later_it_is_asked(office: Off
 
 
 async def test_an_exception_is_a_bug_after_which_nobody_can_say(office: Office) -> None:
-    notification_id = await office.send("sms", KeyError("hunter2"))
-    assert (await office.ends(notification_id, "sms", "UNKNOWN"))["reason"].startswith("OUTCOME_UNKNOWN: ")
+    with structlog.testing.capture_logs([logs.with_ids]) as logged:
+        notification_id = await office.send("sms", KeyError("hunter2"))
+        found = await office.ends(notification_id, "sms", "UNKNOWN")
+    assert found["reason"].startswith("OUTCOME_UNKNOWN: ")
+    (line,) = [line for line in logged if line["event"] == "provider_failed"]
+    assert (line["notification_id"], line["delivery_id"]) == (notification_id, found["id"])
+    assert len(line["trace_id"]) == 32
     other = await office.send("push", KeyError("hunter2"), Delivered("m"))
     assert (await office.ends(other, "push", TO_PROVIDER))["attempts"] == 2
 

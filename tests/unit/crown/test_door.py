@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from google.rpc import error_details_pb2, status_pb2
 from pymongo.errors import AutoReconnect
 
 from crown import door as door_module
+from crown import logs
 from crown.auth import Authenticator, Keys, caller
 from crown.door import Door, Limits
 from crown.errors import DOMAIN, IntakeFull, NotFound, Violation
@@ -28,11 +30,17 @@ from crown.notification.v1 import (
     realtime_service_pb2,
     status_service_pb2,
 )
-from crown.notification.v1.ingest_service_pb2 import SendNotificationRequest, SendNotificationResponse
+from crown.notification.v1.ingest_service_pb2 import (
+    GetNotificationRequest,
+    SendNotificationRequest,
+    SendNotificationResponse,
+)
+from crown.notification.v1.notification_pb2 import Notification
 from crown.notification.v1.realtime_service_pb2 import StreamRequest, SubscribeRequest, SubscribeResponse
 from crown.tracing import current
 from tests.unit.crown.issuer import AUDIENCE, ISSUER, Issuer
 
+GET = "/crown.notification.v1.IngestService/GetNotification"
 SEND = "/crown.notification.v1.IngestService/SendNotification"
 BULK = "/crown.notification.v1.IngestService/SendBulkNotifications"
 LIST = "/crown.notification.v1.InboxService/ListNotifications"
@@ -190,7 +198,7 @@ async def opened(issuer: Issuer, jwks: Path) -> AsyncIterator[Caller]:
         server.add_generic_rpc_handlers((door.handlers(service, servicer, {"SendNotification": too_long}),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    with structlog.testing.capture_logs() as logged:
+    with structlog.testing.capture_logs([logs.with_ids]) as logged:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield Caller(channel, servicer, issuer, logged)
     await server.stop(None)
@@ -508,6 +516,21 @@ async def test_the_text_of_a_bug_stays_here(door: Caller, error: Exception) -> N
         "r-1",
         "crown.notification.v1.IngestService.SendNotification",
     )
+
+
+async def test_every_line_of_a_call_carries_its_ids(door: Caller) -> None:
+    async def behave(_request: Any, _context: Any) -> Any:
+        logs.get("handler").info("deep_within")
+        return Notification()
+
+    door.servicer.behave = behave
+    request = GetNotificationRequest(notification_id=(notification_id := str(uuid.uuid4())))
+    await door.call(GET, request, x_request_id="r-1")
+    await door.call(GET, request)
+    given, made = [line for line in door.logged if line["event"] == "deep_within"]
+    assert (given["notification_id"], given["request_id"]) == (notification_id, "r-1")
+    assert len(made["request_id"]) == 36
+    assert given["trace_id"] != made["trace_id"]
 
 
 async def test_a_store_that_does_not_answer_is_told_without_its_text(door: Caller) -> None:

@@ -98,6 +98,12 @@ def test_each_variable_sets_its_field(
         ("REDIS_HOST", "redis_host", "redis://me:pw@cache:7000/0", "redis://me:pw@cache:7000/0"),
         ("CROWN_DATA_KEY", "data_key", KEY, KEY),
         ("SMS_API_KEY", "api_key", "AC1:token", "AC1:token"),
+        (
+            "CROWN_SENTRY_DSN",
+            "sentry_dsn",
+            "https://k3y@sentry.example.org/42",
+            "https://k3y@sentry.example.org/42",
+        ),
     ],
 )
 def test_each_secret_comes_as_the_variable_or_from_a_file(
@@ -142,6 +148,15 @@ def test_what_is_needed_is_named(environment: pytest.MonkeyPatch, name: str) -> 
         ("CROWN_GRACE_S", "-1", "Input should be greater than or equal to 0"),
         ("CROWN_GRACE_S", "nan", "Input should be a finite number"),
         ("CROWN_LOG_LEVEL", "LOUD", "must be DEBUG, INFO, WARNING or ERROR"),
+        *(
+            ("CROWN_SENTRY_DSN", dsn, "must be https://<key>@<host>/<project>")
+            for dsn in (
+                "sentry.example.org",
+                "https://sentry.example.org/42",
+                "https://key@host",
+                "ftp://k@h/1",
+            )
+        ),
         ("CROWN_STREAM_MAX_BYTES", "1000", "Input should be greater than or equal to 65536"),
         ("NATS_URL", "hunter2:4222", "must be nats://host:port, several separated by commas"),
         ("NATS_URL", "nats://a:1,http://b:2", "must be nats://host:port, several separated by commas"),
