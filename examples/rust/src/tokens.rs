@@ -57,3 +57,42 @@ impl TokenRequest {
         Ok((claims, expiry))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claims(asked: Value) -> anyhow::Result<(Value, u64)> {
+        serde_json::from_value::<TokenRequest>(asked)?.claims("auth", "crown", 100)
+    }
+
+    #[test]
+    fn a_person_has_a_session_and_a_service_its_rights() {
+        let person = json!({"use": "user", "subject": "ann", "session": "laptop", "ttl": 60});
+        let common =
+            json!({"iss": "auth", "aud": "crown", "sub": "ann", "iat": 100, "exp": 160, "use": "user"});
+        let (found, expiry) = claims(person).unwrap();
+        assert_eq!((found["sid"].as_str(), expiry), (Some("laptop"), 160));
+        assert!(common.as_object().unwrap().iter().all(|(name, value)| &found[name] == value));
+        let service = json!({"use": "service", "subject": "feed", "scopes": ["inbox.read", "inbox.write"]});
+        let (found, expiry) = claims(service).unwrap();
+        assert_eq!((found["scope"].as_str(), expiry), (Some("inbox.read inbox.write"), 100 + DEFAULT_TTL_S));
+        assert!(found.get("sid").is_none());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_name() {
+        for (asked, named) in [
+            (json!({"use": "root", "subject": "ann"}), "use"),
+            (json!({"use": "user", "subject": ""}), "subject"),
+            (json!({"use": "user", "subject": "ann", "ttl": 0}), "ttl"),
+            (json!({"use": "user", "subject": "ann", "ttl": LONGEST_TTL_S + 1}), "ttl"),
+            (json!({"use": "user", "subject": "ann", "scopes": ["inbox.read"]}), "scopes"),
+            (json!({"use": "service", "subject": "feed"}), "scopes"),
+            (json!({"use": "user", "subject": "ann", "role": "x"}), "role"),
+        ] {
+            let error = claims(asked).expect_err(named).to_string();
+            assert!(error.contains(named), "{error}");
+        }
+    }
+}
