@@ -61,10 +61,16 @@ def build(
             time.sleep(_POLL_S)
 
 
-def run(name: str, environment: Mapping[str, str], limit_s: float, tell: Callable[[str], None]) -> None:
+def run(
+    name: str,
+    environment: Mapping[str, str],
+    limit_s: float,
+    tell: Callable[[str], None],
+    root: Path = ROOT,
+) -> None:
     """Runs an example to its end, and hands on each line that it prints. Raises Failed."""
     path = LOGS / f"{name}.log"
-    with _started([script(name)], environment, path) as process, path.open(errors="replace") as lines:
+    with _started([script(name, root)], environment, path) as process, path.open(errors="replace") as lines:
         limit = time.monotonic() + limit_s
         while process.poll() is None and time.monotonic() < limit:
             _hand_on(lines, tell)
