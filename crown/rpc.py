@@ -16,9 +16,8 @@ import grpc
 import uvloop
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
-from crown import auth, catalogue, failpoint, logs, loop_lag, metrics, reporting
+from crown import auth, catalogue, failpoint, logs, loop_lag, metrics, reflection, reporting
 from crown.door import Check, Door
 from crown.errors import CrownError
 from crown.settings import ProcessSettings, SettingsError, TokenSettings, exit_with
@@ -71,7 +70,7 @@ class HealthServer:
     async def serving(self, healthy: Healthy) -> AsyncIterator[None]:
         """Serves while the block runs, and tells health as `healthy` sees it; drains when the block ends."""
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
-        reflection.enable_server_reflection(self._names, self._server)
+        reflection.enable(self._names, self._server)
         address = f"{self._settings.bind}:{self._settings.grpc_port}"
         try:
             self._server.add_insecure_port(address)

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PWD/.venv/bin:$PATH
 
-steps=(promtool_is_here rules_are_valid alerts_fire_and_stay_quiet dashboards_are_valid metrics_are_named_well)
+steps=(promtool_is_here rules_are_valid alerts_fire_and_stay_quiet dashboards_are_valid metrics_are_named_well grpcurl_recipes_work)
 debian=$PWD/.cache/debian
 
 # The promtool of Debian's package, which is not installed but unpacked.
@@ -38,6 +38,12 @@ dashboards_are_valid() {
 metrics_are_named_well() {
   python -c 'from crown import metrics; from prometheus_client import generate_latest as text; print(text().decode())' |
     "$promtool" check metrics
+}
+
+# With the real one, built here.
+grpcurl_recipes_work() {
+  tools/go_tools.sh
+  tools/test.sh tests/operations
 }
 
 mkdir -p .cache

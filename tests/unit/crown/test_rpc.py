@@ -171,6 +171,23 @@ async def test_reflection_lists_what_it_serves_and_what_it_speaks_for(port: int)
         }
 
 
+async def test_reflection_finds_a_method_in_its_service(port: int) -> None:
+    method = f"{INBOX.full_name}.{INBOX.methods[0].name}"
+    async with served(Health(), port) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+
+        async def asked() -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
+            for symbol in (INBOX.full_name, method, f"{INBOX.full_name}.Nonsense", "Nonsense"):
+                yield reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol)
+
+        answers = [answer async for answer in stub.ServerReflectionInfo(asked())]
+    assert [answer.WhichOneof("message_response") for answer in answers] == [
+        *["file_descriptor_response"] * 2,
+        *["error_response"] * 2,
+    ]
+    assert answers[0].file_descriptor_response == answers[1].file_descriptor_response
+
+
 async def test_going_is_told_before_the_door_closes(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc, "GOING_S", 0.3)
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
