@@ -1,8 +1,9 @@
 """Logs: one JSON line an event, on standard output; docs/logs.md has a row for each. Addresses and content are never
 logged. What handles a notification or a call binds its ids, and every line until then carries them.
 
-Trouble that repeats itself is held back: of a warning or an error for one reason so many lines a minute are written,
-and of the rest one line says how many there were. What says that somebody did something is always written."""
+Trouble that repeats itself is held back: of a warning or an error for one reason, in one call or on one channel, so
+many lines a minute are written, and of the rest one line says how many there were. What says that somebody did
+something is always written."""
 
 from __future__ import annotations
 
@@ -14,14 +15,14 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
 
 from crown import metrics, tracing
 
-# Of one warning or error for one reason, lines in each minute.
+# Of one warning or error for one reason in one place, lines in each minute.
 A_MINUTE = 20
 _WINDOW_S = 60.0
 _TELL_S = 10.0
@@ -120,7 +121,7 @@ class Repeats:
     def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = A_MINUTE) -> None:
         self._clock = clock
         self._most = most
-        self._windows: dict[tuple[str, str], _Window] = {}
+        self._windows: dict[_Key, _Window] = {}
 
     def hold_back(self, _logger: object, method: str, line: Line) -> Line:
         """`line`, with `repeated` where some like it were held back. Raises DropEvent where it is held back."""
@@ -138,9 +139,9 @@ class Repeats:
             return line
         window.held += 1
         if window.held == 1:
-            window.told = {"event": key[0], "module": line.get("module", ""), "level": method}
-            if key[1]:
-                window.told["reason"] = key[1]
+            named = (("reason", key.reason), ("place", key.place))
+            window.told = {"event": key.event, "module": line.get("module", ""), "level": method}
+            window.told.update((name, text) for name, text in named if text)
         raise structlog.DropEvent
 
     def over(self) -> list[Line]:
@@ -158,12 +159,20 @@ class Repeats:
         for window in self._windows.values():
             window.end = self._clock()
 
-    def _key(self, line: Line) -> tuple[str, str]:
+    def _key(self, line: Line) -> _Key:
         reason = line.get("reason") or line.get("error") or line.get("why") or ""
         if not reason and isinstance(error := line.get("exc_info"), BaseException):
             reason = type(error).__name__
-        key = (str(line["event"]), str(reason))
-        return key if key in self._windows or len(self._windows) < _KEYS_MOST else (key[0], "")
+        # The same bug in another call is another one.
+        place = line.get("method") or line.get("channel") or ""
+        key = _Key(str(line["event"]), str(reason), str(place))
+        return key if key in self._windows or len(self._windows) < _KEYS_MOST else _Key(key.event, "", "")
+
+
+class _Key(NamedTuple):
+    event: str
+    reason: str
+    place: str
 
 
 class _Window:

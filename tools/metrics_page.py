@@ -23,7 +23,8 @@ bound.
 
 `monitoring/prometheus.yaml` scrapes a suite on one machine, with the rules of `monitoring/alerts.yaml`;
 [runbook.md](runbook.md) says what to do about each alert. The dashboards in `monitoring/grafana` are
-made from the same table, one a section of this page and one to begin with.
+made from the same table, one a section of this page and one to begin with: import them, or have Grafana
+provision the folder. They ask which Prometheus, and `job` picks a suite or a service.
 
 Where several processes tell the same, as all that keep books do, take the `max`; counters and what each has
 for itself are to be added up.

@@ -8,14 +8,16 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import structlog
 
-from crown import backoff, subjects
+from crown import backoff, logs, subjects
 from crown.notification.v1.events_pb2 import IntakeEvent
 from crown.notification.v1.types_pb2 import DeliveryState
 from crown.subjects import Consumer
 from services.ingest.dispatch import dispatcher as dispatch
 from services.ingest.dispatch.orders import Order
 from services.ingest.dispatch.work import Work
+from services.ingest.intake.accept import Accepted
 from tests.integration.local import Local
 from tests.integration.rig import Rig, until
 
@@ -54,16 +56,24 @@ async def test_a_bug_about_one_does_not_hold_up_the_others(
     others = [local.accepted(type="PUSH") for _ in range(20)]
     for accepted in [*others[:10], unlucky, *others[10:]]:
         await local.put(accepted)
-    async with local.dispatching():
-        for accepted in others:
-            await until(partial(local.rows, accepted.notification_id))
-        letters = await until(lambda: local.letters("dispatch"), lambda found: len(found) > before)
-        await local.dispatched()
-    (letter,) = letters[before:]
+    with structlog.testing.capture_logs([logs.with_ids]) as logged:
+        await _until_buried(local, others, before)
+    (letter,) = (await local.letters("dispatch"))[before:]
+    alone = [line for line in logged if line["event"] == "dispatch_failed" and line["count"] == 1]
+    assert {line["notification_id"] for line in alone} == {unlucky.notification_id}
     assert (letter.reason, letter.error) == ("RETRIES_EXHAUSTED", "KeyError")
     assert IntakeEvent.FromString(letter.body).notification_id == unlucky.notification_id
     assert tries[-2:] == [1, 1] or 1 in tries
     assert await local.rows(unlucky.notification_id) == []
+
+
+async def _until_buried(local: Local, others: list[Accepted], before: int) -> None:
+    """Until the others are dispatched, and there is a letter more than before."""
+    async with local.dispatching():
+        for accepted in others:
+            await until(partial(local.rows, accepted.notification_id))
+        await until(lambda: local.letters("dispatch"), lambda found: len(found) > before)
+        await local.dispatched()
 
 
 # -- again

@@ -131,6 +131,8 @@ def test_the_first_of_each_kind_are_written_and_the_rest_is_told_in_one_line() -
     assert [line and line["n"] for line in first] == [0, 1, 2] + [None] * 7
     assert written(repeats, event="a", reason="y") is not None
     assert written(repeats, event="b", reason="x") is not None
+    assert written(repeats, event="a", reason="x", method="another") is not None
+    assert written(repeats, event="a", reason="x", channel="sms") is not None
     assert repeats.over() == []
     clock.time += 60
     told = {"event": "a", "module": "m", "level": "warning", "reason": "x", "repeated": 7}
