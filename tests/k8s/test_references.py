@@ -11,6 +11,7 @@ import pytest
 from k8s import make_secrets
 from tests.k8s import references
 from tests.k8s.manifests import DATA, DEPENDENCIES, NAMESPACE, SUITES, Manifests
+from tests.k8s.network import Policies
 from tests.k8s.test_policies import _remove, _set
 
 Rule = Callable[[Manifests], Iterable[str]]
@@ -52,6 +53,14 @@ def test_every_file_comes_from_a_key_that_is_made(folder: str, made_secrets: dic
 def test_every_call_passes_and_no_other(folder: str) -> None:
     found = Manifests.render(folder)
     assert list(references.lets_through_what_is_needed(found, Manifests.render(DEPENDENCIES))) == []
+
+
+def test_in_dev_whoever_checks_tokens_reaches_the_keys() -> None:
+    found = Manifests.render(SUITES["dev"])
+    policies = Policies(found.of("NetworkPolicy"))
+    pods = {pod.name: pod for pod in found.pods()}
+    reached = {name for name, pod in pods.items() if policies.passes(pod, pods["auth"], 8080)}
+    assert reached == {"gateway", "ingest-api", "email", "push", "sms", "realtime"}
 
 
 def test_what_the_stores_mount_is_made(made_secrets: dict[str, Manifests]) -> None:

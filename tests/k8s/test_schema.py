@@ -16,7 +16,7 @@ from tests.k8s.manifests import DEPENDENCIES, SUITES, Manifests, Object
 
 # Those that the project maintains (https://kubernetes.io/releases, 2026-11): k8s/README.md names them.
 VERSIONS = ("1.35", "1.36", "1.37")
-FOLDERS = {**SUITES, "dependencies": DEPENDENCIES}
+FOLDERS = {**SUITES, "dependencies": DEPENDENCIES, "one node": "k8s/one-node"}
 
 _NAME = {"type": "string", "minLength": 1}
 _COUNT = {"type": "integer", "minimum": 0}
