@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from google.protobuf.message import DecodeError
 from pymongo.errors import PyMongoError
 
-from crown import backoff, failpoint, logs, metrics, notices, subjects
+from crown import backoff, failpoint, logs, metrics, newer, notices, subjects
 from crown.bus import Bus, BusError, Outgoing
 from crown.clock import now
 from crown.desk import Desk
@@ -27,6 +27,7 @@ from crown.gather import Gather
 from crown.judgement import KILLED_MOST, Rules, judge, poisoned, vet
 from crown.lanes import Lanes
 from crown.ledger import Change, Claim, Entry, Ledger, Taken, row_of
+from crown.newer import Newer, must_be_for_us
 from crown.notification.v1.events_pb2 import DeliveryEvent
 from crown.notification.v1.types_pb2 import Channel, DeliveryState
 from crown.outcome import Delivered, Outcome, Retry, Unknown
@@ -239,6 +240,12 @@ class Engine:
             await message.nak(delay_s)
 
     async def _deliver(self, message: Message) -> None:
+        try:
+            await self._understand(message)
+        except Newer as found:
+            await newer.park(message, self._name, found.why)
+
+    async def _understand(self, message: Message) -> None:
         event = _decode(message)
         if event is None or event.channel != self._channel:
             await self._bus.publish(notices.unreadable(self._name, message))
@@ -250,6 +257,7 @@ class Engine:
             # The row is written before the delivery is published, so it was erased.
             await message.ack()
             return
+        must_be_for_us(0, state=(entry.state, DeliveryState.Type.values()))
         change = vet(entry, now(), self._rules) or await self._watched(entry, message)
         if change is not None:
             await self._finish(entry, change, message)
@@ -419,8 +427,14 @@ class Engine:
 
 
 def _decode(message: Message) -> DeliveryEvent | None:
+    """The event; None where it is none of ours. Raises Newer."""
     try:
         event = DeliveryEvent.FromString(message.data)
     except DecodeError:
         return None
-    return event if event.delivery_id and event.notification_id and event.user_id else None
+    if not (event.delivery_id and event.notification_id and event.user_id):
+        return None
+    must_be_for_us(
+        event.needs_version, channel=(event.channel, subjects.NAMES), lane=(event.priority, subjects.LANES)
+    )
+    return event

@@ -159,6 +159,13 @@ TEXTS_REFUSED = _counter(
 
 # -- books, streams and consumers
 
+PARKED = _counter(
+    "crown_parked_total", "Messages of newer code that were let come again later", Section.BOOKS,
+    Label("reader", "who does not understand them", (*_CHANNELS, "dispatch", "record", "undertaker")),
+    Label("why", "by what one can tell", ("version", "channel", "state", "lane", "category", "callback")),
+    note="normal in an upgrade; what goes on after a rollback waits for the newer code: [upgrade.md](upgrade.md)",
+)  # fmt: skip
+
 SWEPT = _counter(
     "crown_swept_total", "Deliveries that the sweeper published again", Section.BOOKS, _CHANNEL,
     note="more than a few ask for a look",

@@ -134,5 +134,7 @@ def deliveries(row: Document) -> list[Delivery]:
             click_time=timestamp(state.get("click_time")),
         )
         for channel, state in row["deliveries"].items()
+        # A channel of newer code is told by that.
+        if channel in _CHANNEL_OF
     ]
     return sorted(found, key=lambda delivery: delivery.channel)

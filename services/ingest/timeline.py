@@ -158,7 +158,10 @@ def _broadcast(notification: Document) -> Iterator[_Line]:
 
 def _decisions(row: Document) -> Iterable[_Line]:
     time = row["decide_time"]
-    by_channel = sorted((_CHANNEL_OF[name], found) for name, found in row["deliveries"].items())
+    # A channel of newer code is told by that.
+    by_channel = sorted(
+        (_CHANNEL_OF[name], found) for name, found in row["deliveries"].items() if name in _CHANNEL_OF
+    )
     for channel, delivery in by_channel:
         state = delivery.get("decided", DeliveryState.STATE_UNSPECIFIED)
         entry = pb.TimelineEntry(

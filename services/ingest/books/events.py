@@ -8,8 +8,9 @@ from google.protobuf.message import DecodeError
 
 from crown import logs, subjects
 from crown.clock import moment
+from crown.newer import must_be_for_us
 from crown.notification.v1.events_pb2 import CallbackEvent, OutcomeEvent
-from crown.notification.v1.types_pb2 import Channel
+from crown.notification.v1.types_pb2 import CallbackType, DeliveryState
 from crown.pull import Message
 
 log = logs.get(__name__)
@@ -30,7 +31,7 @@ Event = OutcomeEvent | CallbackEvent | Decided
 
 def read(message: Message) -> Event | None:
     """What a message tells; None, with a line in the log, where nobody can read it. Nobody's delivery hangs
-    on it: the ledger has the state."""
+    on it: the ledger has the state. Raises Newer."""
     try:
         if message.subject.startswith(_CALLBACK):
             return _callback(message.data)
@@ -45,6 +46,11 @@ def _outcome(data: bytes) -> OutcomeEvent:
     event = OutcomeEvent.FromString(data)
     if not event.delivery_id:
         raise ValueError("no delivery is named")
+    must_be_for_us(
+        event.needs_version,
+        state=(event.state, DeliveryState.Type.values()),
+        channel=(event.channel, subjects.NAMES),
+    )
     moment(event.occur_time)
     moment(event.due_time)
     return event
@@ -54,8 +60,11 @@ def _callback(data: bytes) -> CallbackEvent:
     event = CallbackEvent.FromString(data)
     if not event.callback_id or not (event.delivery_id or event.provider_message_id):
         raise ValueError("no delivery is named")
-    if event.channel not in Channel.Type.values():
-        raise ValueError("the channel is not known")
+    must_be_for_us(
+        event.needs_version,
+        channel=(event.channel, subjects.NAMES),
+        callback=(event.type, CallbackType.Type.values()),
+    )
     moment(event.occur_time)
     moment(event.receive_time)
     return event

@@ -15,11 +15,12 @@ from datetime import timedelta
 from pymongo import UpdateOne
 from pymongo.errors import PyMongoError
 
-from crown import dead_letters, failpoint, logs, subjects
+from crown import dead_letters, failpoint, logs, newer, subjects
 from crown.bus import Bus, BusError
 from crown.clock import now
 from crown.errors import CrownError
 from crown.ledger import Ledger
+from crown.newer import Newer
 from crown.notification.v1.events_pb2 import CallbackEvent
 from crown.pull import Message, Pull, ready
 from crown.stopping import wake_when
@@ -64,7 +65,7 @@ class Recorder:
 
     async def _settle(self, messages: list[Message]) -> None:
         """Writes the events down, then acks them; all come again where the store is away."""
-        heard = [(message, event) for message in messages if (event := events.read(message)) is not None]
+        heard, messages = await self._understood(messages)
         try:
             known = await facts.gather(self._db, [event for _, event in heard])
             early = {message for message, event in heard if _is_early(message, event, known)}
@@ -80,6 +81,21 @@ class Recorder:
                 await message.nak(_PAUSE_S)
             else:
                 await message.ack()
+
+    async def _understood(self, messages: list[Message]) -> tuple[list[tuple[Message, Event]], list[Message]]:
+        """What they tell, and those that are to be settled; what is of newer code is parked."""
+        heard: list[tuple[Message, Event]] = []
+        ours: list[Message] = []
+        for message in messages:
+            try:
+                event = events.read(message)
+            except Newer as found:
+                await newer.park(message, "record", found.why)
+                continue
+            ours.append(message)
+            if event is not None:
+                heard.append((message, event))
+        return heard, ours
 
     async def _write(self, heard: Sequence[Event], known: Facts) -> None:
         present = now()

@@ -14,10 +14,11 @@ from uuid import UUID
 from google.protobuf.message import DecodeError
 from pymongo.errors import PyMongoError
 
-from crown import logs, subjects
+from crown import logs, newer, subjects
 from crown.bus import Bus
 from crown.clock import moment
 from crown.ledger import DEAD, FINAL, collection, row_of
+from crown.newer import Newer, must_be_for_us
 from crown.notification.v1.events_pb2 import DeadLetter, IntakeEvent
 from crown.notification.v1.types_pb2 import Category, Channel, DeadLetterState
 from crown.pull import Message, Pull, ready
@@ -66,8 +67,8 @@ class Undertaker:
             await self._pull.stop()
 
     async def _bury(self, messages: list[Message]) -> None:
+        messages, letters = await _understood(messages)
         try:
-            letters = [_read(message) for message in messages]
             known = await _known(self._db, letters)
             await write(self._db, [_document(*pair, known) for pair in zip(letters, messages, strict=True)])
         except PyMongoError as error:
@@ -118,12 +119,27 @@ async def _beside(db: Database, document: Document) -> None:
 # -- what is written
 
 
+async def _understood(messages: list[Message]) -> tuple[list[Message], list[DeadLetter]]:
+    """Those that are to be settled, and their letters; what is of newer code is parked."""
+    ours: list[Message] = []
+    letters: list[DeadLetter] = []
+    for message in messages:
+        try:
+            letters.append(_read(message))
+        except Newer as found:
+            await newer.park(message, "undertaker", found.why)
+        else:
+            ours.append(message)
+    return ours, letters
+
+
 def _read(message: Message) -> DeadLetter:
-    """The letter; where it is none of ours, one that holds the message as it came."""
+    """The letter; where it is none of ours, one that holds the message as it came. Raises Newer."""
     try:
         letter = DeadLetter.FromString(message.data)
         moment(letter.create_time)
         if _is_workable(letter):
+            must_be_for_us(letter.needs_version, channel=(letter.delivery.channel, subjects.NAMES))
             return letter
     except (DecodeError, ValueError, OverflowError):
         pass

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from google.protobuf.message import DecodeError
 from pymongo.errors import PyMongoError
 
-from crown import backoff, logs, metrics, subjects, tracing
+from crown import backoff, logs, metrics, newer, subjects, tracing
 from crown.bus import Bus, BusError, Outgoing
 from crown.clock import now, timestamp
 from crown.errors import CrownError
 from crown.lanes import Lanes
+from crown.newer import Newer
 from crown.notification.v1.events_pb2 import DeadLetter, IntakeEvent
 from crown.pull import Message, Pull, ready
 from crown.stopping import wake_when
@@ -155,6 +156,10 @@ class Dispatcher:
             event = IntakeEvent.FromString(message.data)
             orders.must_be_workable(event)
             key = self._data_key.unwrap(event.content.wrapped_key)
+        except Newer as found:
+            self._held.discard(message)
+            await newer.park(message, "dispatch", found.why)
+            return None
         except (DecodeError, ValueError, OverflowError, VaultError) as error:
             log.error("intake_unreadable", sequence=message.sequence, error=type(error).__name__)
             await self._bury(message, "UNDECODABLE", type(error).__name__)

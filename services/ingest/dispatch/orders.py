@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from crown import subjects
 from crown.catalogue import CATEGORIES
 from crown.clock import moment
+from crown.newer import must_be_for_us
 from crown.notification.v1.events_pb2 import IntakeEvent
 from crown.pull import Message
 from crown.vault import Key
@@ -40,15 +41,22 @@ class Order:
 
 
 def must_be_workable(event: IntakeEvent) -> None:
-    """Raises ValueError or OverflowError where a later step would fail: it is none of ours, or of a newer
-    version of us."""
+    """Raises Newer where it is of newer code of ours, and ValueError or OverflowError where a later step would fail:
+    it is none of ours."""
+    if not event.notification_id:
+        raise ValueError("it is nobody's")
+    must_be_for_us(
+        event.needs_version, lane=(event.priority, subjects.LANES), category=(event.category, CATEGORIES)
+    )
+    for channel in event.channels:
+        must_be_for_us(0, channel=(channel, subjects.CHANNELS))
     somebody = event.user_ids or event.HasField("audience")
-    if not (event.notification_id and somebody and event.channels and event.content.ciphertext):
+    if not (somebody and event.channels and event.content.ciphertext):
         raise ValueError("something is missing")
     if not set(event.channels) <= set(subjects.CHANNELS):
-        raise ValueError("a channel is not known")
+        raise ValueError("a channel is none")
     if event.priority not in subjects.LANES or event.category not in CATEGORIES:
-        raise ValueError("lane or category is not known")
+        raise ValueError("there is no lane or category")
     if is_listing(event) and not 0 <= event.audience.position < len(event.audience.group_ids):
         raise ValueError("the listing is nowhere")
     moment(event.create_time)

@@ -21,7 +21,7 @@ from crown.erasures import Erasures, Mark
 from crown.ids import webhook as hook
 from crown.ledger import FINAL, Change
 from crown.notification.v1.events_pb2 import DeliveryEvent, DisconnectEvent
-from crown.notification.v1.types_pb2 import DeliveryState
+from crown.notification.v1.types_pb2 import Channel, DeliveryState
 from crown.store import Document, Store
 from crown.vault import Key
 from services.ingest.people.remains import ERASED, remains
@@ -196,7 +196,8 @@ def _told(row: Document, channel: str, delivery: Document) -> Outgoing:
         delivery_id=delivery["id"],
         notification_id=row["notification_id"],
         user_id=row["user_id"],
-        channel=_CHANNEL_OF[channel],
+        # Of newer code there may be others.
+        channel=_CHANNEL_OF.get(channel, Channel.CHANNEL_UNSPECIFIED),
         priority=row["lane"],
     )
     change = Change(event, DeliveryState.SUPPRESSED, ERASED, claims=delivery.get("claims", 0))

@@ -221,7 +221,6 @@ SPOILS: dict[str, Callable[[IntakeEvent], None]] = {
     "no id": lambda event: event.ClearField("notification_id"),
     "no people": _no_people,
     "no channels": lambda event: event.ClearField("channels"),
-    "a channel of tomorrow": lambda event: event.channels.append(77),  # type: ignore[arg-type]
     "no lane": lambda event: event.ClearField("priority"),
     "no category": lambda event: event.ClearField("category"),
     "a time that there is not": lambda event: event.create_time.CopyFrom(Timestamp(seconds=10**15)),
