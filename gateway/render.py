@@ -23,6 +23,8 @@ from gateway.template import ConfigurationError, Scope, dump, expand, socket_add
 
 HERE = Path(__file__).resolve().parent
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.*:\[\]-]+")
+# What GATEWAY_WEB says where the pages are to be those that come with this package, wherever it lies.
+_INCLUDED = "included"
 _NO_ORIGIN = r"[^\s\S]"
 
 
@@ -85,6 +87,8 @@ def _web(written: list[contract.Row], variables: Scope) -> dict[str, list[contra
     folder = variables.get("GATEWAY_WEB")
     if folder is None:
         return {"web": []}
+    if folder == _INCLUDED:
+        folder = str(HERE / "web")
     if missing := [str(row["file"]) for row in written if not Path(folder, str(row["file"])).is_file()]:
         raise ConfigurationError(f"GATEWAY_WEB: there is no {', '.join(missing)} in that folder")
     return {"web": [row | {"file": str(Path(folder, str(row["file"])))} for row in written]}

@@ -204,6 +204,14 @@ def test_a_notification_goes_through_all_of_it(running: Running, priority: str) 
     _until(arrived, "it is not in the inbox")
 
 
+@pytest.mark.parametrize("path", ["/console", "/console/console.js", "/demo"])
+def test_the_gateway_serves_the_console(running: Running, path: str) -> None:
+    connection = HTTPConnection(running.box("gateway").address, 3005, timeout=20)
+    connection.request("GET", path)
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
 def test_the_calls_of_the_page_do_what_it_says(running: Running) -> None:
     """The last lines of the walk in k8s/README.md, with curl, against the gateway."""
     page = (ROOT / "k8s" / "README.md").read_text()

@@ -230,3 +230,9 @@ def test_what_is_held_open_has_more_room_than_envoy_gives_and_calls_are_bounded(
         else:
             assert threshold["max_requests"] == threshold["max_pending_requests"] == 1_000
         assert cluster["outlier_detection"]["max_ejection_percent"] < 100
+
+
+def test_the_pages_may_be_those_of_the_package() -> None:
+    written = yaml.safe_dump(rendered(GATEWAY_WEB="included"))
+    assert str(HERE / "web" / "console.html") in written
+    assert "console.html" not in yaml.safe_dump(rendered())
