@@ -30,9 +30,9 @@ export function rate(value) {
 
 export function seconds(value) {
   if (value === undefined || value === null || Number.isNaN(value)) return "–"
-  if (value < 0.0995) return `${(value * 1000).toPrecision(value < 0.00995 ? 1 : 2)} ms`
+  if (value > 0 && value < 0.0005) return "<1 ms"
   if (value < 0.9995) return `${Math.round(value * 1000)} ms`
-  return `${value.toPrecision(value < 10 ? 2 : 3)} s`
+  return `${value < 99.95 ? value.toFixed(1) : Math.round(value)} s`
 }
 
 export function bytes(value) {

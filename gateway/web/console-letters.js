@@ -4,7 +4,7 @@ import { $, Table, age, complain, make } from "/console/draw.js"
 import { clock, facts, reason, timeline, word } from "/console/story.js"
 
 const PATH = "/api/v1/dead-letters"
-const PAGE = 20
+const PAGE = 10
 const SHOWN_MOST = 200
 const RELOAD_MS = 15_000
 

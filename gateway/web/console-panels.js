@@ -258,7 +258,8 @@ class Tile {
 }
 
 function attend(found) {
-  const items = found.length ? found : [{ words: "Nothing asks for attention.", tone: "good" }]
+  const worst = found.toSorted((a, b) => (a.tone === "bad" ? 0 : 1) - (b.tone === "bad" ? 0 : 1))
+  const items = worst.length ? worst : [{ words: "Nothing asks for attention.", tone: "good" }]
   const list = $("attention-list"), words = items.map(one => one.words).join("\n")
   if (list.dataset.shown === words) return
   list.dataset.shown = words

@@ -274,6 +274,38 @@ async def test_what_there_is_not_is_said(tab: Tab) -> None:
     await tab.run("document.querySelector('#search').value = ''")
 
 
+@pytest.mark.parametrize(
+    ("expression", "wanted"),
+    [
+        ("draw.seconds(0.0002)", "<1 ms"), ("draw.seconds(0.00996)", "10 ms"), ("draw.seconds(0.2)", "200 ms"),
+        ("draw.seconds(0.9999)", "1.0 s"), ("draw.seconds(41.44)", "41.4 s"), ("draw.seconds(300)", "300 s"),
+        ("draw.rate(0.01)", "<0.1"), ("draw.rate(9.96)", "10"), ("draw.rate(12345)", "12.3 k"),
+        ("draw.count(9999)", "9,999"), ("draw.count(12345678)", "12.3 M"), ("draw.bytes(1500)", "1.5 kB"),
+        ("draw.bytes(0)", "0"), ("draw.age(59)", "59 s"), ("draw.age(7200)", "2 h"), ("draw.percent(0.004)", "<1 %"),
+    ],
+)  # fmt: skip
+async def test_figures_in_words(tab: Tab, expression: str, wanted: str) -> None:
+    assert await tab.run(f'import("/console/draw.js").then(draw => {expression})') == wanted
+
+
+async def test_figures_of_several_seconds(tab: Tab) -> None:
+    """Rates are the mean, counts the sum, and quantiles as Prometheus reckons them."""
+    asked = """import("/console/figures.js").then(({ Figures }) => {
+      const figures = new Figures(), buckets = [["0.1", 2], ["0.2", 6], ["+Inf", 8]]
+      for (const time of [1, 2, 3]) figures.take({
+        time, processes: [{ levels: { up: [[{ of: "a" }, 1], [{ of: "b" }, 5]] } }],
+        rates: { done: time < 3 ? [[{ of: "a" }, 6]] : [], took_bucket: buckets.map(([le, rate]) => [{ le }, rate]) },
+      })
+      return [
+        figures.rate("done"), figures.rate("done", { of: "b" }), figures.last("done"),
+        figures.series("done")[0].count,
+        figures.quantile(0.5, "took"), figures.quantile(0.99, "took"), figures.quantile(0.5, "never") ?? null,
+        figures.sum("up"), figures.most("up"), figures.sum("up", { of: ["a"] }),
+      ]
+    })"""
+    assert await tab.run(asked) == [4, 0, 0, 12, pytest.approx(0.15), 0.2, None, 6, 5, 1]
+
+
 # -- dead letters
 
 

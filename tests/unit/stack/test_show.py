@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import jwt
 import pytest
 
 from stack import show
@@ -39,3 +40,10 @@ def test_the_demo_page_is_opened_with_a_token_that_stays_in_the_browser(stack: S
     address, _, fragment = show.demo(stack, "a b").partition("#")
     assert address == "http://localhost:3005/demo"
     assert fragment.startswith("user=a+b&token=ey")
+
+
+def test_the_console_is_opened_with_a_token_of_an_operator(stack: Stack) -> None:
+    address, _, fragment = show.address_of_console(stack).partition("#token=")
+    assert address == "http://localhost:3005/console"
+    claims = jwt.decode(fragment, options={"verify_signature": False})
+    assert (claims["use"], claims["sub"]) == ("operator", "operator")
