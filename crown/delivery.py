@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from google.protobuf.message import DecodeError
 from pymongo.errors import PyMongoError
 
-from crown import backoff, failpoint, logs, metrics, newer, notices, subjects
+from crown import backoff, failpoint, logs, metrics, newer, notices, subjects, tracing
 from crown.bus import Bus, BusError, Outgoing
 from crown.clock import now
 from crown.desk import Desk
@@ -26,7 +26,7 @@ from crown.errors import CrownError
 from crown.gather import Gather
 from crown.judgement import KILLED_MOST, Rules, judge, poisoned, vet
 from crown.lanes import Lanes
-from crown.ledger import Change, Claim, Entry, Ledger, Taken, row_of
+from crown.ledger import DEAD, Change, Claim, Entry, Ledger, Taken, row_of
 from crown.newer import Newer, must_be_for_us
 from crown.notification.v1.events_pb2 import DeliveryEvent
 from crown.notification.v1.types_pb2 import Channel, DeliveryState
@@ -216,7 +216,8 @@ class Engine:
     async def _work(self, message: Message) -> None:
         message.adopt_trace()
         try:
-            await self._deliver(message)
+            with tracing.span(f"deliver {self._name}", tracing.Kind.CONSUMER, channel=self._name):
+                await self._deliver(message)
         except PyMongoError as error:
             # Whatever was attempted has been recorded, or its claim tells of it.
             self._store_away = True
@@ -258,6 +259,12 @@ class Engine:
             await message.ack()
             return
         must_be_for_us(0, state=(entry.state, DeliveryState.Type.values()))
+        tracing.note(
+            notification_id=event.notification_id,
+            lane=subjects.LANES.get(event.priority, ""),
+            kind=entry.kind,
+            attempt=entry.claims + 1,
+        )
         change = vet(entry, now(), self._rules) or await self._watched(entry, message)
         if change is not None:
             await self._finish(entry, change, message)
@@ -309,7 +316,8 @@ class Engine:
     async def _attempt(self, entry: Entry, message: Message) -> Change | None:
         """Prepares, claims and sends; None where the message waits: for a provider, or for another worker that
         is at it."""
-        attempt = await self._desk.prepare(entry)
+        with tracing.span("prepare"):
+            attempt = await self._desk.prepare(entry)
         if isinstance(attempt, Change):
             return attempt
         turn = self._route.choose(entry.provider)
@@ -321,7 +329,8 @@ class Engine:
         claim = self._claim(entry, turn.provider.name)
         began = time.monotonic()
         try:
-            won = await self._ledger.claim(claim)
+            with tracing.span("claim"):
+                won = await self._ledger.claim(claim)
         except BaseException:
             turn.release()
             raise
@@ -400,13 +409,19 @@ class Engine:
     async def _finish(self, entry: Entry, change: Change, message: Message) -> None:
         """Ledger, then dead letter or schedule, then the event, then the ack: a crash between any two is
         made good when the message comes again."""
+        tracing.note(
+            outcome=DeliveryState.Type.Name(change.state), provider=change.provider, reason=change.reason
+        )
+        if change.state in DEAD:
+            tracing.fail()
         if not entry.final:
-            await self._record(change)
+            with tracing.span("record"):
+                await self._record(change)
             failpoint.reach("delivery.after_record")
-        if change.state in {DeliveryState.FAILED, DeliveryState.UNKNOWN}:
+        if change.state in DEAD:
             await self._bus.publish(notices.dead(self._name, change, message))
         if change.state == DeliveryState.RETRYING:
-            await self._bus.publish(notices.retry(self._name, change))
+            await self._bus.publish(notices.retry(self._name, change, message.trace))
         await self._tell(notices.outcome(self._name, change))
         await message.ack()
 

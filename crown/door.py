@@ -44,6 +44,16 @@ _LAST_WORD_S = 0.1
 _REQUEST_ID_MOST_CHARS = 128
 # The field of a request about one notification.
 _NOTIFICATION = "notification_id"
+# The codes of errors that are no fault of the caller's.
+_OURS = frozenset(
+    {
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 # What is wrong with a decoded request; empty where nothing is.
@@ -121,6 +131,7 @@ class _Entry:
         "_may",
         "_names_one",
         "_open",
+        "_step",
         "_token",
         "_type",
         "method",
@@ -139,11 +150,15 @@ class _Entry:
         self._limit = limit
         self._names_one = _NOTIFICATION in method.input_type.fields_by_name
         self.method = method.full_name
+        self._step = f"{method.containing_service.full_name}/{method.name}"
         self.seconds = metrics.RPC.labels(method.full_name, "OK")
+
+    def span(self, metadata: dict[str, Any]) -> tracing.Span | tracing.Nothing:
+        """The call as a step of its caller's trace."""
+        return tracing.served(metadata.get(tracing.HEADER), self._step)
 
     async def admit(self, raw: bytes, metadata: dict[str, Any]) -> Message:
         """The request, decoded, allowed and valid. Raises CrownError."""
-        tracing.adopt(metadata.get(tracing.HEADER))
         auth.set_caller(auth.NOBODY)
         if self._open:
             request = self._decode(raw)
@@ -164,7 +179,6 @@ class _Entry:
 
     async def begin(self, metadata: dict[str, Any]) -> auth.Principal:
         """Who opens a stream of requests, allowed: its rule can go by no request. Raises CrownError."""
-        tracing.adopt(metadata.get(tracing.HEADER))
         auth.set_caller(auth.NOBODY)
         principal = await self._identify(metadata)
         self._may(principal, self._type())
@@ -202,12 +216,13 @@ def _unary(entry: _Entry, behaviour: Callable[[Any, Context], Awaitable[Message]
     async def call(raw: bytes, context: Context) -> bytes:
         began = time.perf_counter()
         metadata = _metadata(context)
-        try:
-            async with asyncio.timeout(_time_left(context)):
-                request = await entry.admit(raw, metadata)
-                answer = (await behaviour(request, context)).SerializeToString()
-        except Exception as error:
-            await _refuse(entry, error, metadata, context, began)
+        with entry.span(metadata):
+            try:
+                async with asyncio.timeout(_time_left(context)):
+                    request = await entry.admit(raw, metadata)
+                    answer = (await behaviour(request, context)).SerializeToString()
+            except Exception as error:
+                await _refuse(entry, error, metadata, context, began)
         entry.seconds.observe(time.perf_counter() - began)
         return answer
 
@@ -218,14 +233,15 @@ def _stream(entry: _Entry, behaviour: Callable[[Any, Context], AsyncGenerator[Me
     async def call(raw: bytes, context: Context) -> AsyncIterator[bytes]:
         began = time.perf_counter()
         metadata = _metadata(context)
-        try:
-            request = await entry.admit(raw, metadata)
-            # Closed here and now when the caller leaves, not when the garbage collector comes by.
-            async with aclosing(behaviour(request, context)) as answers:
-                async for answer in answers:
-                    yield answer.SerializeToString()
-        except Exception as error:
-            await _refuse(entry, error, metadata, context, began)
+        with entry.span(metadata):
+            try:
+                request = await entry.admit(raw, metadata)
+                # Closed here and now when the caller leaves, not when the garbage collector comes by.
+                async with aclosing(behaviour(request, context)) as answers:
+                    async for answer in answers:
+                        yield answer.SerializeToString()
+            except Exception as error:
+                await _refuse(entry, error, metadata, context, began)
 
     return call
 
@@ -238,15 +254,16 @@ def _both(
     async def call(incoming: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         began = time.perf_counter()
         metadata = _metadata(context)
-        try:
-            principal = await entry.begin(metadata)
-            requests = _requests(entry, Incoming(incoming, principal.expires + auth.LEEWAY_S, going))
-            async with aclosing(requests), aclosing(behaviour(requests, context)) as answers:
-                async for answer in answers:
-                    yield answer.SerializeToString()
-        except Exception as error:
-            await _hear_out(incoming)
-            await _refuse(entry, error, metadata, context, began)
+        with entry.span(metadata):
+            try:
+                principal = await entry.begin(metadata)
+                requests = _requests(entry, Incoming(incoming, principal.expires + auth.LEEWAY_S, going))
+                async with aclosing(requests), aclosing(behaviour(requests, context)) as answers:
+                    async for answer in answers:
+                        yield answer.SerializeToString()
+            except Exception as error:
+                await _hear_out(incoming)
+                await _refuse(entry, error, metadata, context, began)
 
     return call
 
@@ -290,6 +307,9 @@ async def _refuse(
         log.error("rpc_failed", method=entry.method, request_id=request_id, exc_info=error)
         known = CrownError("internal error; the request id finds it in the logs")
     metrics.RPC.labels(entry.method, known.code.name).observe(time.perf_counter() - began)
+    tracing.note(rpc_status=known.code.name, reason=known.reason)
+    if known.code in _OURS:
+        tracing.fail()
     await context.abort(known.code, problem.shortened(known.message), problem.trailers(known, request_id))
 
 

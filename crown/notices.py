@@ -17,13 +17,14 @@ _OWN_REASONS = {
 }  # fmt: skip
 
 
-def retry(channel: str, change: Change) -> Outgoing:
+def retry(channel: str, change: Change, trace: str = "") -> Outgoing:
     """The next attempt, for JetStream to publish when it is due. One subject a delivery: scheduling it again
-    replaces."""
+    replaces. `trace` is the context that this attempt had, so that the next stands beside it."""
     assert change.due_time is not None
     lane = subjects.LANES.get(change.event.priority, "normal")
     due = change.due_time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     headers = {"Nats-Schedule": f"@at {due}", "Nats-Schedule-Target": subjects.due(channel, lane)}
+    headers |= tracing.header(trace) or {}
     return Outgoing(
         subjects.retry(channel, change.event.delivery_id), change.event.SerializeToString(), headers
     )

@@ -55,9 +55,14 @@ class Message:
         """When it was stored."""
         return datetime.fromtimestamp(self.time_ns / 1e9, UTC)
 
+    @property
+    def trace(self) -> str:
+        """The context that it came with; empty where it came with none."""
+        return (self._raw.headers or {}).get(tracing.HEADER, "")
+
     def adopt_trace(self) -> None:
         """Goes on with the trace that the message came with."""
-        tracing.adopt((self._raw.headers or {}).get(tracing.HEADER))
+        tracing.adopt(self.trace)
 
     async def ack(self) -> None:
         """Done. A lost ack means a redelivery, which finds the work done."""

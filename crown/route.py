@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from crown import backoff, logs, metrics
+from crown import backoff, logs, metrics, tracing
 from crown.circuit import Call, Circuit, Limits, State
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown, word
 from crown.provider import Attempt, Provider
@@ -258,12 +258,15 @@ class Route:
 
     async def _send(self, member: _Member, call: Call, attempt: Attempt) -> Outcome:
         outcome: Outcome | None = None
+        name = member.provider.name
         try:
-            outcome = await self._limited_send(member.provider, attempt)
+            with tracing.span(f"send {name}", tracing.Kind.CLIENT) as step:
+                outcome = await self._limited_send(member.provider, attempt)
+                if step:
+                    self._describe(step, name, attempt, outcome)
         finally:
             member.calls -= 1
             self._learn(member, call, outcome)
-        name = member.provider.name
         metrics.ATTEMPT.labels(self._channel, name).observe(self._clock() - call.began)
         metrics.OUTCOMES.labels(self._channel, name, type(outcome).__name__).inc()
         if why := word(outcome):
@@ -275,6 +278,22 @@ class Route:
         if len(self._errors) < ERRORS_MOST:
             self._errors.add(why)
         return why if why in self._errors else "OTHER"
+
+
+    def _describe(
+        self, step: tracing.Span | tracing.Nothing, provider: str, attempt: Attempt, outcome: Outcome
+    ) -> None:
+        step.set(
+            notification_id=attempt.notification_id,
+            channel=self._channel,
+            kind=attempt.kind,
+            provider=provider,
+            outcome=type(outcome).__name__,
+            attempt=attempt.number,
+            reason="" if isinstance(outcome, Delivered) else outcome.error,
+        )
+        if not isinstance(outcome, Delivered | Snooze):
+            step.fail()
 
     async def _limited_send(self, provider: Provider, attempt: Attempt) -> Outcome:
         try:

@@ -8,8 +8,8 @@ import errno
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NoReturn
 
 import grpc
@@ -17,7 +17,7 @@ import uvloop
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from crown import auth, catalogue, failpoint, logs, loop_lag, metrics, reflection, reporting
+from crown import auth, catalogue, failpoint, logs, loop_lag, metrics, reflection, reporting, tracing
 from crown.door import Check, Door
 from crown.errors import CrownError
 from crown.settings import ProcessSettings, SettingsError, TokenSettings, exit_with
@@ -32,6 +32,8 @@ ALIVE = "alive"
 _GARBAGE_MOST = 20_000
 # Seconds between telling the world that we are going and refusing new calls: balancers need to notice.
 GOING_S = 0.2
+# Seconds that a process that is done waits for its last spans to get to the collector.
+_LAST_SPANS_S = 1.0
 _OPTIONS = (
     ("grpc.max_receive_message_length", 5 << 20),
     ("grpc.max_metadata_size", 16 << 10),
@@ -159,7 +161,8 @@ def run(name: str, settings_type: type[Any], main: Callable[[Any, asyncio.Event]
         catalogue.lay_over(getattr(settings, "catalogue", ""))
         _must_read_keys(getattr(settings, "jwks", ""))
         _serve_metrics(name, settings)
-        uvloop.run(_until_stopped(main, settings))
+        with _traced(name, settings):
+            uvloop.run(_until_stopped(main, settings))
     except SettingsError as error:
         exit_with(error)
     except OSError as error:
@@ -188,6 +191,24 @@ def _serve_metrics(name: str, settings: ProcessSettings) -> None:
         raise SettingsError(
             [f"CROWN_METRICS_PORT: cannot listen on {where} ({error.strerror}); is the port taken?"]
         ) from None
+
+
+@contextmanager
+def _traced(name: str, settings: ProcessSettings) -> Iterator[None]:
+    """Has spans sent to the collector, where there is one, while the block runs."""
+    if not settings.otlp_endpoint:
+        yield
+        return
+    # Late: without a collector nothing of it is loaded.
+    from crown import otlp
+
+    headers = otlp.pairs(settings.otlp_headers.get_secret_value())
+    exporter = otlp.Exporter(settings.otlp_endpoint, headers, otlp.resource(name))
+    tracing.record(exporter, settings.trace_ratio)
+    try:
+        yield
+    finally:
+        exporter.close(_LAST_SPANS_S)
 
 
 def _end(error: Exception) -> NoReturn:

@@ -41,6 +41,7 @@ Port = Annotated[int, _within(1, 65535)]
 # A key drawn at random has about thirty different bytes; one with fewer than these was made up.
 _KEY_BYTES_LEAST = 12
 _DSN = re.compile(r"https?://[0-9A-Za-z]+(?::[0-9A-Za-z]+)?@[^/@\s]+/(?:[^@\s]*/)?[0-9]+/?")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+=[\x21-\x7e][\x20-\x7e]*")
 _GRPC_ADDRESS = re.compile(r"(?:dns:///)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 
@@ -101,6 +102,17 @@ class ProcessSettings(BaseSettings):
     grace_s: float = Field(10.0, validation_alias="CROWN_GRACE_S", ge=0, le=600, allow_inf_nan=False)
     log_level: str = Field("INFO", validation_alias="CROWN_LOG_LEVEL")
 
+    # The collector that spans are sent to, by OTLP over HTTP: its address without a path; empty: none are made.
+    otlp_endpoint: str = Field(
+        "", validation_alias=AliasChoices("CROWN_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    )
+    # What goes with each request to it, as `name=value,name=value`.
+    otlp_headers: SecretStr = Field(
+        SecretStr(""), validation_alias=AliasChoices("CROWN_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
+    )
+    # The part of the traces that begin here which is sampled; whoever calls with a trace has decided.
+    trace_ratio: float = Field(0.01, validation_alias="CROWN_TRACE_RATIO", ge=0, le=1, allow_inf_nan=False)
+
     # Where tests kill this process, see crown/failpoint.py; empty in real life.
     failpoint: str = Field("", validation_alias="CROWN_FAILPOINT")
     # Where errors with a traceback are reported, as Sentry's clients take it; empty: nowhere.
@@ -137,6 +149,21 @@ class ProcessSettings(BaseSettings):
         if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
             raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
         return value.upper()
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _collector_address(cls, value: str) -> str:
+        if value and not (_is_address(value, "http", "https") and urlsplit(value).path in {"", "/"}):
+            raise ValueError("must be http://host:port or https://host:port, without a path")
+        return value
+
+    @field_validator("otlp_headers")
+    @classmethod
+    def _header_pairs(cls, value: SecretStr) -> SecretStr:
+        parts = filter(None, value.get_secret_value().split(","))
+        if not all(_HEADER.fullmatch(part.strip()) for part in parts):
+            raise ValueError("must be name=value, several separated by commas")
+        return value
 
     @classmethod
     def settings_customise_sources(

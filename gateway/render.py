@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import yaml
 
@@ -40,7 +40,13 @@ def render(environ: Mapping[str, str]) -> str:
     variables["CORS_PATTERN"] = _origins_pattern(variables.get("CORS_ORIGINS", ""))
     tables = _tables(document["x-tables"]) | _web(document["x-web"], variables)
     tables |= _endpoints(document["x-addresses"], variables)
-    return dump(expand(document, {**variables, **tables, **_keys(document["x-keys"], variables)}))
+    known = {
+        **variables,
+        **tables,
+        **_keys(document["x-keys"], variables),
+        **_tracing(document["x-tracing"], variables),
+    }
+    return dump(expand(document, known))
 
 
 def _tables(written: dict[str, list[contract.Row]]) -> dict[str, list[contract.Row]]:
@@ -72,14 +78,65 @@ def _keys(written: Mapping[str, Any], variables: Scope) -> dict[str, Any]:
     url = variables.get("JWKS_URL")
     if url is None:
         return {"keys_file": expand(written["file"], variables)}
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConfigurationError("JWKS_URL: an http or https URL is needed")
-    secure = parts.scheme == "https"
-    address = f"{parts.hostname}:{parts.port or (443 if secure else 80)}"
-    known = {**variables, "JWKS_HOST": parts.hostname, "JWKS_ADDRESS": address}
-    cluster = written["cluster"] | ({"transport_socket": written["tls"]} if secure else {})
+    known, cluster = _elsewhere(written, "JWKS", "JWKS_URL", url)
+    known = {**variables, **known}
     return {"keys_url": expand(written["url"], known), "keys_cluster": expand(cluster, known)}
+
+
+def _elsewhere(
+    written: Mapping[str, Any], prefix: str, variable: str, url: str
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Host and address of `url`, as `<prefix>_HOST` and `<prefix>_ADDRESS`, and the cluster that leads there."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1:
+        raise ConfigurationError(f"{variable}: an http or https URL is needed")
+    secure = parts.scheme == "https"
+    address = f"{parts.hostname}:{port or (443 if secure else 80)}"
+    cluster = written["cluster"] | ({"transport_socket": written["tls"]} if secure else {})
+    return {f"{prefix}_HOST": parts.hostname, f"{prefix}_ADDRESS": address}, cluster
+
+
+def _tracing(written: Mapping[str, Any], variables: Scope) -> dict[str, Any]:
+    """Where spans go: to the collector at CROWN_OTLP_ENDPOINT, or nowhere, and then none are made."""
+    url = variables.get("CROWN_OTLP_ENDPOINT")
+    if url is None:
+        return {}
+    found, cluster = _elsewhere(written, "CROWN_OTLP", "CROWN_OTLP_ENDPOINT", url)
+    if urlsplit(url).path.strip("/"):
+        raise ConfigurationError("CROWN_OTLP_ENDPOINT: an address without a path is needed")
+    known = {
+        **variables,
+        **found,
+        "collector_url": url.rstrip("/"),
+        "collector_headers": _headers(variables.get("CROWN_OTLP_HEADERS", "")),
+        "ratio": 100 * _ratio(variables.get("CROWN_TRACE_RATIO", "0.01")),
+    }
+    return {"tracing": expand(written["tracing"], known), "collector_cluster": expand(cluster, known)}
+
+
+def _ratio(text: str) -> float:
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = -1.0
+    if not 0 <= ratio <= 1:
+        raise ConfigurationError("CROWN_TRACE_RATIO: a number from 0 to 1 is needed")
+    return ratio
+
+
+def _headers(text: str) -> list[dict[str, Any]]:
+    """`name=value,name=value`, as Envoy adds them to a request."""
+    found = [part.strip().partition("=") for part in text.split(",") if part.strip()]
+    if not all(name and value for name, _, value in found):
+        raise ConfigurationError("CROWN_OTLP_HEADERS: name=value is needed, several separated by commas")
+    # To Envoy a per cent sign begins a command.
+    return [
+        {"header": {"key": name, "value": unquote(value).replace("%", "%%")}} for name, _, value in found
+    ]
 
 
 def _web(written: list[contract.Row], variables: Scope) -> dict[str, list[contract.Row]]:

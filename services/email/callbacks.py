@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from google.api.httpbody_pb2 import HttpBody
 from pymongo.errors import PyMongoError
 
-from crown import metrics, subjects
+from crown import metrics, subjects, tracing
 from crown.bus import Bus, Outgoing
 from crown.clock import now
 from crown.door import Context
@@ -100,7 +100,8 @@ class EmailCallbackService:
 
 
 def _outgoing(told: Iterable[Told]) -> Iterable[Outgoing]:
-    return (Outgoing(_SUBJECT, one.callback.SerializeToString()) for one in told)
+    headers = tracing.header(tracing.current())
+    return (Outgoing(_SUBJECT, one.callback.SerializeToString(), headers) for one in told)
 
 
 def _header(context: Context, name: str) -> str:

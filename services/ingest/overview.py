@@ -104,6 +104,7 @@ def _notification(row: Document, rows: list[Document], is_open: bool) -> Notific
         recipient_count=_count(row),
         deliveries=[delivery for found in rows for delivery in deliveries(found)][:DELIVERIES_MOST],
         everyone=row.get("everyone", False),
+        trace_id=row.get("trace_id", ""),
     )
 
 

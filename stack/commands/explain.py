@@ -35,6 +35,8 @@ def main(stack: Stack, notification_id: str, user: str, as_json: bool) -> None:
     _tell(console, found, list(page.entries))
     if page.next_cursor:
         console.print(f"… and more than {ENTRIES_MOST} entries: --user tells of one person alone.")
+    if found.trace_id:
+        console.print(f"Trace {found.trace_id}")
 
 
 async def _ask(

@@ -14,6 +14,8 @@ from stack.servers import binary
 from stack.settings import LOOPBACK, Settings
 
 NAME = "gateway"
+# Where its spans go, and how many: as the services are told.
+_TRACING = ("CROWN_OTLP_ENDPOINT", "CROWN_OTLP_HEADERS", "CROWN_TRACE_RATIO")
 
 
 def process(
@@ -72,4 +74,5 @@ def variables(settings: Settings, jwks: str, issuer: str, audience: str) -> dict
         "JWT_ISSUER": issuer,
         "JWT_AUDIENCE": audience,
         "GATEWAY_WEB": str(Path(gateway.__path__[0]) / "web"),
+        **{name: settings.given[name] for name in _TRACING if settings.given.get(name)},
     }

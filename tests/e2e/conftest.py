@@ -15,6 +15,7 @@ import pytest
 from stack.control import Stack
 from stack.errors import StackError
 from stack.seed import seed
+from tests.collector import Collector, collecting
 from tests.e2e.arrivals import Ledger, Mailbox
 from tests.e2e.people import People, Person
 from tests.e2e.rest import Caller, Rest
@@ -59,8 +60,18 @@ def hook() -> Iterator[socket.socket]:
 
 
 @pytest.fixture(scope="session")
+async def collector() -> AsyncIterator[Collector]:
+    """Where the suite's spans go: those of traces that a test has begun, and no others."""
+    async with collecting() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
 def stack(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, hook: socket.socket
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    hook: socket.socket,
+    collector: Collector,
 ) -> Iterator[Stack]:
     """The suite, up, and nothing of another stack in the environment. Its logs stay where a test has failed."""
     failed_before = request.session.testsfailed
@@ -68,6 +79,8 @@ def stack(
         for name in list(os.environ):
             if name.startswith("CROWN_") or name.removesuffix("_FILE") in _OF_STACKS:
                 patch.delenv(name)
+        patch.setenv("CROWN_OTLP_ENDPOINT", collector.endpoint)
+        patch.setenv("CROWN_TRACE_RATIO", "0")
         patch.setenv("CROWN_WEBHOOK_HOSTS", f"feed={_HOST}:{hook.getsockname()[1]}")
         stack = _up(tmp_path_factory.mktemp("stack"))
         try:

@@ -251,6 +251,7 @@ class Notification(_message.Message):
     DELIVERIES_FIELD_NUMBER: _builtins.int
     SEND_TIME_FIELD_NUMBER: _builtins.int
     EVERYONE_FIELD_NUMBER: _builtins.int
+    TRACE_ID_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
     """The id that accepting it answered."""
     status: _types_pb2.NotificationStatus.Type.ValueType
@@ -267,6 +268,8 @@ class Notification(_message.Message):
     """How many people it is for; 0 where it went to everybody, whom nobody counts."""
     everyone: _builtins.bool
     """True: it is for everybody. It has no deliveries, and is DONE as soon as it is in the inboxes."""
+    trace_id: _builtins.str
+    """The trace that its way is recorded in, as W3C has it: 32 hexadecimal digits; empty where it is not sampled."""
     @_builtins.property
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.Channel.Type.ValueType]:
         """The channels that were asked for."""
@@ -303,10 +306,11 @@ class Notification(_message.Message):
         deliveries: _abc.Iterable[Global___Delivery] | None = ...,
         send_time: _timestamp_pb2.Timestamp | None = ...,
         everyone: _builtins.bool = ...,
+        trace_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "send_time", b"send_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channels", b"channels", "create_time", b"create_time", "deliveries", b"deliveries", "everyone", b"everyone", "expire_time", b"expire_time", "kind", b"kind", "notification_id", b"notification_id", "priority", b"priority", "recipient_count", b"recipient_count", "send_time", b"send_time", "sender", b"sender", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channels", b"channels", "create_time", b"create_time", "deliveries", b"deliveries", "everyone", b"everyone", "expire_time", b"expire_time", "kind", b"kind", "notification_id", b"notification_id", "priority", b"priority", "recipient_count", b"recipient_count", "send_time", b"send_time", "sender", b"sender", "status", b"status", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

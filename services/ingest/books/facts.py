@@ -11,7 +11,7 @@ from crown.notification.v1.types_pb2 import Channel
 from crown.store import Database, Document
 from services.ingest.books.events import Decided, Event
 
-_FIELDS = {"deliveries": 1, "notification_id": 1, "user_id": 1, "lane": 1}
+_FIELDS = {"deliveries": 1, "notification_id": 1, "user_id": 1, "lane": 1, "kind": 1, "trace": 1}
 
 
 @dataclass(slots=True)

@@ -15,13 +15,14 @@ from datetime import timedelta
 from pymongo import UpdateOne
 from pymongo.errors import PyMongoError
 
-from crown import dead_letters, failpoint, logs, newer, subjects
+from crown import dead_letters, failpoint, logs, newer, subjects, tracing
 from crown.bus import Bus, BusError
 from crown.clock import now
 from crown.errors import CrownError
 from crown.ledger import Ledger
 from crown.newer import Newer
 from crown.notification.v1.events_pb2 import CallbackEvent
+from crown.notification.v1.types_pb2 import CallbackType
 from crown.pull import Message, Pull, ready
 from crown.stopping import wake_when
 from crown.store import Document, Store
@@ -76,6 +77,9 @@ class Recorder:
                 await message.nak(_PAUSE_S)
             await asyncio.sleep(_PAUSE_S)
             return
+        for message, event in heard:
+            if isinstance(event, CallbackEvent) and message not in early:
+                _step(message, event, known).end()
         for message in messages:
             if message in early:
                 await message.nak(_PAUSE_S)
@@ -142,6 +146,27 @@ def _is_early(message: Message, event: Event, known: Facts) -> bool:
     if not isinstance(event, CallbackEvent) or not facts.is_by_message(event):
         return False
     return event.callback_id not in known.places and now() - message.time < _EARLY
+
+
+def _step(message: Message, event: CallbackEvent, known: Facts) -> tracing.Span | tracing.Nothing:
+    """A callback as a step of the trace of its delivery, from when it was stored until it was written down. The
+    provider's call that brought it has a trace of its own, to which it links."""
+    row = known.row(event)
+    if row is None or "trace" not in row:
+        return tracing.NOTHING
+    return tracing.span(
+        "callback",
+        tracing.Kind.CONSUMER,
+        row["trace"],
+        [message.trace],
+        message.time_ns,
+        notification_id=row["notification_id"],
+        channel=subjects.NAMES.get(event.channel, ""),
+        lane=subjects.LANES[row["lane"]],
+        kind=row["kind"],
+        provider=event.provider,
+        outcome=CallbackType.Type.Name(event.type),
+    )
 
 
 def _kept(entry: Document) -> UpdateOne:

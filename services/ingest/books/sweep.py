@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from pymongo.errors import PyMongoError
 
-from crown import logs, metrics, subjects
+from crown import logs, metrics, subjects, tracing
 from crown.bus import Bus, BusError, Outgoing
 from crown.clock import now
 from crown.errors import CrownError
@@ -68,7 +68,7 @@ class Sweeper:
         name, lane = subjects.NAMES[channel], subjects.LANES[priority]
         rows = self._db[collection(channel)]
         where = _stuck(name, priority, await self._oldest_unsettled(name, lane))
-        fields = {f"deliveries.{name}": 1, "notification_id": 1, "user_id": 1}
+        fields = {f"deliveries.{name}": 1, "notification_id": 1, "user_id": 1, "trace": 1}
         found = rows.find(where, fields).sort("create_time", 1).limit(_MOST)
         stuck = [row async for row in found]
         if stuck:
@@ -104,4 +104,5 @@ def _again(row: Document, channel: Channel.Type.ValueType, priority: Priority.Ty
         channel=channel,
         priority=priority,
     )
-    return Outgoing(subjects.delivery(name, subjects.LANES[priority]), event.SerializeToString())
+    headers = tracing.header(row.get("trace", ""))
+    return Outgoing(subjects.delivery(name, subjects.LANES[priority]), event.SerializeToString(), headers)

@@ -142,6 +142,7 @@ def _word(
         reason,
         provider,
         time,
+        row.get("trace", ""),
     )
 
 

@@ -28,13 +28,13 @@ class Telling:
     async def tell(self, made: list[Release], notifications: Mapping[str, Document]) -> None:
         """Publishes work for the channels, frames for sockets, and words to senders."""
         contents = await self._contents(made, notifications)
-        trace = tracing.fresh()
+        fresh = tracing.fresh()
         notices = [
             Notice(
                 releases.announced(release),
                 contents.get(release.row["notification_id"], Sealed()),
                 bool(notifications.get(release.row["notification_id"], {}).get("webhook_url")),
-                trace,
+                release.row.get("trace") or fresh,
             )
             for release in made
             # Whoever's content is gone has been erased.

@@ -14,7 +14,7 @@ from enum import Enum, auto
 
 from pymongo import UpdateOne
 
-from crown import failpoint, subjects
+from crown import failpoint, subjects, tracing
 from crown.bus import Bus, Outgoing
 from crown.clock import now
 from crown.ledger import DEAD, Ledger, collection, row_of
@@ -129,7 +129,7 @@ class Replayer:
         wanted: dict[str, set[str]] = {}
         for letter in letters:
             wanted.setdefault(collection(letter["channel"]), set()).add(_row_id(letter))
-        fields = {"deliveries": 1, "expire_time": 1, "lane": 1}
+        fields = {"deliveries": 1, "expire_time": 1, "lane": 1, "trace": 1}
         return {
             (name, row["_id"]): row
             for name, ids in wanted.items()
@@ -152,9 +152,11 @@ class Replayer:
         due: dict[Priority.Type.ValueType, list[Outgoing]] = {}
         for letter, ours in zip(given_up, opened, strict=True):
             if ours:
-                _add(due, letter, lane or _lane(facts[letter["_id"]]))
+                found = facts[letter["_id"]]
+                _add(due, letter, lane or _lane(found), found)
         for letter in plan.of(Step.PUBLISH):
-            _add(due, letter, _lane(facts[letter["_id"]]))
+            found = facts[letter["_id"]]
+            _add(due, letter, _lane(found), found)
         for messages in due.values():
             await self._bus.publish_many(messages)
 
@@ -258,7 +260,10 @@ def _lane(facts: Facts) -> Priority.Type.ValueType:
 
 
 def _add(
-    due: dict[Priority.Type.ValueType, list[Outgoing]], letter: Document, lane: Priority.Type.ValueType
+    due: dict[Priority.Type.ValueType, list[Outgoing]],
+    letter: Document,
+    lane: Priority.Type.ValueType,
+    facts: Facts,
 ) -> None:
     name = subjects.NAMES[letter["channel"]]
     event = DeliveryEvent(
@@ -268,5 +273,6 @@ def _add(
         channel=letter["channel"],
         priority=lane,
     )
-    message = Outgoing(subjects.delivery(name, subjects.LANES[lane]), event.SerializeToString())
+    headers = tracing.header((facts.row or {}).get("trace", ""))
+    message = Outgoing(subjects.delivery(name, subjects.LANES[lane]), event.SerializeToString(), headers)
     due.setdefault(lane, []).append(message)

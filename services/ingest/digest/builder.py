@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
-from crown import catalogue, failpoint, ids, logs, metrics
+from crown import catalogue, failpoint, ids, logs, metrics, tracing
 from crown.ledger import row_id
 from crown.notification.v1.events_pb2 import NotificationContent, Sealed
 from crown.notification.v1.notification_pb2 import NotificationData
@@ -18,7 +18,7 @@ from crown.notification.v1.types_pb2 import Channel, DeliveryState
 from crown.people import People
 from crown.recipients import Recipients
 from crown.store import Database, Document, insert_new
-from crown.subjects import CHANNELS
+from crown.subjects import CHANNELS, LANES
 from crown.vault import Key, VaultError
 from services.ingest.clock.releases import Release
 from services.ingest.decide import Asked, Decision, Digest, Person, Waiting, again, decide
@@ -72,7 +72,8 @@ class Digests:
             await self._carry_out([_release(row, digest, erased, moment) for row in items])
             return
         failpoint.reach("digest.after_document")
-        await self._publish(digest, standing, decision)
+        with _step(digest, standing, items):
+            await self._publish(digest, standing, decision)
         failpoint.reach("digest.after_publish")
         told = set(standing["items"])
         done = Decision(_CHANNEL_OF[digest.channel], DeliveryState.DIGESTED, _notification_id(digest))
@@ -134,13 +135,32 @@ class Digests:
     async def _publish(self, digest: Digest, standing: Document, decision: Decision) -> None:
         """Writes the notification and its row, and has it sent. Both are there already where somebody was
         stopped behind this point."""
+        trace = tracing.current()
         notification, row = _notification(digest, standing), _row(digest, standing, decision)
+        if tracing.is_sampled(trace):
+            notification["trace_id"], row["trace"] = tracing.trace_id(trace), trace
         await insert_new(self._db.notifications, [notification])
         if await insert_new(self._db.ledger, [row]):
             row = await self._db.ledger.find_one({"_id": row["_id"]}) or row
         failpoint.reach("digest.after_row")
         # No socket is told of it, so no content is needed.
-        await self._announcer.announce([Notice(row, Sealed(), webhook=False, trace="")])
+        await self._announcer.announce([Notice(row, Sealed(), webhook=False, trace=trace)])
+
+
+def _step(digest: Digest, standing: Document, items: list[Document]) -> tracing.Span | tracing.Nothing:
+    """The digest as the beginning of a trace of its own, which links to those of its items."""
+    links = [row["trace"] for row in items if "trace" in row]
+    return tracing.root(
+        "digest",
+        tracing.Kind.PRODUCER,
+        links,
+        wanted=bool(links),
+        notification_id=_notification_id(digest),
+        channel=digest.channel,
+        lane=LANES[standing["lane"]],
+        kind=KIND,
+        count=len(standing["items"]),
+    )
 
 
 def _notification_id(digest: Digest) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from crown import logs, metrics, subjects
+from crown import logs, metrics, subjects, tracing
 from crown.bus import Bus, Outgoing
 from crown.errors import BusUnavailable
 from crown.notification.v1.events_pb2 import EphemeralEvent
@@ -33,6 +33,7 @@ class Announcer:
         quiet: list[str] = []
         decided: list[Outgoing] = []
         deliveries: dict[str, list[Outgoing]] = {}
+        told: list[tracing.Span | tracing.Nothing] = []
         counts: Counter[tuple[str, DeliveryState.Type.ValueType]] = Counter()
         frames: dict[str, bytes] = {}
         for notice in notices:
@@ -49,6 +50,7 @@ class Announcer:
                 if notification_id not in frames:
                     frames[notification_id] = messages.frame(notice)
                 live.append(messages.live(notice, frames[notification_id]))
+                told.append(_frame_step(notice))
             elif rows.is_delivered(row, "in_app"):
                 quiet.append(row["user_id"])
         for (channel, number), count in counts.items():
@@ -58,6 +60,8 @@ class Announcer:
             self._bus.publish_many(decided),
             *(self._bus.publish_many(found) for found in deliveries.values()),
         )
+        for step in told:
+            step.end()
         await self._tell_counts(quiet)
 
     async def _tell_counts(self, user_ids: list[str]) -> None:
@@ -69,3 +73,20 @@ class Announcer:
             await self._bus.tell(Outgoing(subjects.live(topic), event) for topic in topics)
         except BusUnavailable:
             log.warning("counts_untold", count=len(user_ids))
+
+
+def _frame_step(notice: Notice) -> tracing.Span | tracing.Nothing:
+    """The frame for a person's sockets as a step of the trace. How many sockets there are is known to nobody."""
+    if not tracing.is_sampled(notice.trace):
+        return tracing.NOTHING
+    row = notice.row
+    return tracing.span(
+        "publish frame",
+        tracing.Kind.PRODUCER,
+        notice.trace,
+        notification_id=row["notification_id"],
+        channel="real_time",
+        lane=subjects.LANES[row["lane"]],
+        kind=row["kind"],
+        outcome="DELIVERED",
+    )

@@ -19,7 +19,7 @@ from crown.pull import Message, Pull, ready
 from crown.stopping import wake_when
 from crown.store import Store
 from crown.vault import Key, VaultError
-from services.ingest.dispatch import orders
+from services.ingest.dispatch import orders, traced
 from services.ingest.dispatch.filtering import Filtering
 from services.ingest.dispatch.orders import Order
 from services.ingest.dispatch.work import Work
@@ -120,6 +120,7 @@ class Dispatcher:
                 _bind(part)
                 await self._work.dispatch(part)
                 for order in part:
+                    order.span.end()
                     await order.message.ack()
                     self._held.discard(order.message)
         except (PyMongoError, CrownError, BusError):
@@ -164,7 +165,8 @@ class Dispatcher:
             log.error("intake_unreadable", sequence=message.sequence, error=type(error).__name__)
             await self._bury(message, "UNDECODABLE", type(error).__name__)
             return None
-        return Order(message, event, key, tracing.current())
+        span = traced.step(event, tracing.current())
+        return Order(message, event, key, span.context or tracing.current(), span)
 
     async def _bury(self, message: Message, reason: str, error: str) -> None:
         letter = DeadLetter(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from crown import subjects
+from crown import subjects, tracing
 from crown.catalogue import CATEGORIES
 from crown.clock import moment
 from crown.newer import must_be_for_us
@@ -29,7 +29,9 @@ class Order:
     message: Message
     event: IntakeEvent
     content_key: Key
+    # The context that goes on from here, and the step that it is.
     trace: str
+    span: tracing.Span | tracing.Nothing = tracing.NOTHING
     decisions: dict[str, list[Decision]] = field(default_factory=dict)
     # What its last row had in common with others.
     form: Form | None = None

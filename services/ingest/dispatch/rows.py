@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from crown import ids, subjects
+from crown import ids, subjects, tracing
 from crown.clock import moment
 from crown.ledger import row_id
 from crown.notification.v1.events_pb2 import IntakeEvent
@@ -28,7 +28,9 @@ def notifications(orders: list[Order]) -> list[Document]:
     found: dict[str, Document] = {}
     for order in orders:
         if order.event.notification_id not in found:
-            found[order.event.notification_id] = notification(order.event)
+            made = found[order.event.notification_id] = notification(order.event)
+            if tracing.is_sampled(order.trace):
+                made["trace_id"] = tracing.trace_id(order.trace)
     return list(found.values())
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from crown import failpoint
+from crown import failpoint, tracing
 from crown.bus import Bus
 from crown.clock import now
 from crown.ledger import Ledger, row_id
@@ -15,7 +15,7 @@ from crown.people import People
 from crown.store import Document, Store
 from crown.vault import Key
 from services.ingest.broadcasts import Broadcaster
-from services.ingest.dispatch import erased, rows
+from services.ingest.dispatch import erased, rows, traced
 from services.ingest.dispatch.announcer import Announcer
 from services.ingest.dispatch.audience import Audiences
 from services.ingest.dispatch.facts import FactFinder
@@ -80,10 +80,12 @@ class Work:
         made: dict[str, Document] = {}
         owners: dict[str, Order] = {}
         for order in orders:
-            for user_id in order.event.user_ids:
+            for number, user_id in enumerate(order.event.user_ids):
                 key = row_id(order.event.notification_id, user_id)
                 if key not in made:
                     made[key] = rows.row(order, user_id, keys[user_id], present)
+                    if traced.is_followed(order, number):
+                        made[key]["trace"] = order.trace
                     owners[key] = order
         return made, owners
 
@@ -104,7 +106,10 @@ class Work:
         await self._audiences.note_twice(stored.values(), pages)
         return [
             Notice(
-                stored.get(key, made[key]), owner.event.content, bool(owner.event.webhook_url), owner.trace
+                stored.get(key, made[key]),
+                owner.event.content,
+                bool(owner.event.webhook_url),
+                made[key].get("trace") or tracing.unsampled(owner.trace),
             )
             for key, owner in owners.items()
             if key not in known or key in stored

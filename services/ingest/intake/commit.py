@@ -27,6 +27,8 @@ _BATCH_MOST_BYTES = 4 << 20
 _CONFIRM_S = 2.0
 # Seconds between two tries to learn what became of messages that may be stored.
 _AGAIN_S = 0.1
+# Messages of one request whose dispatch is part of its trace.
+_TRACED_MOST = 10
 # Seconds that a request waits for the bus in all, and then says "unknown".
 PATIENCE_S = 8.0
 
@@ -57,8 +59,13 @@ class GroupCommit:
         """Returns when all are stored. Raises IntakeFull or BusUnavailable where nothing was, OutcomeUnknown
         where nobody can say. A caller that gives up takes nothing back: what began is finished."""
         loop = asyncio.get_running_loop()
-        headers = {tracing.HEADER: tracing.current()}
-        messages = [Outgoing(self._subject, payload, headers) for payload in payloads]
+        trace = tracing.current()
+        headers, others = {tracing.HEADER: trace}, {tracing.HEADER: tracing.unsampled(trace)}
+        messages = [
+            # A trace is to be looked at: of many that come together, the first are enough.
+            Outgoing(self._subject, payload, headers if number < _TRACED_MOST else others)
+            for number, payload in enumerate(payloads)
+        ]
         unit = _Unit(messages, loop.create_future(), loop.time() + PATIENCE_S)
         self._arrivals.append(loop.time())
         if self._busy(loop.time()) or self._waiting or self._plain >= _PLAIN_MOST:

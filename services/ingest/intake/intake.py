@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from crown import failpoint, logs, metrics, subjects, vault
+from crown import failpoint, logs, metrics, subjects, tracing, vault
 from crown.auth import caller
 from crown.bus import Bus
 from crown.errors import CrownError, InvalidRequest, KeyReused, OutcomeUnknown, Unavailable, Violation
@@ -74,6 +74,7 @@ class Intake:
         accepted = self._resolve(request, caller().subject, call, call.first)
         if isinstance(accepted, CrownError):
             raise accepted
+        tracing.note(notification_id=accepted.notification_id, lane=accepted.lane, kind=request.kind)
         fresh: set[str] = set()
         if accepted.request_hash:
             keys = await self._ask_keys([accepted])
@@ -157,8 +158,13 @@ class Intake:
     async def _put(self, unit: list[Accepted], fresh: set[str]) -> CrownError | None:
         lane = unit[0].lane
         failpoint.reach("accept.before_publish")
+        # Of several none is the one that it is about.
+        one = unit[0].notification_id if len(unit) == 1 else ""
         try:
-            await self._commits[lane].put([part for item in unit for part in item.parts])
+            with tracing.span(
+                "publish intake", tracing.Kind.PRODUCER, lane=lane, notification_id=one, count=len(unit)
+            ):
+                await self._commits[lane].put([part for item in unit for part in item.parts])
         except Unavailable as error:
             metrics.REFUSED.labels(error.reason).inc(len(unit))
             await self._keys.forget(fresh & {item.notification_id for item in unit})

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from crown import problem
+from crown import problem, tracing
 from crown.auth import caller
 from crown.errors import (
     CrownError,
@@ -93,13 +93,16 @@ class IngestService:
         """Accepts each item of each request on its own."""
         key = _header_key(context)
         await self._tell_rate(context)
+        stream = tracing.current()
         count = 0
 
         async def take(request: pb.StreamNotificationsRequest) -> pb.StreamNotificationsResponse:
             nonlocal count
             first = count
             count += len(request.items)
-            return await self._take_items(request.items, Call("StreamNotifications", key, first))
+            # A stream may go on for a day: its messages have traces of their own.
+            with tracing.root("accept items", tracing.Kind.INTERNAL, [stream], count=len(request.items)):
+                return await self._take_items(request.items, Call("StreamNotifications", key, first))
 
         acknowledged = Acknowledged(_weight, take, UNACKNOWLEDGED_MOST)
         async with aclosing(acknowledged.answers(requests)) as answers:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from pymongo.errors import PyMongoError
 
-from crown import failpoint, logs, subjects, vault
+from crown import failpoint, logs, subjects, tracing, vault
 from crown.bus import Bus, BusError, Outgoing
 from crown.clock import Clock, now
 from crown.errors import CrownError
@@ -33,7 +33,16 @@ async def send(bus: Bus, book: Book, data_key: Key, found: Document, key: str) -
     whole_key = f"{found['_id']}:{key}" if key else ""
     accepted = accept.resolve(request, found["sender"], _METHOD, whole_key, 0, data_key)
     subject = subjects.intake(accepted.lane)
-    await bus.publish_batch([Outgoing(subject, part) for part in accepted.parts])
+    step = tracing.root(
+        "send schedule",
+        tracing.Kind.PRODUCER,
+        notification_id=accepted.notification_id,
+        lane=accepted.lane,
+        kind=request.kind,
+    )
+    with step:
+        headers = tracing.header(tracing.current())
+        await bus.publish_batch([Outgoing(subject, part, headers) for part in accepted.parts])
     return accepted.notification_id
 
 

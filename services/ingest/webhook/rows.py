@@ -9,7 +9,7 @@ from datetime import datetime
 
 import msgspec
 
-from crown import ids
+from crown import ids, tracing
 from crown.bus import Outgoing
 from crown.clock import timestamp
 from crown.ledger import FINAL, collection
@@ -35,6 +35,8 @@ class Word:
     reason: str
     provider: str
     time: datetime
+    # The context of the delivery, where its trace is followed.
+    trace: str = ""
 
 
 def is_told(state: DeliveryState.Type.ValueType) -> bool:
@@ -70,6 +72,7 @@ def row(word: Word, present: datetime) -> Document:
         "deliveries": {_CHANNEL: {"id": key, "state": DeliveryState.PENDING, "update_time": present}},
         "open": [_CHANNEL],
         "told": told,
+        **({"trace": word.trace} if word.trace else {}),
     }
 
 
@@ -82,7 +85,8 @@ def message(found: Document) -> Outgoing:
         channel=Channel.WEBHOOK,
         priority=found["lane"],
     )
-    return Outgoing(delivery(_CHANNEL, LANES[found["lane"]]), event.SerializeToString())
+    headers = tracing.header(found.get("trace", ""))
+    return Outgoing(delivery(_CHANNEL, LANES[found["lane"]]), event.SerializeToString(), headers)
 
 
 def body(told: Document) -> str:
