@@ -113,7 +113,7 @@ def _tracing(written: Mapping[str, Any], variables: Scope) -> dict[str, Any]:
         **found,
         "collector_url": url.rstrip("/"),
         "collector_headers": _headers(variables.get("CROWN_OTLP_HEADERS", "")),
-        "ratio": 100 * _ratio(variables.get("CROWN_TRACE_RATIO", "0.01")),
+        "per_million": round(1_000_000 * _ratio(variables.get("CROWN_TRACE_RATIO", "0.01"))),
     }
     return {"tracing": expand(written["tracing"], known), "collector_cluster": expand(cluster, known)}
 

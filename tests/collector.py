@@ -16,7 +16,6 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2 as pb
 
 WAIT_LIMIT_S = 30.0
-_STEP_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +44,7 @@ class Collector:
     headers: list[dict[str, str]] = field(default_factory=list)
     status: int = 200
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def of(self, trace_id: str) -> list[Span]:
         """The spans of a trace, in the order of their beginnings."""
@@ -56,10 +56,18 @@ class Collector:
         try:
             async with asyncio.timeout(WAIT_LIMIT_S):
                 while not _has(found := self.of(trace_id), wanted):
-                    await asyncio.sleep(_STEP_S)
+                    await self._arrived.wait()
+                    self._arrived.clear()
         except TimeoutError:
             raise AssertionError(f"there are {[one.name for one in found]}, and not {wanted}") from None
         return found
+
+    async def asked(self) -> None:
+        """Returns when a request has come, whatever it was answered."""
+        async with asyncio.timeout(WAIT_LIMIT_S):
+            while not self.headers:
+                await self._arrived.wait()
+                self._arrived.clear()
 
     async def handle(self, request: web.Request) -> web.Response:
         """POST /v1/traces."""
@@ -68,6 +76,7 @@ class Collector:
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
         if self.status == 200:
             self.spans.extend(_spans(ExportTraceServiceRequest.FromString(body)))
+        self._arrived.set()
         answer = ExportTraceServiceResponse().SerializeToString()
         return web.Response(status=self.status, body=answer, content_type="application/x-protobuf")
 
@@ -121,5 +130,6 @@ def _spans(request: ExportTraceServiceRequest) -> Iterable[Span]:
 
 def _values(found: Iterable[KeyValue]) -> dict[str, str | int]:
     return {
-        one.key: one.value.int_value if one.value.HasField("int_value") else one.value.string_value for one in found
+        one.key: one.value.int_value if one.value.HasField("int_value") else one.value.string_value
+        for one in found
     }

@@ -27,6 +27,7 @@ from yarl import URL
 
 from gateway.render import HERE, render
 from stack.servers import binary
+from tests.collector import Collector, collecting
 
 ISSUER = "crown-auth"
 AUDIENCE = "crown-notification"
@@ -186,6 +187,7 @@ class Gateway:
     key: ec.EllipticCurvePrivateKey
     backend: Backend
     log: Path
+    collector: Collector
 
     @property
     def url(self) -> str:
@@ -250,18 +252,21 @@ async def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
             await backend.start(address)
         sockets = await stack.enter_async_context(_echo())
         polls = await stack.enter_async_context(_polls())
+        collector = await stack.enter_async_context(collecting())
         variables = backend.addresses | {
             "GATEWAY_BIND": "127.0.0.1", "NOTIFICATION_SERVICE_PORT": "0", "ENVOY_ADMIN_PORT": "0",
             "JWKS_PATH": str(home / "jwks.json"), "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE,
             "REALTIME_WEBSOCKET_ADDRESS": sockets, "REALTIME_LONGPOLL_ADDRESS": polls, "CORS_ORIGINS": "https://app.example",
             "GATEWAY_WEB": str(HERE / "web"),
+            "CROWN_OTLP_ENDPOINT": collector.endpoint, "CROWN_OTLP_HEADERS": "x-key=a%20b%25",
+            "CROWN_TRACE_RATIO": "1",
             # Two processes, one of which is not there.
             "EMAIL_ADDRESS": f"{backend.addresses['EMAIL_ADDRESS']},127.0.0.1:1",
         }  # fmt: skip
         (home / "envoy.yaml").write_text(render(variables))
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
         port = await stack.enter_async_context(envoy(home, http))
-        yield Gateway(port, http, key, backend, home / "envoy.log")
+        yield Gateway(port, http, key, backend, home / "envoy.log", collector)
 
 
 @pytest.fixture

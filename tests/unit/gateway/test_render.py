@@ -236,3 +236,39 @@ def test_the_pages_may_be_those_of_the_package() -> None:
     written = yaml.safe_dump(rendered(GATEWAY_WEB="included"))
     assert str(HERE / "web" / "console.html") in written
     assert "console.html" not in yaml.safe_dump(rendered())
+
+
+def test_without_a_collector_nothing_is_traced() -> None:
+    assert "tracing" not in connection_manager(rendered())
+    assert "collector" not in addresses(rendered())
+
+
+def test_spans_go_to_the_collector_and_as_many_as_asked() -> None:
+    document = rendered(CROWN_OTLP_ENDPOINT="https://collector.example/", CROWN_TRACE_RATIO="0.25")
+    provider = connection_manager(document)["tracing"]["provider"]["typed_config"]
+    assert provider["http_service"]["http_uri"]["uri"] == "https://collector.example/v1/traces"
+    assert addresses(document)["collector"] == "collector.example:443"
+    cluster = next(one for one in document["static_resources"]["clusters"] if one["name"] == "collector")
+    assert cluster["transport_socket"]["typed_config"]["sni"] == "collector.example"
+    ratio = provider["sampler"]["typed_config"]["wrapped_sampler"]["typed_config"]["sampling_percentage"]
+    assert ratio == {"numerator": 250_000, "denominator": "MILLION"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CROWN_OTLP_ENDPOINT", "collector:4318"),
+        ("CROWN_OTLP_ENDPOINT", "http://"),
+        ("CROWN_OTLP_ENDPOINT", "http://collector:port"),
+        ("CROWN_OTLP_ENDPOINT", "http://collector:4318/v1/traces"),
+        ("CROWN_TRACE_RATIO", "much"),
+        ("CROWN_TRACE_RATIO", "1.01"),
+        ("CROWN_TRACE_RATIO", "-0.1"),
+        ("CROWN_TRACE_RATIO", "nan"),
+        ("CROWN_OTLP_HEADERS", "no-value"),
+        ("CROWN_OTLP_HEADERS", "name="),
+    ],
+)
+def test_a_wrong_setting_of_traces_is_named(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        render(NEEDED | {"CROWN_OTLP_ENDPOINT": "http://collector:4318", name: value})
