@@ -19,6 +19,7 @@ from bench import (
     outage,
     storm,
     streamed,
+    traces,
     unary,
 )
 from bench.site import Site
@@ -70,6 +71,7 @@ ROWS = (
     Row("unary", unary.measure, only=("ingest-api",)),
     Row("bulk", bulk.measure, only=("ingest-api",)),
     Row("stream", streamed.measure, only=("ingest-api",)),
+    Row("trace", traces.measure, only=("ingest-api",)),
     Row("deliver", deliver.measure, only=_CHANNELS, env=(*_NO_CAPS, ("CROWN_EMAIL_PROVIDERS", "sendgrid"))),
     Row(
         "deliver-smtp",

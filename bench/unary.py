@@ -68,17 +68,22 @@ async def measure(site: Site) -> list[Figure]:
     return [*_figures("accept, unary, 256 in flight", plain), *_rate("… with an idempotency key", keyed)]
 
 
-def _order(bearer: tuple[str, str], keyed: bool) -> Answer:
-    body = draft(
+def body() -> str:
+    """The notification that is sent, as children are told it."""
+    sent = draft(
         type="push",
         user_id="user123",
         title="New Message",
         message="You have a new message from John",
         action_url="/messages/123",
     )
+    return base64.b64encode(sent.SerializeToString()).decode()
+
+
+def _order(bearer: tuple[str, str], keyed: bool) -> Answer:
     return {
         "method": METHOD,
-        "body": base64.b64encode(body.SerializeToString()).decode(),
+        "body": body(),
         "metadata": [bearer],
         "in_flight": IN_FLIGHT,
         "keyed": keyed,

@@ -237,8 +237,11 @@ def root(
 
 def served(traceparent: str | None, name: str) -> Span | Nothing:
     """The step of a server that was called with `traceparent`."""
-    if _tell is None or (traceparent and _FORM.fullmatch(traceparent)):
+    if _tell is None:
         adopt(traceparent)
+        return NOTHING
+    if traceparent and _FORM.fullmatch(traceparent):
+        _current.set(traceparent)
         return span(name, Kind.SERVER)
     return root(name, Kind.SERVER)
 

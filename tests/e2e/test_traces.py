@@ -155,7 +155,7 @@ async def test_what_a_caller_does_not_sample_leaves_no_span(
     unsampled, _, headers = begun(sampled=False)
     body = {"user_id": person.user_id, "type": "push", "data": data()}
     quiet = str((await feed.try_send(body, headers=headers)).ok["notification_id"])
-    alone = await feed.send(**body)
+    alone = await feed.send("push", user_id=person.user_id, data=data())
     assert [(await feed.settled(found))["trace_id"] for found in (quiet, alone)] == ["", ""]
     # What is sent now is told of; what was sent before would have been by then.
     sampled, _, headers = begun()
