@@ -46,7 +46,11 @@ class Exporter:
     with each request."""
 
     def __init__(
-        self, endpoint: str, headers: Mapping[str, str], resource: Mapping[str, Value], queue: int = QUEUE_MOST
+        self,
+        endpoint: str,
+        headers: Mapping[str, str],
+        resource: Mapping[str, Value],
+        queue: int = QUEUE_MOST,
     ) -> None:
         self._url = endpoint.rstrip("/") + _PATH
         self._headers = {**headers, "Content-Type": "application/x-protobuf", "User-Agent": "crown"}
@@ -165,7 +169,7 @@ def _write(span: Span, found: pb.Span) -> None:
         found.parent_span_id = bytes.fromhex(parent[36:52])
     found.flags = 1
     found.name = span.name
-    found.kind = int(span.kind)  # type: ignore[assignment]
+    found.kind = span.kind  # type: ignore[assignment]
     found.start_time_unix_nano = span.begin_ns
     found.end_time_unix_nano = span.end_ns
     for name, value in span.attributes.items():

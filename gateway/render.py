@@ -134,9 +134,7 @@ def _headers(text: str) -> list[dict[str, Any]]:
     if not all(name and value for name, _, value in found):
         raise ConfigurationError("CROWN_OTLP_HEADERS: name=value is needed, several separated by commas")
     # To Envoy a per cent sign begins a command.
-    return [
-        {"header": {"key": name, "value": unquote(value).replace("%", "%%")}} for name, _, value in found
-    ]
+    return [{"header": {"key": name, "value": unquote(value).replace("%", "%%")}} for name, _, value in found]
 
 
 def _web(written: list[contract.Row], variables: Scope) -> dict[str, list[contract.Row]]:
