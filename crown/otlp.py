@@ -144,10 +144,10 @@ class Exporter:
         return ExportTraceServiceRequest(resource_spans=[found]).SerializeToString()
 
 
-def resource(service: str, environ: Mapping[str, str] = os.environ) -> dict[str, Value]:
-    """What is said of this process: OTEL_RESOURCE_ATTRIBUTES, and over it what we know."""
+def resource(service: str, more: str) -> dict[str, Value]:
+    """What is said of this process: `more`, as OpenTelemetry writes attributes, and over it what we know."""
     return {
-        **pairs(environ.get("OTEL_RESOURCE_ATTRIBUTES", "")),
+        **pairs(more),
         "service.name": service,
         "service.namespace": "crown",
         "service.instance.id": f"{socket.gethostname()}:{os.getpid()}",

@@ -279,7 +279,6 @@ class Route:
             self._errors.add(why)
         return why if why in self._errors else "OTHER"
 
-
     def _describe(
         self, step: tracing.Span | tracing.Nothing, provider: str, attempt: Attempt, outcome: Outcome
     ) -> None:

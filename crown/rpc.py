@@ -203,7 +203,7 @@ def _traced(name: str, settings: ProcessSettings) -> Iterator[None]:
     from crown import otlp
 
     headers = otlp.pairs(settings.otlp_headers.get_secret_value())
-    exporter = otlp.Exporter(settings.otlp_endpoint, headers, otlp.resource(name))
+    exporter = otlp.Exporter(settings.otlp_endpoint, headers, otlp.resource(name, settings.otlp_resource))
     tracing.record(exporter, settings.trace_ratio)
     try:
         yield

@@ -110,6 +110,8 @@ class ProcessSettings(BaseSettings):
     otlp_headers: SecretStr = Field(
         SecretStr(""), validation_alias=AliasChoices("CROWN_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
     )
+    # What is said of this process besides its name, as `name=value,name=value`.
+    otlp_resource: str = Field("", validation_alias="OTEL_RESOURCE_ATTRIBUTES")
     # The part of the traces that begin here which is sampled; whoever calls with a trace has decided.
     trace_ratio: float = Field(0.01, validation_alias="CROWN_TRACE_RATIO", ge=0, le=1, allow_inf_nan=False)
 

@@ -50,7 +50,7 @@ async def closed(exporter: Exporter, within_s: float = 5.0) -> None:
 
 
 async def test_a_span_arrives_as_it_was(collector: Collector) -> None:
-    resource = otlp.resource("email", {"OTEL_RESOURCE_ATTRIBUTES": "region=eu%2C1,service.name=mine"})
+    resource = otlp.resource("email", "region=eu%2C1,service.name=mine")
     exporter = Exporter(f"{collector.endpoint}/", {"x-key": "k"}, resource)
     tracing.record(exporter)
     step = tracing.span("send", Kind.CLIENT, PARENT, [OTHER], channel="email", attempt=2, reason="")

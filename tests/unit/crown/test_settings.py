@@ -147,6 +147,18 @@ def test_what_is_needed_is_named(environment: pytest.MonkeyPatch, name: str) -> 
         ("CROWN_METRICS_PORT", "-1", "must be from 1 to 65535"),
         ("CROWN_GRACE_S", "-1", "Input should be greater than or equal to 0"),
         ("CROWN_GRACE_S", "nan", "Input should be a finite number"),
+        (
+            "CROWN_OTLP_ENDPOINT",
+            "collector:4318",
+            "must be http://host:port or https://host:port, without a path",
+        ),
+        (
+            "CROWN_OTLP_ENDPOINT",
+            "http://collector/v1/traces",
+            "must be http://host:port or https://host:port, without a path",
+        ),
+        ("CROWN_OTLP_HEADERS", "token", "must be name=value, several separated by commas"),
+        ("CROWN_TRACE_RATIO", "1.5", "Input should be less than or equal to 1"),
         ("CROWN_LOG_LEVEL", "LOUD", "must be DEBUG, INFO, WARNING or ERROR"),
         *(
             ("CROWN_SENTRY_DSN", dsn, "must be https://<key>@<host>/<project>")
