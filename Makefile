@@ -7,7 +7,7 @@ SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup node lock proto check-proto release-proto fmt lint check-adr docs \
-  test test-unit test-integration test-e2e test-power clients image-check k8s-check ops-check fault-quick losses check \
+  test test-unit test-integration test-e2e test-power clients image-check k8s-check ops-check fault-quick fault losses check \
   up down status logs clean demo bench bench-quick
 
 help: ## List the targets
@@ -60,8 +60,11 @@ test-e2e: setup node ## The whole suite through the gateway
 test-power: setup ## Power loss; needs root for a file system of its own
 	tools/test.sh tests/fault/power
 
-fault-quick: setup ## Kill every service and server under load, and let every provider fail
-	tools/test.sh tests/fault -- --ignore=tests/fault/power
+fault-quick: setup ## Kill and replace every service and server under load, and let every provider fail
+	tools/fault.sh
+
+fault: setup ## The same, each fault in a run of its own, under more load
+	tools/fault.sh --one-by-one
 
 clients: setup ## Build the five neighbours of examples/ and run each against the suite
 	@tools/clients.sh

@@ -144,6 +144,11 @@ class Keeper:
             raise StartFailed(self.process.name, f"it ended {self._crashes} times ({ended})")
         delay_s = restarts.delay_s(self._crashes)
         logs.say(f"{self.process.name}: {ended}; starts again in {delay_s:g} s")
+        if self._crashes % restarts.LOOPING == 0:
+            logs.say(
+                f"{self.process.name}: ended {self._crashes} times in a row, the last time with {ended}: "
+                f"it needs somebody, see `crown logs {self.process.name}`"
+            )
         self.status.last_exit = ended
         self.status.restarts += 1
         self._change(Health.RESTARTING, pid=None)

@@ -8,6 +8,9 @@ LONGEST_DELAY_S = 10.0
 # A process that served this long has not crashed "again": its next crash starts from the first delay.
 STEADY_S = 5.0
 
+# A process that ended this often in a row will not mend itself: its configuration is wrong, or what it needs.
+LOOPING = 5
+
 # A process that ends this often before it ever served will not serve by being started once more.
 START_ATTEMPTS = 3
 

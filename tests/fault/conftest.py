@@ -1,4 +1,4 @@
-"""Prints the figures of the fault runs after the tests."""
+"""Prints the figures of the fault runs after the tests, and says how many faults one run has."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ _results = pytest.StashKey[list[Result]]()
 def results(pytestconfig: pytest.Config) -> list[Result]:
     """Where runs put their figures."""
     return pytestconfig.stash.setdefault(_results, [])
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--one-by-one", action="store_true", help="A run for each fault, instead of several faults in one."
+    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

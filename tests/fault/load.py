@@ -85,8 +85,9 @@ class Load:
         self._metadata = (("authorization", f"Bearer {token}"),)
         self._book = book
         self._chance = chance
-        # Set when half of the requests have gone out.
-        self.halfway = asyncio.Event()
+        # Requests that have gone out so far, and numbers of them that somebody waits for.
+        self._gone = 0
+        self._marks: dict[int, asyncio.Event] = {}
 
     async def run(self, tasks: Sequence[Task], rate: float) -> float:
         """Sends all, `rate` of them a second, and waits until the last client stops asking. Answers the rate
@@ -97,9 +98,15 @@ class Load:
             for number, task in enumerate(tasks):
                 await asyncio.sleep(max(0.0, began + number / rate - loop.time()))
                 group.create_task(self._send(task))
-                if number == len(tasks) // 2:
-                    self.halfway.set()
+                self._gone += 1
+                if mark := self._marks.get(self._gone):
+                    mark.set()
             return len(tasks) / (loop.time() - began)
+
+    async def reached(self, count: int) -> None:
+        """Returns when so many requests have gone out."""
+        if self._gone < count:
+            await self._marks.setdefault(count, asyncio.Event()).wait()
 
     async def _send(self, task: Task) -> None:
         request = task.request

@@ -61,11 +61,11 @@ class Site:
     ) -> None:
         self.stack = stack
         self.people = people
+        self.listeners = listeners
         self._streams = streams
         self._db = db
         self._http = http
         self._gateway = gateway
-        self._listeners = listeners
         self._began = 0.0
         self._marks: dict[str, int] = {}
 
@@ -75,12 +75,12 @@ class Site:
 
     async def begin(self) -> None:
         """From here on counts what is found."""
-        await asyncio.gather(*(listener.joined.wait() for listener in self._listeners))
+        await asyncio.gather(*(listener.joined.wait() for listener in self.listeners))
         self._marks = {stream: await self._streams.last(stream) for stream in ("DEAD", "REALTIME")}
         ports = self.stack.settings.ports
         for port in (ports.sandbox, ports.mailbox_http):
             await self._post(port, "/reset")
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.forget()
         self._began = time.time()
 
@@ -159,12 +159,12 @@ class Site:
         return Evidence(
             rows=rows,
             effects=[*await self._sandbox(), *await self._mailbox()],
-            frames=[frame for listener in self._listeners for frame in listener.frames],
+            frames=[frame for listener in self.listeners for frame in listener.frames],
             published=[Published(event.user_id, event.notification_id, at) for event, at in live],
             letters=dead,
             turns=turns,
             addresses=_addresses(self.people),
-            listening={listener.user: listener.spans for listener in self._listeners},
+            listening={listener.user: listener.spans for listener in self.listeners},
         )
 
     async def _letters(self) -> list[Letter]:

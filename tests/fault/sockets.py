@@ -29,6 +29,8 @@ class Listener:
         self._topic = f"user:{user}"
         self.frames: list[Frame] = []
         self.joined = asyncio.Event()
+        # What the server said when it ended a connection.
+        self.codes: list[int] = []
         self._spans: list[Span] = []
         self._since: float | None = None
         # When its last notification came, or it joined.
@@ -66,6 +68,7 @@ class Listener:
                 # Also against a server that takes the connection and then says nothing.
                 while message := await socket.receive(timeout=_CONNECT_LIMIT_S):
                     if message.type is not aiohttp.WSMsgType.TEXT:
+                        self.codes.append(socket.close_code or 0)
                         return
                     if not self._take(json.loads(message.data)):
                         return

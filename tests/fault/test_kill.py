@@ -1,13 +1,18 @@
 """kill -9 of each process and server of ours in the middle of the load; the stack restarts it. Whatever was
-accepted has to end once, and to have been seen where it went."""
+accepted has to end once, and to have been seen where it went.
+
+Several are killed in one run, one after the other, those together that allow nothing or nothing of the same channel:
+so what a run may cost is still exact. With --one-by-one each has a run, and more load."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -23,9 +28,6 @@ pytestmark = pytest.mark.timeout(300)
 
 PORT_BASE = 21000
 SEED = 1
-SENDS = 3_000
-RATE = 240.0
-RATE_LEAST = 200.0
 PEOPLE = 40
 RESTART_LIMIT_S = 60.0
 QUIET_LIMIT_S = 150.0
@@ -55,22 +57,38 @@ _BOUNDS: Mapping[str, Bounds] = {
 }
 
 KILLED = (
-    "ingest-api",
-    "ingest-dispatch-critical",
-    "ingest-dispatch",
-    "ingest-record",
-    "ingest-webhook",
-    "email",
-    "push",
-    "sms",
-    "realtime",
-    "gateway",
-    "nats",
-    "mongod",
-    "valkey",
-    "sandbox",
-    "mailbox",
+    ("ingest-api", "ingest-dispatch-critical", "ingest-dispatch"),
+    ("ingest-record", "ingest-webhook", "realtime", "gateway"),
+    ("nats", "mongod", "valkey"),
+    ("email", "push", "sms"),
+    ("sandbox", "mailbox"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much load a run has: requests, and those that go out a second; at least so many of these must."""
+
+    sends: int
+    rate: float
+    rate_least: float
+
+
+# Beside another run on the same machine, and alone.
+TOGETHER = Size(2_000, 160.0, 120.0)
+ALONE = Size(3_000, 240.0, 200.0)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "names" in metafunc.fixturenames:
+        alone = metafunc.config.getoption("one_by_one")
+        groups = [(name,) for name in itertools.chain(*KILLED)] if alone else KILLED
+        metafunc.parametrize("names", groups, ids=[" ".join(names) for names in groups])
+
+
+@pytest.fixture
+def size(pytestconfig: pytest.Config) -> Size:
+    return ALONE if pytestconfig.getoption("one_by_one") else TOGETHER
 
 
 @pytest.fixture(scope="module")
@@ -86,32 +104,46 @@ async def scene(stack: Stack) -> AsyncIterator[Site]:
         yield found
 
 
-@pytest.mark.parametrize("name", [*KILLED])
 async def test_nothing_accepted_is_lost_when_it_is_killed(
-    name: str, scene: Site, tmp_path: Path, results: list[Result]
+    names: Sequence[str], size: Size, scene: Site, tmp_path: Path, results: list[Result]
 ) -> None:
     await scene.begin()
     await scene.slow_providers(PROVIDER_DELAY_S)
-    tasks = plan(name, SEED, SENDS, scene.people)
+    tasks = plan("-".join(names), SEED, size.sends, scene.people)
     with Book(tmp_path / "requests.jsonl") as book:
         load = scene.load(book, random.Random(SEED))
-        kill = asyncio.create_task(_kill_halfway(scene.stack, name, load))
-        rate = await load.run(tasks, RATE)
-        killed, restart_s = await kill
+        kills = [
+            asyncio.create_task(_kill(scene.stack, name, load, size.sends * number // (len(names) + 1)))
+            for number, name in enumerate(names, start=1)
+        ]
+        rate = await load.run(tasks, size.rate)
+        killed, restarts_s = zip(*await asyncio.gather(*kills), strict=True)
     history = read(book.path)
     left = await scene.quiet(history, QUIET_LIMIT_S)
-    quiet_s = time.monotonic() - killed
-    verdict = check(history, await scene.evidence(), _BOUNDS.get(name, Bounds()))
-    results.append(Result(f"kill -9 {name}", verdict, rate, restart_s, quiet_s))
+    quiet_s = time.monotonic() - max(killed)
+    verdict = check(history, await scene.evidence(), _together(_BOUNDS.get(name, Bounds()) for name in names))
+    results.append(Result(f"kill -9 {', '.join(names)}", verdict, rate, max(restarts_s), quiet_s))
     assert not verdict.problems, "\n".join(str(problem) for problem in verdict.problems[:20])
     assert not left
-    assert verdict.accepted + verdict.refused + verdict.unknown == SENDS
-    assert rate >= RATE_LEAST
+    assert verdict.accepted + verdict.refused + verdict.unknown == size.sends
+    assert rate >= size.rate_least
 
 
-async def _kill_halfway(stack: Stack, name: str, load: Load) -> tuple[float, float]:
+def _together(bounds: Iterable[Bounds]) -> Bounds:
+    """What several kills may cost. No two of a run may have the same word in theirs."""
+    repeats: dict[str, int] = {}
+    ends: dict[str, int] = {}
+    for one in bounds:
+        assert not repeats.keys() & one.repeats.keys()
+        assert not ends.keys() & one.ends.keys()
+        repeats |= one.repeats
+        ends |= one.ends
+    return Bounds(repeats, ends)
+
+
+async def _kill(stack: Stack, name: str, load: Load, after: int) -> tuple[float, float]:
     """When it was killed, and the seconds until it was healthy again."""
-    await load.halfway.wait()
+    await load.reached(after)
     stalled = STALLED.get(name)
     if stalled is not None:
         stack.kill(stalled, signal.SIGSTOP)

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Runs the fault tests but those of power, in two lanes side by side; what is killed under the most load, and what asks
+# for it, are in one each. Options go to pytest: --one-by-one gives each fault a run of its own, without lanes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+fault=tests/fault
+[ $# -eq 0 ] || exec tools/test.sh $fault -- --ignore=$fault/power "$@"
+
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+tools/test.sh $fault/test_[l-z]*.py > "$output" 2>&1 &
+other=$!
+status=0
+tools/test.sh $fault/test_[a-k]*.py || status=$?
+wait $other || status=$?
+cat "$output"
+exit "$status"
