@@ -48,6 +48,8 @@ ROLES = tuple(role.name for role in services.ROLES)
 RESTART = 1012
 # So long the gateway sends nothing to a process that it could not reach (base_ejection_time), and a little more.
 EJECTED_S = 6.0
+# The part of requests that may meet a process in the moment that it goes, and be told to ask again.
+ASKED_AGAIN_MOST = 0.01
 # What is replaced at once: one of each role, a few roles at a time.
 AT_ONCE = 3
 # Crashes in a row after which a process is said to need somebody, and a little more.
@@ -120,6 +122,7 @@ async def test_all_are_replaced_and_no_request_fails(
         if sent.answer is not Answer.ACCEPTED and not sent.attempts[-1].detail.startswith("INVALID_ARGUMENT")
     ]
     assert failed == []
+    assert verdict.retried <= len(history) * ASKED_AGAIN_MOST
     assert verdict.repeats == {}
     # Everybody was sent away by the node that they were on, told to come back, and did.
     assert {code for listener in scene.listeners for code in listener.codes} == {RESTART}
