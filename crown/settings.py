@@ -41,7 +41,7 @@ Port = Annotated[int, _within(1, 65535)]
 # A key drawn at random has about thirty different bytes; one with fewer than these was made up.
 _KEY_BYTES_LEAST = 12
 _DSN = re.compile(r"https?://[0-9A-Za-z]+(?::[0-9A-Za-z]+)?@[^/@\s]+/(?:[^@\s]*/)?[0-9]+/?")
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+=[\x21-\x7e][\x20-\x7e]*")
+_PAIR = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+=[\x21-\x7e][\x20-\x7e]*")
 _GRPC_ADDRESS = re.compile(r"(?:dns:///)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 
@@ -86,6 +86,11 @@ def file_of(name: str) -> Path | None:
     itself is set."""
     path = os.environ.get(f"{name}_FILE")
     return Path(path) if path and not os.environ.get(name) else None
+
+
+def _check_pairs(text: str) -> None:
+    if not all(_PAIR.fullmatch(part.strip()) for part in filter(None, text.split(","))):
+        raise ValueError("must be name=value, several separated by commas")
 
 
 class ProcessSettings(BaseSettings):
@@ -162,9 +167,13 @@ class ProcessSettings(BaseSettings):
     @field_validator("otlp_headers")
     @classmethod
     def _header_pairs(cls, value: SecretStr) -> SecretStr:
-        parts = filter(None, value.get_secret_value().split(","))
-        if not all(_HEADER.fullmatch(part.strip()) for part in parts):
-            raise ValueError("must be name=value, several separated by commas")
+        _check_pairs(value.get_secret_value())
+        return value
+
+    @field_validator("otlp_resource")
+    @classmethod
+    def _resource_pairs(cls, value: str) -> str:
+        _check_pairs(value)
         return value
 
     @classmethod

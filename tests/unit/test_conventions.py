@@ -11,8 +11,15 @@ from pathlib import Path
 import crown
 
 ROOT = Path(__file__).resolve().parents[2]
-# Who reads the environment: the settings of services, and what renders the gateway's configuration and runs it.
-READERS = {"crown/settings.py", "gateway/render.py", "gateway/__main__.py"}
+# Who reads the environment: the settings of services, what renders the gateway's configuration and runs it, and what
+# gives the examples an environment of their own.
+READERS = {
+    "crown/settings.py",
+    "gateway/render.py",
+    "gateway/__main__.py",
+    "tools/clients.py",
+    "tools/examples.py",
+}
 FOLDERS = ("crown", "services", "gateway", "tools")
 
 

@@ -47,6 +47,7 @@ def test_neither_address_nor_content_rides_the_bus() -> None:
         "user_id",
         "channel",
         "priority",
+        "needs_version",
     }
 
 

@@ -51,6 +51,10 @@ WRONG_CHOICES = ("hunter2",)
 WRONG_TEXTS = {
     "CROWN_BIND": (f"{MARK}.example", "127.0.0.1:80", "256.1.1.1"),
     "CROWN_LOG_LEVEL": (MARK,),
+    "CROWN_OTLP_ENDPOINT": (MARK, f"http://collector:4318/{MARK}", f"grpc://{MARK}:4317"),
+    "CROWN_OTLP_HEADERS": (MARK, f"a=b,{MARK}"),
+    "OTEL_RESOURCE_ATTRIBUTES": (MARK, f"a=b,{MARK}"),
+    "CROWN_SENTRY_DSN": (MARK, f"https://sentry.example/{MARK}"),
     "CROWN_FAILPOINT": (MARK, f":/{MARK}"),
     "NATS_URL": (f"{MARK}:4222", f"http://{MARK}", "nats://"),
     "DATABASE_URL": (f"{MARK}:27017", f"mongodb://me:{MARK}@db:port/crown"),
