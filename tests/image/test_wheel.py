@@ -28,7 +28,7 @@ ENTRIES = (
     ("services.ingest", "dispatch", "NATS_URL: is required"),
     ("services.ingest", "record", "NATS_URL: is required"),
     ("services.ingest", "webhook", "NATS_URL: is required"),
-    ("services.ingest", "filter", "NATS_URL: is required"),
+    ("services.ingest", "filter", "CROWN_JWKS: is required"),
     ("services.email", "", "NATS_URL: is required"),
     ("services.push", "", "NATS_URL: is required"),
     ("services.sms", "", "NATS_URL: is required"),

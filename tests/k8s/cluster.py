@@ -161,8 +161,7 @@ class Cluster:
                 "mount -t tmpfs -o mode=755 tmpfs /run",
                 *(f"mkdir -p {target}" for _, target in mounts),
                 *(f"mount --bind {source} {target}" for source, target in mounts),
-                *_readable_by_others(),
-                *(f"mount -t tmpfs -o mode=1777 tmpfs {target}" for target in writable(workload)),
+                *_covered(writable(workload)),
                 "mount -o remount,bind,ro /etc",
                 "mount -o remount,bind,ro /run",
                 "mount -o remount,bind,ro /",
@@ -220,23 +219,25 @@ class Cluster:
                     process.wait()
 
 
-def _readable_by_others() -> list[str]:
-    """What it takes that another user than root reads this Python and this repository, as anybody reads an image."""
-    wanted = {Path(sys.base_prefix), Path(sys.prefix).resolve(), ROOT}
-    closed: dict[Path, set[Path]] = {}
-    for path in wanted:
-        for above in reversed(path.parents):
-            if not above.stat().st_mode & 0o001:
-                closed.setdefault(above, set()).add(path)
-                break
+def _covered(targets: Sequence[str]) -> list[str]:
+    """Empty folders at `targets`, which can be written to, and what it takes that another user than root reads this
+    Python and this repository, as anybody reads an image: also where they lie below a target, or below a folder
+    that is closed to others."""
+    covers: dict[str, set[Path]] = {target: set() for target in targets}
+    for path in {Path(sys.base_prefix), Path(sys.prefix).resolve(), ROOT}:
+        above = [str(folder) for folder in reversed(path.parents)]
+        closed = next((one for one in above if one in covers or not os.stat(one).st_mode & 0o001), None)
+        if closed:
+            covers.setdefault(closed, set()).add(path)
     lines = []
-    for above, paths in closed.items():
+    for folder, paths in covers.items():
         # What is below is kept in hand while the folder above it is covered.
-        for number, path in enumerate(sorted(paths)):
-            lines += [f"mkdir -p /run/kept/{number}", f"mount --bind {path} /run/kept/{number}"]
-        lines.append(f"mount -t tmpfs -o mode=755 tmpfs {above}")
-        for number, path in enumerate(sorted(paths)):
-            lines += [f"mkdir -p {path}", f"mount --bind /run/kept/{number} {path}"]
+        kept = [(f"/run/kept{folder}/{number}", path) for number, path in enumerate(sorted(paths))]
+        for place, path in kept:
+            lines += [f"mkdir -p {place}", f"mount --bind {path} {place}"]
+        lines.append(f"mount -t tmpfs -o mode={1777 if folder in targets else 755} tmpfs {folder}")
+        for place, path in kept:
+            lines += [f"mkdir -p {path}", f"mount --bind {place} {path}"]
     return lines
 
 

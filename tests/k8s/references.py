@@ -42,7 +42,7 @@ _SETTINGS: dict[tuple[str, ...], type[ProcessSettings]] = {
 # What the gateway reads: placeholders of envoy.yaml, and what gateway/ reads by itself.
 _GATEWAY = {
     "JWKS_URL", "JWT_ISSUER", "JWT_AUDIENCE", "CORS_ORIGINS", "GATEWAY_GRACE_S", "GATEWAY_CONCURRENCY",
-    "GATEWAY_MAX_HEAP_BYTES", "GATEWAY_MAX_CONNECTIONS", "GATEWAY_WEB",
+    "GATEWAY_MAX_HEAP_BYTES", "GATEWAY_MAX_CONNECTIONS", "GATEWAY_WEB", "CROWN_OTLP_ENDPOINT", "CROWN_TRACE_RATIO",
 }  # fmt: skip
 _UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
