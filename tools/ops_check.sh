@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PWD/.venv/bin:$PATH
 
-steps=(promtool_is_here rules_are_valid alerts_fire_and_stay_quiet dashboards_are_valid metrics_are_named_well grpcurl_recipes_work)
+steps=(promtool_is_here rules_are_valid alerts_fire_and_stay_quiet dashboards_are_valid metrics_are_named_well what_operators_use_works)
 debian=$PWD/.cache/debian
 
 # The promtool of Debian's package, which is not installed but unpacked.
@@ -40,8 +40,8 @@ metrics_are_named_well() {
     "$promtool" check metrics
 }
 
-# With the real one, built here.
-grpcurl_recipes_work() {
+# The command, the console, traces, metrics as they are served, and the recipes with the real grpcurl, which is built here.
+what_operators_use_works() {
   tools/go_tools.sh
   tools/test.sh tests/operations
 }

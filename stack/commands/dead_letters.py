@@ -120,7 +120,9 @@ class Desk:
 
     def _follow(self, replay: pb.Replay, wait: bool, as_json: bool) -> bool:
         if wait:
-            with Progress(console=self._console, transient=True) as bar:
+            with Progress(
+                console=self._console, transient=True, disable=not self._console.is_terminal
+            ) as bar:
                 task = bar.add_task("replaying", total=replay.matched)
                 while not replay.done:
                     time.sleep(_LOOK_INTERVAL_S)

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from stack.control import Stack
-from stack.seed import seed
 from stack.settings import ROOT
 from tests.e2e.readme import Block, blocks, run
 
-PORT_BASE = 22_600
 GRPCURL = ROOT / ".cache" / "bin" / "grpcurl"
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(PORT_BASE, tmp_path_factory.mktemp("stack")) as running:
-        seed(f"127.0.0.1:{running.settings.ports.gateway}", running.token(service="stack"))
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +28,12 @@ def objects(text: str) -> list[dict[str, object]]:
     return found
 
 
+@pytest.mark.usefixtures("seeded")
 def test_recipes_work_as_they_stand(stack: Stack, recipes: list[Block]) -> None:
     assert GRPCURL.exists(), "tools/go_tools.sh builds it"
-    described, health, refused, replayed = run(recipes, PORT_BASE, Path(stack.settings.home)).values()
+    described, health, refused, replayed = run(
+        recipes, stack.settings.ports.base, Path(stack.settings.home)
+    ).values()
     for words in (
         "crown.notification.v1.DeadLetterService",
         "rpc SendNotification",
@@ -58,9 +51,8 @@ def test_recipes_work_as_they_stand(stack: Stack, recipes: list[Block]) -> None:
 
 
 def test_without_a_token_it_lists_and_does_nothing_else(stack: Stack, recipes: list[Block]) -> None:
-    refused = Block(
-        1, f"! {GRPCURL} -plaintext localhost:3005 crown.notification.v1.DeadLetterService/ListDeadLetters"
-    )
-    assert "Unauthenticated" in run([refused], PORT_BASE, Path(stack.settings.home))[1]
-    listed = Block(1, f"{GRPCURL} -plaintext localhost:3005 list")
-    assert "crown.notification.v1.IngestService" in run([listed], PORT_BASE, Path(stack.settings.home))[1]
+    service = "crown.notification.v1.DeadLetterService"
+    base, home = stack.settings.ports.base, Path(stack.settings.home)
+    refused = Block(1, f"! {GRPCURL} -plaintext localhost:3005 {service}/ListDeadLetters")
+    assert "Unauthenticated" in run([refused], base, home)[1]
+    assert service in run([Block(1, f"{GRPCURL} -plaintext localhost:3005 list")], base, home)[1]

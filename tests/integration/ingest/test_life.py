@@ -109,4 +109,7 @@ async def test_what_cannot_work_ends_and_says_why(rig: Rig) -> None:
         assert "Traceback" not in log
     assert no_port[0] == 2
     assert "wrong setting  CROWN_METRICS_PORT" in no_port[1]
-    assert no_role == (2, "usage: python -m services.ingest api | dispatch | record | webhook | filter\n")
+    assert no_role == (
+        2,
+        "usage: python -m services.ingest api | dispatch | record | webhook | filter | prepare\n",
+    )
