@@ -8,6 +8,7 @@ outputs=$(mktemp -d)
 trap 'rm -rf "$outputs"' EXIT
 ingest=tests/integration/ingest
 e2e=tests/e2e
+realtime=tests/integration/realtime
 pids=()
 
 lane() { # folders and files…
@@ -26,8 +27,9 @@ lane $e2e/test_[a-o]*.py
 lane $e2e/test_[p-z]*.py
 lane $ingest/test_[a-e]*.py
 lane $ingest/test_[f-z]*.py
-lane tests/integration -- --ignore=tests/integration/realtime --ignore=$ingest
-lane tests/integration/realtime
+lane tests/integration -- --ignore=$realtime --ignore=$ingest
+lane $realtime/test_[a-l]*.py
+lane $realtime/test_[m-z]*.py
 lane tests/unit
 status=0
 for number in "${!pids[@]}"; do
