@@ -26,14 +26,16 @@ lane() { # folders and files…
   sleep 2
 }
 
-lane $e2e/test_[a-o]*.py
-lane $e2e/test_[p-z]*.py
-lane $ingest/test_[a-e]*.py
-lane $ingest/test_[f-z]*.py
-lane tests/integration -- --ignore=$realtime --ignore=$ingest
-lane $realtime/test_[a-l]*.py
+# The longest first.
 lane $realtime/test_[m-z]*.py
 lane tests/unit
+lane tests/integration -- --ignore=$realtime --ignore=$ingest
+lane $e2e/test_[p-z]*.py
+lane $ingest/test_[a-c]*.py
+lane $ingest/test_[d-q]*.py
+lane $ingest/test_[r-z]*.py
+lane $e2e/test_[a-o]*.py
+lane $realtime/test_[a-l]*.py
 status=0
 for number in "${!pids[@]}"; do
   wait "${pids[$number]}" || status=$?

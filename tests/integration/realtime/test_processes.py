@@ -136,13 +136,19 @@ async def test_one_that_is_killed_is_started_again_and_nobody_is_refused_meanwhi
         assert victim.pid not in {process.pid for process in children(node)}
 
 
+_OF_A_PROCESS = ("process_resident_memory_bytes", "process_open_fds", "process_cpu_seconds_total")
+
+
 async def test_each_tells_how_it_is(nats: Nats, run_node: Run) -> None:
     """Processor, memory and files are those of one process, so each has metrics of its own."""
     async with two(nats, run_node) as node:
-        started = [await measured(node, number, "process_start_time_seconds") for number in range(2)]
-        assert len(set(started)) == 2
-        for name in ("process_resident_memory_bytes", "process_open_fds", "process_cpu_seconds_total"):
-            assert all([await measured(node, number, name) for number in range(2)]), name
+        told = [
+            [await measured(node, number, name) for name in ("process_start_time_seconds", *_OF_A_PROCESS)]
+            for number in range(2)
+        ]
+        assert all(all(figures) for figures in told)
+        # Both may start in the same hundredth of a second; memory and processor time agree with it by chance only.
+        assert told[0] != told[1]
 
         async def looked() -> bool:
             return all([await measured(node, number, "crown_loop_lag_seconds_count") for number in range(2)])
