@@ -129,7 +129,8 @@ async def test_what_has_a_key_keeps_it(half: str, name: str) -> None:
     assert first == second != ""
 
 
-@pytest.mark.parametrize("seconds", [0.3, 0.6])
+# Long enough for a machine that is busy with other things.
+@pytest.mark.parametrize("seconds", [30.0, 60.0])
 async def test_within_is_the_time_of_the_whole_call(half: str, seconds: float) -> None:
     suite = Suite(Break(), inbox.GetUnreadCountResponse(unread_count=2, unseen_count=1))
     found = await played(half, suite, lambda to: to.within(seconds).inbox.counts("ann"))
