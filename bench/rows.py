@@ -17,10 +17,12 @@ from bench import (
     history,
     lateness,
     outage,
+    stored,
     storm,
     streamed,
     traces,
     unary,
+    watching,
 )
 from bench.site import Site
 from bench.table import Figure
@@ -72,6 +74,7 @@ ROWS = (
     Row("bulk", bulk.measure, only=("ingest-api",)),
     Row("stream", streamed.measure, only=("ingest-api",)),
     Row("trace", traces.measure, only=("ingest-api",)),
+    Row("watching", watching.measure, only=("ingest-api",)),
     Row("deliver", deliver.measure, only=_CHANNELS, env=(*_NO_CAPS, ("CROWN_EMAIL_PROVIDERS", "sendgrid"))),
     Row(
         "deliver-smtp",
@@ -81,6 +84,7 @@ ROWS = (
     ),
     Row("history", history.measure, only=("ingest-api", "ingest-dispatch")),
     Row("lateness", lateness.measure, only=("ingest-api", "ingest-dispatch"), env=_ONE_CALLER),
+    Row("stored", stored.measure, only=(*_CHANNELS, "ingest-record"), env=_ONE_CALLER),
     Row("outage", outage.measure, only=_CHANNELS, env=_NO_CAPS),
     Row("dispatch", campaign.measure, only=_CAMPAIGN, env=_TWO),
     Row("fanout-million", campaign.measure_million, only=_CAMPAIGN, env=_TWO),
