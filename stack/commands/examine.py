@@ -7,8 +7,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +22,7 @@ from redis.exceptions import RedisError
 
 from crown import store, subjects
 from stack import services
+from stack.commands.nats_client import connected
 from stack.control import Stack
 from stack.secrets import read
 
@@ -108,7 +108,10 @@ async def _loads(stack: Stack, role: services.Role) -> str:
 async def _bus(told: Mapping[str, str]) -> list[Finding]:
     began = time.perf_counter()
     try:
-        async with asyncio.timeout(_LIMIT_S), _connected(told) as client:
+        async with (
+            asyncio.timeout(_LIMIT_S),
+            connected(told, "crown doctor", allow_reconnect=False, error_cb=_quiet) as client,
+        ):
             took = time.perf_counter() - began
             server = client.connected_server_version
             title = f"NATS {server.major}.{server.minor}.{server.patch}"
@@ -116,23 +119,6 @@ async def _bus(told: Mapping[str, str]) -> list[Finding]:
             return findings + await _streams(client)
     except (nats.errors.Error, OSError, TimeoutError) as error:
         return [_away("nats", error)]
-
-
-@asynccontextmanager
-async def _connected(told: Mapping[str, str]) -> AsyncIterator[Client]:
-    secret = told.get("NATS_PASSWORD_FILE")
-    client = await nats.connect(
-        told["NATS_URL"].split(","),
-        user=told.get("NATS_USER"),
-        password=read(Path(secret)) if secret else None,
-        allow_reconnect=False,
-        error_cb=_quiet,
-        name="crown doctor",
-    )
-    try:
-        yield client
-    finally:
-        await client.close()
 
 
 async def _quiet(error: Exception) -> None:

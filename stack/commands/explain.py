@@ -26,7 +26,7 @@ def main(stack: Stack, notification_id: str, user: str, as_json: bool) -> None:
     gateway.address(stack)
     token = stack.token(operator="explain", ttl_s=600)
     found, page = gateway.ask(
-        stack, token, lambda channel, calls: _ask(channel, calls, notification_id, user)
+        stack, token, lambda channel, calls: look(channel, calls, notification_id, user)
     )
     if as_json:
         print_json(page)
@@ -39,9 +39,10 @@ def main(stack: Stack, notification_id: str, user: str, as_json: bool) -> None:
         console.print(f"Trace {found.trace_id}")
 
 
-async def _ask(
-    channel: grpc.aio.Channel, calls: Calls, notification_id: str, user: str
+async def look(
+    channel: grpc.aio.Channel, calls: Calls, notification_id: str, user: str = ""
 ) -> tuple[Notification, pb.ExplainNotificationResponse]:
+    """A notification, and the first page of its story."""
     request = pb.ExplainNotificationRequest(notification_id=notification_id, user_id=user, limit=ENTRIES_MOST)
     stub = IngestServiceStub(channel)
     found = await calls.unary(

@@ -10,18 +10,15 @@ from typing import Any
 
 from google.protobuf.json_format import ParseDict, ParseError
 
-from crown.client.calls import Calls
 from crown.notification.v1 import ingest_service_pb2 as pb
 from crown.notification.v1.ingest_service_pb2_grpc import IngestServiceStub
-from crown.notification.v1.notification_pb2 import Notification
-from crown.notification.v1.timeline_pb2 import TimelineEntry
 from crown.notification.v1.types_pb2 import NotificationStatus
 from stack.commands import gateway, story
+from stack.commands.explain import look
 from stack.control import Stack
 from stack.errors import StackError
 
 _LOOK_INTERVAL_S = 0.25
-_ENTRIES_MOST = 1_000
 _FINAL = (NotificationStatus.DONE, NotificationStatus.CANCELLED)
 # Enumerations, which people write in small letters and protobuf's JSON in capitals.
 _NAMES = ("type", "category", "priority")
@@ -76,26 +73,16 @@ async def _send(target: str, token: str, sending: pb.SendNotificationRequest, li
     print(sent.notification_id, flush=True)
     until, told = time.monotonic() + limit_s, 0
     while limit_s:
-        found, entries = await gateway.asked(
-            target,
-            token,
-            lambda channel, calls: _look(IngestServiceStub(channel), calls, sent.notification_id),
+        found, page = await gateway.asked(
+            target, token, lambda channel, calls: look(channel, calls, sent.notification_id)
         )
-        for at, sentence in list(story.lines(entries))[told:]:
+        for at, sentence in list(story.lines(page.entries))[told:]:
             print(f"  {at}  {sentence}", flush=True)
-        told = len(entries)
-        if found is not None and found.status in _FINAL:
+        told = len(page.entries)
+        if found.status in _FINAL:
             return True
         if time.monotonic() > until:
             print(f"  not final after {limit_s:g} s: `crown explain {sent.notification_id}` goes on")
             return False
         await asyncio.sleep(_LOOK_INTERVAL_S)
     return True
-
-
-async def _look(stub: Any, calls: Calls, notification_id: str) -> tuple[Notification, list[TimelineEntry]]:
-    found = await calls.unary(
-        stub.GetNotification, pb.GetNotificationRequest(notification_id=notification_id)
-    )
-    wanted = pb.ExplainNotificationRequest(notification_id=notification_id, limit=_ENTRIES_MOST)
-    return found.notification, list((await calls.unary(stub.ExplainNotification, wanted)).entries)

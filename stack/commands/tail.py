@@ -7,9 +7,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC
-from pathlib import Path
 
-import nats
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
@@ -19,10 +17,10 @@ from crown.notification.v1.events_pb2 import CallbackEvent, OutcomeEvent
 from crown.notification.v1.types_pb2 import CallbackType, Channel, DeliveryState
 from stack import services
 from stack.commands.letter_tables import word
+from stack.commands.nats_client import connected
 from stack.control import Stack
 from stack.errors import StackError
 from stack.secrets import OPERATOR
-from stack.secrets import read as read_secret
 
 Event = OutcomeEvent | CallbackEvent
 
@@ -53,22 +51,13 @@ async def _tail(stack: Stack, wanted: Callable[[Event], bool], count: int, as_js
             heard.put_nowait(event)
 
     told = services.connections(stack.settings, stack.secrets, OPERATOR)
-    secret = told.get("NATS_PASSWORD_FILE")
-    client = await nats.connect(
-        told["NATS_URL"].split(","),
-        user=told.get("NATS_USER"),
-        password=read_secret(Path(secret)) if secret else None,
-        name="crown tail",
-    )
-    try:
+    async with connected(told, "crown tail") as client:
         await client.subscribe(subjects.EVENTS, cb=hear)
         seen = 0
         while not count or seen < count:
             event = await heard.get()
             print(json.dumps(MessageToDict(event)) if as_json else line(event), flush=True)
             seen += 1
-    finally:
-        await client.close()
 
 
 def read(subject: str, data: bytes) -> Event | None:
