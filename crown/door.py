@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from pymongo.errors import PyMongoError
 
-from crown import access, auth, logs, metrics, problem, tracing
+from crown import access, auth, ids, logs, metrics, problem, tracing
 from crown.errors import (
     CrownError,
     InvalidRequest,
@@ -285,7 +284,7 @@ async def _requests(entry: _Entry, incoming: Incoming) -> AsyncGenerator[Message
 def _metadata(context: Context) -> dict[str, Any]:
     """What came with the call. The request id among it, made where there is none, is in every line of the log."""
     found = dict(context.invocation_metadata() or ())
-    request_id = str(found.get("x-request-id") or uuid.uuid4())
+    request_id = str(found.get("x-request-id") or ids.fresh_request())
     found["x-request-id"] = request_id
     logs.bind(request_id=request_id[:_REQUEST_ID_MOST_CHARS])
     return found

@@ -23,7 +23,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1 import trace_pb2 as pb
 
 from crown import logs
-from crown.tracing import Span, Value, is_sampled, trace_id
+from crown.tracing import Span, Value, trace_id
 
 log = logs.get(__name__)
 
@@ -176,8 +176,7 @@ def _write(span: Span, found: pb.Span) -> None:
         if value != "":
             _set(found.attributes.add(), _key(name), value)
     for link in span.links:
-        if is_sampled(link):
-            found.links.add(trace_id=bytes.fromhex(trace_id(link)), span_id=bytes.fromhex(link[36:52]))
+        found.links.add(trace_id=bytes.fromhex(trace_id(link)), span_id=bytes.fromhex(link[36:52]))
     if span.failed:
         found.status.code = pb.Status.STATUS_CODE_ERROR
 
