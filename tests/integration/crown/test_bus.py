@@ -184,6 +184,14 @@ async def test_streams_that_are_gone_are_made_again_when_nats_comes_back(rig: Ri
     await until(stored)
 
 
+async def test_a_stream_stays_on_the_servers_that_it_was_made_on(local: Local, rig: Rig) -> None:
+    """To put what it holds onto others is not done by the way; this one server could not even be asked."""
+    bus = await Bus.connect(rig.settings(CROWN_STREAM_REPLICAS="3"), "another")
+    for stream in subjects.streams(1):
+        assert (await bus.api(f"STREAM.INFO.{stream['name']}"))["config"]["num_replicas"] == 1
+    await bus.close()
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [
