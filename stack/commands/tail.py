@@ -43,11 +43,11 @@ def main(stack: Stack, channel: str, notification: str, user: str, count: int, a
 
 
 async def _tail(stack: Stack, wanted: Callable[[Event], bool], count: int, as_json: bool) -> None:
-    heard: asyncio.Queue[Event] = asyncio.Queue(10_000)
+    heard: asyncio.Queue[Event] = asyncio.Queue()
 
     async def hear(message: Msg) -> None:
         event = read(message.subject, message.data)
-        if event is not None and wanted(event) and not heard.full():
+        if event is not None and wanted(event):
             heard.put_nowait(event)
 
     told = services.connections(stack.settings, stack.secrets, OPERATOR)
