@@ -9,6 +9,7 @@ python tools/links.py
 python tools/calls_page.py --check
 python -m tools.metrics_page --check
 python -m tools.dashboards --check
+python -m tools.reliability_page --check
 
 # Its warnings are errors, and all that is shown; with --quiet it would count none. What MkDocs says of its own next
 # version is no warning about the pages.

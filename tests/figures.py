@@ -1,0 +1,37 @@
+"""Figures that stay: what a run counted or measured is kept in docs/figures/, one file a table, and
+tools/reliability_page.py makes docs/reliability.md of them."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent.parent / "docs" / "figures"
+
+
+def publish(name: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, command: str) -> None:
+    """Keeps `rows` in the table `name`, of which the first cell names each: a row of that name is replaced, others
+    stay. Where the columns are no longer the same, all others go. `command` is what a reader types to get them."""
+    path = FOLDER / f"{name}.json"
+    kept: dict[str, Any] = {}
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before["columns"] == list(columns):
+            kept = {row["cells"][0]: row for row in before["rows"]}
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    for cells in rows:
+        assert len(cells) == len(columns), cells
+        kept[cells[0]] = {"cells": list(cells), "made": today}
+    table = {"command": command, "machine": _machine(), "columns": list(columns), "rows": list(kept.values())}
+    FOLDER.mkdir(exist_ok=True)
+    path.write_text(json.dumps(table, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _machine() -> str:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    return f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}"

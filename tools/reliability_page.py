@@ -1,0 +1,94 @@
+"""Makes docs/reliability.md of the figures in docs/figures/; with --check, says whether it is what they give."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+_DOCS = Path(__file__).parent.parent / "docs"
+_PAGE = _DOCS / "reliability.md"
+
+_HEAD = """\
+# Reliability in figures
+
+What is promised stands in [delivery.md](delivery.md); here is what was counted when it was put to the test. The page is
+made of `docs/figures/` by `python -m tools.reliability_page`, and the figures by the command that stands above each table.
+"""
+
+# Each table: the name of its file, its title, and what to know of it.
+_TABLES: tuple[tuple[str, str, str], ...] = (
+    (
+        "faults",
+        "Faults",
+        "Load runs while something breaks, and an offline checker judges afterwards what clients, providers and "
+        "stores have written down. *Lost*: accepted, and ended nowhere. *Duplicates*: effects too many at a "
+        "provider; a fault may cost at most what was in flight. Seconds count from the fault.",
+    ),
+    (
+        "mutants",
+        "Mutants",
+        "Each is one small wrong change to a copy of the code, and the test that fails because of it.",
+    ),
+    (
+        "access",
+        "Who may call what",
+        "Every kind of caller against every call, topic and callback, as the rules in the protos have it.",
+    ),
+    (
+        "inputs",
+        "Hostile input",
+        "Inputs that were tried, and answers that were no clear refusal.",
+    ),
+)
+
+
+def page() -> str:
+    """The page as text."""
+    parts = [_HEAD]
+    for name, title, about in _TABLES:
+        path = _DOCS / "figures" / f"{name}.json"
+        if path.exists():
+            parts.append(_section(title, about, json.loads(path.read_text(encoding="utf-8"))))
+    return "\n".join(parts)
+
+
+def _section(title: str, about: str, table: dict[str, Any]) -> str:
+    days = sorted({row["made"] for row in table["rows"]})
+    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    lines = [
+        f"## {title}",
+        "",
+        about,
+        "",
+        f"`{table['command']}`; {table['machine']}; {when}.",
+        "",
+        _line(table["columns"]),
+        _line(["---"] * len(table["columns"])),
+        *(_line(row["cells"]) for row in table["rows"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def main() -> int:
+    """Writes the page, or compares it."""
+    wanted = page()
+    if "--check" not in sys.argv[1:]:
+        _PAGE.write_text(wanted, encoding="utf-8")
+        return 0
+    if _PAGE.read_text(encoding="utf-8") != wanted:
+        print(
+            f"{_PAGE.name} is not what docs/figures/ gives: run python -m tools.reliability_page",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
