@@ -14,7 +14,7 @@ _HEAD = """\
 # Reliability in figures
 
 What is promised stands in [delivery.md](delivery.md); here is what was counted when it was put to the test. The page
-is made of `docs/figures/` by `python -m tools.reliability_page`, and the figures by the command that stands above each
+is made of `docs/figures/` by `python -m tools.reliability_page`, and the figures by the command above each
 table.
 """
 
