@@ -9,17 +9,23 @@ gives the same verdict, so histories made by hand show that each promise, when b
 | phantoms     | every effect belongs to a request that was not refused, and reaches the right person      |
 | dead letters | what failed or is unknown stands there, and nothing else                                  |
 | seen         | what counts as delivered was seen where it went                                           |
+| metrics      | what the processes count is what clients and providers have written down                  |
+| health       | while something is away the suite says so, and otherwise it does not; nobody else restarts |
+| bounded      | memory, descriptors, logs, and calls of a provider for each delivery                      |
+| isolation    | channels that the fault is not for are as quick as before                                 |
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from crown import ids
-from tests.fault.evidence import Evidence, Row
+from tests.fault import lags
+from tests.fault.evidence import Evidence, Row, Span
 from tests.fault.history import Answer, Request, Sent
 
 _TO_PROVIDER = "DELIVERED_TO_PROVIDER"
@@ -48,6 +54,16 @@ _LETTERS: Mapping[str, frozenset[str]] = {
     "UNKNOWN": frozenset({"OUTCOME_UNKNOWN"}),
     "FAILED": frozenset({"PROVIDER_TERMINAL", "RETRIES_EXHAUSTED", "POISON_KILLED_WORKER"}),
 }
+# So long after a fault nobody has to know of it yet, and so long after its end it may still be told.
+_NOTICE_S = 12.0
+_SETTLE_S = 10.0
+# What our processes may write to their logs by starting, connecting and ending.
+_LOG_BYTES = 1 << 20
+# As quick as before: by so much, and what a machine that is busy adds by itself.
+_SLOWER = 1.2
+_NOISE_S = 0.5
+# Of fewer deliveries the slowest says nothing.
+_ENOUGH = 20
 _SOURCES: Mapping[str, frozenset[str]] = {
     "push": frozenset({"fcm"}),
     "email": frozenset({"sendgrid", "mailbox"}),
@@ -64,6 +80,10 @@ class Invariant(StrEnum):
     PHANTOMS = "phantoms"
     DEAD_LETTERS = "dead letters"
     SEEN = "seen"
+    METRICS = "metrics"
+    HEALTH = "health"
+    BOUNDED = "bounded"
+    ISOLATION = "isolation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +101,21 @@ class Bounds:
 
     repeats: Mapping[str, int] = field(default_factory=dict)
     ends: Mapping[str, int] = field(default_factory=dict)
+    # From when it began until all was healthy again; None: there was no fault, or nobody looked.
+    fault: Span | None = None
+    # Whether the suite has to say, by /readyz or its supervisor, that something is away meanwhile.
+    told: bool = False
+    # Who may end and be started again; None: anybody.
+    restarts: Collection[str] | None = None
+    # By channel, how often a provider may be called for a delivery, on average.
+    calls: Mapping[str, float] = field(default_factory=dict)
+    # Channels that must not feel it.
+    unfelt: Collection[str] = ()
+    # What a process may take.
+    rss_mb: float = 600.0
+    descriptors: int = 1_500
+    # What our processes may write to their logs for each request, beside `_LOG_BYTES` that are free.
+    log_bytes: int = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +133,9 @@ class Verdict:
     states: Mapping[str, int]
     repeats: Mapping[str, int]
     missed_frames: int
+    # Effects of the delivery that had the most of them.
+    most_effects: int = 0
+    letters: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +201,10 @@ def check(history: Sequence[Sent], evidence: Evidence, bounds: Bounds) -> Verdic
         *_dead_letters(case),
         *_seen(case),
         *(Problem(Invariant.SEEN, f"no frame for {one}, though its socket was there") for one in missed),
+        *_metrics(case),
+        *_health(case),
+        *_bounded(case, len(history)),
+        *_isolation(history, case),
     ]
     answers = Counter(sent.answer for sent in history)
     return Verdict(
@@ -177,6 +219,8 @@ def check(history: Sequence[Sent], evidence: Evidence, bounds: Bounds) -> Verdic
         Counter(row.state for row in case.rows.values()),
         case.repeats(),
         excused,
+        max((max(recipients.values()) for recipients in case.reached.values()), default=0),
+        len(evidence.letters),
     )
 
 
@@ -322,3 +366,79 @@ def _unseen_frames(case: _Case) -> tuple[list[str], int]:
         else:
             excused += 1
     return missed, excused
+
+
+def _metrics(case: _Case) -> Iterator[Problem]:
+    counted = case.evidence.counted
+    sents = {one.sent.request.key: one.sent for one in case.deliveries.values()}.values()
+    accepted = sum(sent.answer is Answer.ACCEPTED for sent in sents)
+    # A repetition may be counted again; and who got no answer may have been accepted.
+    most = sum(attempt.answer is not Answer.REFUSED for sent in sents for attempt in sent.attempts)
+    if counted.accepted is not None and not accepted <= counted.accepted <= most:
+        yield Problem(
+            Invariant.METRICS, f"{counted.accepted} are counted as accepted, {accepted} to {most} were"
+        )
+    effects: Counter[str] = Counter()
+    for delivery_id, recipients in case.reached.items():
+        if delivery_id in case.deliveries:
+            effects[case.deliveries[delivery_id].request.channel] += recipients.total()
+    for channel, delivered in counted.delivered.items():
+        if not delivered <= effects[channel] <= delivered + counted.unknown.get(channel, 0):
+            yield Problem(
+                Invariant.METRICS,
+                f"{delivered} of {channel} are counted as delivered, {effects[channel]} arrived",
+            )
+
+
+def _health(case: _Case) -> Iterator[Problem]:
+    bounds, looks = case.bounds, case.evidence.looks
+    if bounds.restarts is not None:
+        for name, count in case.evidence.restarts.items():
+            if name not in bounds.restarts:
+                yield Problem(Invariant.HEALTH, f"{name} was started again {count} times")
+    fault = bounds.fault
+    if fault is None:
+        return
+    bad = [look for look in looks if not look.ready or look.unwell]
+    if bounds.told and fault.end - fault.begin > _NOTICE_S and not any(fault.holds(one.time) for one in bad):
+        yield Problem(
+            Invariant.HEALTH, f"something was away for {fault.end - fault.begin:.0f} s, and nothing said so"
+        )
+    around = Span(fault.begin, fault.end + _SETTLE_S)
+    # Once may be an answer that was late.
+    for one, other in itertools.pairwise(looks):
+        if one in bad and other in bad and not (around.holds(one.time) or around.holds(other.time)):
+            when = one.time - fault.begin
+            yield Problem(Invariant.HEALTH, f"{when:+.1f} s from the fault: {one}, though nothing was away")
+            return
+
+
+def _bounded(case: _Case, asked: int) -> Iterator[Problem]:
+    bounds, evidence = case.bounds, case.evidence
+    for name, most in evidence.most.items():
+        if most.rss_mb > bounds.rss_mb:
+            yield Problem(
+                Invariant.BOUNDED, f"{name} took {most.rss_mb:.0f} MB, at most {bounds.rss_mb:g} it may"
+            )
+        if most.descriptors > bounds.descriptors:
+            yield Problem(Invariant.BOUNDED, f"{name} had {most.descriptors} descriptors open")
+    if evidence.log_bytes > (room := _LOG_BYTES + bounds.log_bytes * asked):
+        yield Problem(Invariant.BOUNDED, f"{evidence.log_bytes} bytes of logs, at most {room} there may be")
+    for channel, calls in evidence.calls.items():
+        if (most_calls := bounds.calls.get(channel)) is not None and calls.mean > most_calls:
+            yield Problem(Invariant.BOUNDED, f"{calls.mean:.2f} calls for each delivery of {channel}")
+
+
+def _isolation(history: Sequence[Sent], case: _Case) -> Iterator[Problem]:
+    fault = case.bounds.fault
+    if fault is None:
+        return
+    for channel in case.bounds.unfelt:
+        found = lags.handed(history, case.evidence, fault, channel)
+        if found.before.count < _ENOUGH or found.during.count < _ENOUGH:
+            continue
+        if found.during.p99_s > found.before.p99_s * _SLOWER + _NOISE_S:
+            yield Problem(
+                Invariant.ISOLATION,
+                f"{channel} felt it: p99 of {found.before.p99_s:.2f} s before and {found.during.p99_s:.2f} s during",
+            )

@@ -1,10 +1,11 @@
-"""Prints the figures of the fault runs after the tests, and says how many faults one run has."""
+"""Prints the figures of the fault runs after the tests, publishes them where that is asked for, and says how many
+faults one run has."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.fault.table import Result, render
+from tests.fault.table import Result, publish, render
 
 _results = pytest.StashKey[list[Result]]()
 
@@ -19,6 +20,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--one-by-one", action="store_true", help="A run for each fault, instead of several faults in one."
     )
+    parser.addoption(
+        "--publish", action="store_true", help="Keep the figures of the runs in docs/figures/faults.json."
+    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -26,3 +30,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if found:
         terminalreporter.section("fault runs")
         terminalreporter.write_line(render(found))
+        if config.getoption("publish"):
+            publish(found)

@@ -26,6 +26,8 @@ class Effect:
     notification_id: str
     delivery_id: str
     recipient: str
+    # When, in seconds since 1970.
+    time: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,42 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """How the suite said it was at `time`, in seconds since 1970: `ready` by /readyz at the gateway, and whom the
+    supervisor found not to serve."""
+
+    time: float
+    ready: bool
+    unwell: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Most:
+    """The most that one process took: memory in MB, and descriptors."""
+
+    rss_mb: float
+    descriptors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """How often a provider was called for one delivery."""
+
+    mean: float
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What the processes' own metrics say. A figure is missing where one of the processes that count it ended, and
+    took its counters with it. `delivered` and `unknown` count attempts that ended so, by channel."""
+
+    accepted: int | None = None
+    delivered: Mapping[str, int] = field(default_factory=dict)
+    unknown: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """Everything that was found when all was quiet."""
 
@@ -88,3 +126,12 @@ class Evidence:
     addresses: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     # When each person's socket was on its topic and, as far as it was told, missed nothing.
     listening: Mapping[str, Sequence[Span]] = field(default_factory=dict)
+    looks: Sequence[Look] = ()
+    counted: Counted = field(default_factory=Counted)
+    # By process.
+    most: Mapping[str, Most] = field(default_factory=dict)
+    restarts: Mapping[str, int] = field(default_factory=dict)
+    # What our processes have written to their logs.
+    log_bytes: int = 0
+    # By channel.
+    calls: Mapping[str, Calls] = field(default_factory=dict)

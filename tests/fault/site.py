@@ -8,7 +8,6 @@ import random
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,12 +21,14 @@ from crown.ledger import row_id
 from crown.notification.v1.events_pb2 import DeadLetter, LiveEvent
 from crown.notification.v1.types_pb2 import DeliveryState
 from stack.control import Stack
+from stack.stamps import moment
 from tests.fault import bus
-from tests.fault.evidence import Effect, Evidence, Letter, Published, Row, Turn
+from tests.fault.evidence import Calls, Effect, Evidence, Letter, Published, Row, Turn
 from tests.fault.history import Answer, Book, Sent
 from tests.fault.load import Load
 from tests.fault.people import HERMIT, Person, crowd, register
 from tests.fault.sockets import Listener
+from tests.fault.watch import Watch
 
 _POLL_S = 0.5
 _ROWS_A_QUERY = 5_000
@@ -36,14 +37,6 @@ _JOIN_LIMIT_S = 30.0
 _LAST_FRAMES_S = 0.5
 
 _Document = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Calls:
-    """How often a provider was called for one delivery."""
-
-    mean: float
-    most: int
 
 
 class Site:
@@ -66,6 +59,9 @@ class Site:
         self._db = db
         self._http = http
         self._gateway = gateway
+        self._watch = Watch(stack, http)
+        # Whether a record is being made: from `begin` until `evidence`.
+        self.begun = False
         self._began = 0.0
         self._marks: dict[str, int] = {}
 
@@ -82,7 +78,9 @@ class Site:
             await self._post(port, "/reset")
         for listener in self.listeners:
             listener.forget()
+        await self._watch.begin()
         self._began = time.time()
+        self.begun = True
 
     async def slow_providers(self, delay_s: float) -> None:
         """From now on each answers this late, having done what it was asked at once; until the next `begin`."""
@@ -149,7 +147,9 @@ class Site:
         )
 
     async def evidence(self) -> Evidence:
-        """All that was found since `begin`."""
+        """All that was found since `begin`; nobody watches any more."""
+        await self._watch.end()
+        self.begun = False
         rows, turns = await self._rows(), await self._turns()
         live = [
             (LiveEvent.FromString(message.data), message.time)
@@ -165,7 +165,17 @@ class Site:
             turns=turns,
             addresses=_addresses(self.people),
             listening={listener.user: listener.spans for listener in self.listeners},
+            looks=self._watch.looks,
+            counted=await self._watch.counted(),
+            most=self._watch.most,
+            restarts=self._watch.restarts(),
+            log_bytes=self._watch.log_bytes(),
+            calls=await self.calls(),
         )
+
+    async def leave(self) -> None:
+        """Ends what runs in the background."""
+        await self._watch.end()
 
     async def _letters(self) -> list[Letter]:
         """Those that wait for the store, and then those that it has: one on its way is in either."""
@@ -193,14 +203,26 @@ class Site:
     async def _sandbox(self) -> list[Effect]:
         page = await self._page(self.stack.settings.ports.sandbox, "/ledger")
         return [
-            Effect(one["provider"], one["notification_id"], one["delivery_id"], one["recipient"])
+            Effect(
+                one["provider"],
+                one["notification_id"],
+                one["delivery_id"],
+                one["recipient"],
+                moment(one["time"]).timestamp(),
+            )
             for one in page["effects"]
         ]
 
     async def _mailbox(self) -> list[Effect]:
         page = await self._page(self.stack.settings.ports.mailbox_http, "/messages")
         return [
-            Effect("mailbox", one["notification_id"], one["delivery_id"], recipient)
+            Effect(
+                "mailbox",
+                one["notification_id"],
+                one["delivery_id"],
+                recipient,
+                moment(one["time"]).timestamp(),
+            )
             for one in page["messages"]
             for recipient in one["to"]
         ]
@@ -240,7 +262,9 @@ async def site(stack: Stack, people_count: int) -> AsyncIterator[Site]:
         held.push_async_callback(_end, runs)
         async with asyncio.timeout(_JOIN_LIMIT_S):
             await asyncio.gather(*(listener.joined.wait() for listener in listeners))
-        yield Site(stack, streams, mongo.get_default_database(), http, channel, listeners, people)
+        made = Site(stack, streams, mongo.get_default_database(), http, channel, listeners, people)
+        held.push_async_callback(made.leave)
+        yield made
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -1,26 +1,49 @@
-"""The figures of fault runs as one table."""
+"""The figures of fault runs as one table: on the terminal after each run, and in docs/reliability.md where they are
+published."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from tests import figures
 from tests.fault.checker import Verdict
+from tests.fault.lags import Lags
+
+NAME = "faults"
+COMMAND = "make fault"
+_NOTHING = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One run: what was killed, how fast requests came, and how long things took. `restart_s` is from the kill
-    until the supervisor found the process healthy again, `quiet_s` from the kill until everything had ended."""
+    """One run. What was not counted is None; a run that the checker has judged gives a `verdict`, another one what it
+    counted itself. `detect_s` is from the fault until the suite said that something is away, `recover_s` from the
+    fault until all was healthy again, `drain_s` from then until everything had ended."""
 
     fault: str
-    verdict: Verdict
-    rate: float
-    restart_s: float
-    quiet_s: float
+    seed: int | None = None
+    rate: float | None = None
+    verdict: Verdict | None = None
+    asked: int | None = None
+    accepted: int | None = None
+    lost: int | None = None
+    duplicates: Mapping[str, int] | None = None
+    calls: float | None = None
+    detect_s: float | None = None
+    recover_s: float | None = None
+    drain_s: float | None = None
+    answers: Lags | None = None
+    handed: Lags | None = None
+    rss_mb: float | None = None
+    descriptors: int | None = None
+    # What went wrong beside the verdict, in a few words; empty: nothing.
+    wrong: str = ""
 
 
-_HEAD = (
+COLUMNS = (
     "fault",
+    "seed",
     "req/s",
     "asked",
     "accepted",
@@ -28,46 +51,103 @@ _HEAD = (
     "unclear",
     "asked again",
     "deliveries",
+    "delivered",
+    "suppressed",
+    "dead letters",
+    "parked unknown",
     "lost",
     "duplicates",
-    "UNKNOWN",
-    "frames missed",
-    "restart s",
-    "quiet s",
+    "most per id",
+    "calls per delivery",
+    "detect s",
+    "recover s",
+    "drain s",
+    "answer p50/p99 ms: before, during, after",
+    "to the provider p50/p99 ms: before, during, after",
+    "RSS MB / descriptors, most of a process",
     "verdict",
 )
+_DELIVERED = ("DELIVERED_TO_PROVIDER", "DELIVERED", "BOUNCED", "READ")
 
 
-def render(results: list[Result]) -> str:
-    """The table as text, a line a run."""
-    rows = [_HEAD, *(_row(result) for result in results)]
-    widths = [max(len(row[at]) for row in rows) for at in range(len(_HEAD))]
+def cells(result: Result) -> tuple[str, ...]:
+    """The row of one run."""
+    verdict = result.verdict
+    return (
+        result.fault,
+        _number(result.seed),
+        _number(result.rate, 0),
+        *_counts(result),
+        _number(result.calls, 2),
+        _number(result.detect_s, 1),
+        _number(result.recover_s, 1),
+        _number(result.drain_s, 1),
+        _lags(result.answers),
+        _lags(result.handed),
+        f"{result.rss_mb:.0f} / {result.descriptors}" if result.rss_mb is not None else _NOTHING,
+        f"{len(verdict.problems)} problems" if verdict and verdict.problems else result.wrong or "held",
+    )
+
+
+def render(results: Iterable[Result]) -> str:
+    """The table as text, a line a run; columns that are empty in all are left out."""
+    rows = [COLUMNS, *map(cells, results)]
+    kept = [at for at in range(len(COLUMNS)) if any(row[at] != _NOTHING for row in rows[1:])]
+    widths = {at: max(len(row[at]) for row in rows) for at in kept}
     return "\n".join(
-        "  ".join(
-            cell.ljust(width) if at == 0 else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
+        "  ".join(row[at].ljust(widths[at]) if at == 0 else row[at].rjust(widths[at]) for at in kept)
         for row in rows
     )
 
 
-def _row(result: Result) -> tuple[str, ...]:
+def publish(results: Iterable[Result]) -> None:
+    """Puts the rows where docs/reliability.md is made from."""
+    figures.publish(NAME, COLUMNS, map(cells, results), command=COMMAND)
+
+
+def _counts(result: Result) -> tuple[str, ...]:
+    """From `asked` to `most per id`."""
     verdict = result.verdict
-    repeats = ", ".join(f"{count} {channel}" for channel, count in sorted(verdict.repeats.items()))
+    if verdict is None:
+        return (
+            _number(result.asked),
+            _number(result.accepted),
+            *([_NOTHING] * 8),
+            _number(result.lost),
+            _repeats(result.duplicates),
+            _NOTHING,
+        )
     return (
-        result.fault,
-        f"{result.rate:.0f}",
         str(verdict.asked),
         str(verdict.accepted),
         str(verdict.refused),
         str(verdict.unknown),
         str(verdict.retried),
         str(verdict.deliveries),
-        str(verdict.lost),
-        repeats or "0",
+        str(sum(verdict.states.get(state, 0) for state in _DELIVERED)),
+        str(verdict.states.get("SUPPRESSED", 0)),
+        str(verdict.letters),
         str(verdict.states.get("UNKNOWN", 0)),
-        str(verdict.missed_frames),
-        f"{result.restart_s:.1f}",
-        f"{result.quiet_s:.1f}",
-        f"{len(verdict.problems)} problems" if verdict.problems else "held",
+        str(verdict.lost),
+        _repeats(verdict.repeats),
+        str(verdict.most_effects),
     )
+
+
+def _repeats(repeats: Mapping[str, int] | None) -> str:
+    if repeats is None:
+        return _NOTHING
+    return ", ".join(f"{count} {channel}" for channel, count in sorted(repeats.items()) if count) or "0"
+
+
+def _lags(lags: Lags | None) -> str:
+    if lags is None or not any(one.count for one in (lags.before, lags.during, lags.after)):
+        return _NOTHING
+    return ", ".join(
+        f"{one.p50_s * 1e3:.0f}/{one.p99_s * 1e3:.0f}" if one.count else "none"
+        for one in (lags.before, lags.during, lags.after)
+    )
+
+
+def _number(value: float | None, digits: int = 0) -> str:
+    return _NOTHING if value is None else f"{value:.{digits}f}"

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import random
 import signal
-import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from stack.control import Stack
-from tests.fault.checker import Bounds, check
-from tests.fault.history import Book, read
-from tests.fault.load import Load, plan
+from tests.fault.checker import Bounds
+from tests.fault.run import Course, Spec, run
 from tests.fault.site import Site, site
 from tests.fault.table import Result
 
@@ -109,24 +106,28 @@ async def test_nothing_accepted_is_lost_when_it_is_killed(
 ) -> None:
     await scene.begin()
     await scene.slow_providers(PROVIDER_DELAY_S)
-    tasks = plan("-".join(names), SEED, size.sends, scene.people)
-    with Book(tmp_path / "requests.jsonl") as book:
-        load = scene.load(book, random.Random(SEED))
+    bounds = _together(_BOUNDS.get(name, Bounds()) for name in names)
+
+    async def fault(course: Course) -> None:
         kills = [
-            asyncio.create_task(_kill(scene.stack, name, load, size.sends * number // (len(names) + 1)))
+            _kill(scene.stack, name, course, size.sends * number // (len(names) + 1))
             for number, name in enumerate(names, start=1)
         ]
-        rate = await load.run(tasks, size.rate)
-        killed, restarts_s = zip(*await asyncio.gather(*kills), strict=True)
-    history = read(book.path)
-    left = await scene.quiet(history, QUIET_LIMIT_S)
-    quiet_s = time.monotonic() - max(killed)
-    verdict = check(history, await scene.evidence(), _together(_BOUNDS.get(name, Bounds()) for name in names))
-    results.append(Result(f"kill -9 {', '.join(names)}", verdict, rate, max(restarts_s), quiet_s))
-    assert not verdict.problems, "\n".join(str(problem) for problem in verdict.problems[:20])
-    assert not left
+        await asyncio.gather(*kills)
+
+    spec = Spec(
+        f"kill -9 {', '.join(names)}",
+        size.sends,
+        size.rate,
+        SEED,
+        replace(bounds, restarts=names, told=True),
+        QUIET_LIMIT_S,
+    )
+    outcome = await run(scene, spec, fault, tmp_path, results)
+    verdict = outcome.verdict
     assert verdict.accepted + verdict.refused + verdict.unknown == size.sends
-    assert rate >= size.rate_least
+    assert outcome.result.rate is not None
+    assert outcome.result.rate >= size.rate_least
 
 
 def _together(bounds: Iterable[Bounds]) -> Bounds:
@@ -141,16 +142,16 @@ def _together(bounds: Iterable[Bounds]) -> Bounds:
     return Bounds(repeats, ends)
 
 
-async def _kill(stack: Stack, name: str, load: Load, after: int) -> tuple[float, float]:
-    """When it was killed, and the seconds until it was healthy again."""
-    await load.reached(after)
+async def _kill(stack: Stack, name: str, course: Course, after: int) -> None:
+    """Kills it, and returns when it is healthy again."""
+    await course.reached(after)
     stalled = STALLED.get(name)
     if stalled is not None:
         stack.kill(stalled, signal.SIGSTOP)
         await asyncio.sleep(STALL_S)
+    course.broken()
     pid = stack.kill(name)
-    killed = time.monotonic()
     if stalled is not None:
         stack.kill(stalled, signal.SIGCONT)
     await asyncio.to_thread(stack.wait_healthy, name, pid, RESTART_LIMIT_S)
-    return killed, time.monotonic() - killed
+    course.mended()

@@ -5,7 +5,6 @@ twice. The newer code is the same with tests/fault/newer/sitecustomize.py in it.
 from __future__ import annotations
 
 import asyncio
-import random
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -17,10 +16,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stack.control import Stack
-from tests.fault.checker import Bounds, check
-from tests.fault.history import Book, read
-from tests.fault.load import plan
 from tests.fault.newer.sitecustomize import is_new
+from tests.fault.run import Course, Spec, run
 from tests.fault.site import Site, site
 from tests.fault.table import Result
 
@@ -95,10 +92,10 @@ async def scene(fleet: Fleet) -> AsyncIterator[Site]:
         yield found
 
 
-async def _upgrade(fleet: Fleet) -> float:
-    """Forward by half, back, and forward; answers the seconds that it took."""
-    began = time.monotonic()
+async def _upgrade(fleet: Fleet, course: Course) -> None:
+    """Forward by half, back, and forward."""
     await asyncio.sleep(2)
+    course.broken()
     await fleet.roll(FIRST, newer=True)
     # The older ones are given what the newer ones write.
     await fleet.all_park(("ingest-dispatch-2", "email-2", "ingest-record"))
@@ -106,24 +103,16 @@ async def _upgrade(fleet: Fleet) -> float:
     # Nobody is left now who understands it, and what the others understand goes on.
     await fleet.all_park(("ingest-dispatch-2", "email"))
     await fleet.roll((*OTHERS, *FIRST), newer=True)
-    return time.monotonic() - began
+    course.mended()
 
 
 async def test_nothing_is_lost_or_sent_twice_when_old_and_new_work_together(
     fleet: Fleet, scene: Site, tmp_path: Path, results: list[Result]
 ) -> None:
-    await scene.begin()
-    tasks = plan("upgrade", SEED, SENDS, scene.people)
-    with Book(tmp_path / "requests.jsonl") as book:
-        load = scene.load(book, random.Random(SEED))
-        rolling = asyncio.create_task(_upgrade(fleet))
-        rate = await load.run(tasks, RATE)
-        took_s = await rolling
-    history = read(book.path)
-    began = time.monotonic()
-    left = await scene.quiet(history, QUIET_LIMIT_S)
-    verdict = check(history, await scene.evidence(), Bounds())
-    results.append(Result("upgrade, back, upgrade", verdict, rate, took_s, time.monotonic() - began))
-    assert not verdict.problems, "\n".join(str(problem) for problem in verdict.problems[:20])
-    assert not left
-    assert any(is_new(sent.request.notification_id) for sent in history)
+    spec = Spec("upgrade, back, upgrade", SENDS, RATE, SEED, quiet_limit_s=QUIET_LIMIT_S)
+
+    async def fault(course: Course) -> None:
+        await _upgrade(fleet, course)
+
+    outcome = await run(scene, spec, fault, tmp_path, results)
+    assert any(is_new(sent.request.notification_id) for sent in outcome.history)

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
 from crown import ids
 from tests.fault.checker import Bounds, Invariant, Verdict, check
-from tests.fault.evidence import Effect, Evidence, Frame, Letter, Published, Row, Span, Turn
+from tests.fault.evidence import (
+    Calls,
+    Counted,
+    Effect,
+    Evidence,
+    Frame,
+    Letter,
+    Look,
+    Most,
+    Published,
+    Row,
+    Span,
+    Turn,
+)
 from tests.fault.history import Answer, Attempt, Request, Sent
 
 _SOURCES = {"push": "fcm", "email": "mailbox", "sms": "twilio"}
@@ -28,6 +42,8 @@ class Run:
     turns: list[Turn] = field(default_factory=list)
     listening: list[Span] = field(default_factory=lambda: [Span(0.0, 10.0)])
     bounds: Bounds = field(default_factory=lambda: Bounds(ends={"FAILED": 1}))
+    # Of the evidence, what else there is.
+    given: dict[str, Any] = field(default_factory=dict)
 
     def ask(self, channel: str, *answers: Answer, user: str = "ann") -> str:
         """A request and what was answered to it; its notification id."""
@@ -72,6 +88,7 @@ class Run:
             self.turns,
             {("ann", channel): frozenset({f"ann-{channel}"}) for channel in _SOURCES},
             {"ann": self.listening},
+            **self.given,
         )
         return check(self.history, evidence, self.bounds)
 
@@ -402,4 +419,129 @@ def test_what_the_stream_forgot_may_have_reached_the_socket() -> None:
 def test_a_frame_may_come_twice() -> None:
     run = _good()
     run.frames.append(run.frames[-1])
+    assert run.verdict().problems == ()
+
+
+def _looks(*bad: float, unwell: str = "", until: float = 100.0) -> list[Look]:
+    """One a second; at `bad` not ready, or with somebody unwell."""
+    gone = frozenset({unwell} if unwell else ())
+    return [
+        Look(float(at), at not in bad or bool(unwell), gone if at in bad else frozenset())
+        for at in range(int(until))
+    ]
+
+
+def test_what_is_counted_is_what_was_accepted_and_delivered() -> None:
+    run = _good()
+    delivered = {"push": 1, "email": 1, "sms": 1}
+    run.given = {"counted": Counted(5, delivered, {})}
+    assert run.verdict().problems == ()
+
+
+@pytest.mark.parametrize(
+    "counted",
+    [
+        Counted(4),
+        Counted(6),
+        Counted(5, {"push": 2}),
+        Counted(5, {"push": 0}),
+        Counted(5, {"push": 0}, {"email": 1}),
+    ],
+    ids=["accepted too few", "accepted too many", "delivered too many", "too few", "unclear elsewhere"],
+)
+def test_metrics_that_are_not_the_ledgers(counted: Counted) -> None:
+    run = _good()
+    run.given = {"counted": counted}
+    assert _broken(run) == [Invariant.METRICS]
+
+
+def test_what_may_have_been_counted_twice_or_of_which_nobody_knows_is_no_difference() -> None:
+    run = Run()
+    notification_id = run.ask("push", Answer.UNKNOWN, Answer.ACCEPTED)
+    run.end(notification_id, "push", "DELIVERED_TO_PROVIDER")
+    run.reach(notification_id, "push")
+    for counted in (Counted(1, {"push": 0}, {"push": 1}), Counted(2, {"push": 1}, {})):
+        run.given = {"counted": counted}
+        assert run.verdict().problems == ()
+
+
+def test_health_that_says_nothing_while_something_is_away() -> None:
+    run = _good()
+    run.bounds = Bounds(fault=Span(20.0, 60.0), told=True)
+    run.given = {"looks": _looks()}
+    assert _broken(run) == [Invariant.HEALTH]
+    run.given = {"looks": _looks(40)}
+    assert run.verdict().problems == ()
+    run.given = {"looks": _looks(40, unwell="sms")}
+    assert run.verdict().problems == ()
+
+
+def test_health_need_not_know_of_what_is_over_at_once() -> None:
+    run = _good()
+    run.bounds = Bounds(fault=Span(20.0, 25.0), told=True)
+    run.given = {"looks": _looks()}
+    assert run.verdict().problems == ()
+
+
+@pytest.mark.parametrize("at", [(5, 6), (80, 81)], ids=["before", "long after"])
+def test_health_that_complains_of_nothing(at: tuple[int, int]) -> None:
+    run = _good()
+    run.bounds = Bounds(fault=Span(20.0, 60.0))
+    run.given = {"looks": _looks(40, *at)}
+    assert _broken(run) == [Invariant.HEALTH]
+    run.given = {"looks": _looks(40, at[0])}
+    assert run.verdict().problems == ()
+
+
+def test_nobody_else_is_started_again() -> None:
+    run = _good()
+    run.bounds = Bounds(restarts=("sms",))
+    run.given = {"restarts": {"sms": 1}}
+    assert run.verdict().problems == ()
+    run.given = {"restarts": {"sms": 1, "email": 3}}
+    assert _broken(run) == [Invariant.HEALTH]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"most": {"sms": Most(700.0, 50)}},
+        {"most": {"sms": Most(100.0, 5_000)}},
+        {"log_bytes": 100 << 20},
+        {"calls": {"sms": Calls(1.6, 9)}},
+    ],
+    ids=["memory", "descriptors", "logs", "calls"],
+)
+def test_what_has_no_bound(given: dict[str, Any]) -> None:
+    run = _good()
+    run.bounds = Bounds(calls={"sms": 1.5})
+    run.given = {"most": {"sms": Most(100.0, 50)}, "log_bytes": 10_000, "calls": {"sms": Calls(1.4, 9)}}
+    assert run.verdict().problems == ()
+    run.given |= given
+    assert _broken(run) == [Invariant.BOUNDED]
+
+
+def _handed_over(run: Run, channel: str, began: float, took_s: float, count: int = 20) -> None:
+    for _ in range(count):
+        notification_id = run.deliver(channel)
+        request = run.history[-1].request
+        run.history[-1] = Sent(request, (Attempt(request.key, Answer.ACCEPTED, "", began, began + 0.01),))
+        run.effects[-1] = replace(run.effects[-1], time=began + took_s)
+        assert run.effects[-1].notification_id == notification_id
+
+
+def test_a_channel_that_feels_what_is_not_for_it() -> None:
+    run = Run(bounds=Bounds(fault=Span(20.0, 60.0), unfelt=("email",)))
+    _handed_over(run, "email", 10.0, 0.1)
+    _handed_over(run, "sms", 30.0, 9.0)
+    _handed_over(run, "email", 30.0, 0.2)
+    assert run.verdict().problems == ()
+    _handed_over(run, "email", 40.0, 3.0, count=1)
+    assert _broken(run) == [Invariant.ISOLATION]
+
+
+def test_of_a_few_deliveries_the_slowest_says_nothing() -> None:
+    run = Run(bounds=Bounds(fault=Span(20.0, 60.0), unfelt=("email",)))
+    _handed_over(run, "email", 10.0, 0.1, count=5)
+    _handed_over(run, "email", 30.0, 9.0)
     assert run.verdict().problems == ()

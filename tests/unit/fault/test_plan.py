@@ -1,0 +1,17 @@
+"""What is left to chance follows from the seed."""
+
+from __future__ import annotations
+
+from tests.fault.load import plan
+from tests.fault.people import crowd
+
+PEOPLE = crowd(10)
+
+
+def test_the_same_seed_asks_for_the_same() -> None:
+    assert plan("kill", 3, 200, PEOPLE) == plan("kill", 3, 200, PEOPLE)
+
+
+def test_another_seed_asks_for_something_else() -> None:
+    one, other = plan("kill", 3, 200, PEOPLE), plan("kill", 4, 200, PEOPLE)
+    assert [task.request.users for task in one] != [task.request.users for task in other]
