@@ -76,12 +76,15 @@ class Watch:
     async def counted(self) -> Counted:
         """What the metrics have grown by, where no process took its counters with it."""
         now = await self._counters()
-        same = {name for name, before in self._before.items() if now[name].pid == before.pid}
+        here = {one.name for one in self._stack.status()}
+        same = {name for name in here & set(now) if now[name].pid == self._before[name].pid is not None}
         accepted: int | None = 0
         delivered: Counter[str] = Counter()
         unknown: Counter[str] = Counter()
         lost: set[str] = set()
         for name, kind in self._ours.items():
+            if name not in here:
+                continue
             if name not in same:
                 lost.add(kind)
                 continue
@@ -92,7 +95,7 @@ class Watch:
                 for counts, outcome in ((delivered, "Delivered"), (unknown, "Unknown")):
                     more = after.outcomes.get(outcome, 0) - before.outcomes.get(outcome, 0)
                     counts[kind] += round(more)
-        if "ingest-api" in lost or "ingest-api" not in self._ours.values():
+        if "ingest-api" in lost or "ingest-api" not in here:
             accepted = None
         return Counted(
             accepted,
