@@ -345,7 +345,7 @@ def start_badly(trust: Trust) -> Callable[..., Awaitable[tuple[int | None, str]]
         process = await asyncio.create_subprocess_exec(
             *COMMAND, cwd=ROOT, env=environment(nats, trust, **more), stderr=asyncio.subprocess.PIPE
         )
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(_START_LIMIT_S):
             _, said = await process.communicate()
         return process.returncode, said.decode()
 
