@@ -7,7 +7,7 @@ SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup node lock proto check-proto release-proto fmt lint check-adr docs \
-  test test-unit test-integration test-e2e test-power clients image-check k8s-check ops-check fault-quick fault losses check \
+  test test-unit test-integration test-e2e test-power fuzz clients image-check k8s-check ops-check fault-quick fault losses check \
   up down status logs clean demo bench bench-quick
 
 help: ## List the targets
@@ -77,6 +77,9 @@ k8s-check: setup ## The manifests: rendered, by schema and policy, and each cont
 
 ops-check: setup ## Alert rules, dashboards, and the recipes with grpcurl
 	@tools/ops_check.sh
+
+fuzz: setup ## Our own parsers under inputs that are guided by what they reach, ten seconds each
+	tools/fuzz.sh
 
 losses: setup ## What a crash of a worker costs by policy, one table
 	python -m tests.fault.losses

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Regenerates the locks from pyproject.toml: requirements/dev.txt (everything), runtime.txt and build.txt (the
-# image: what runs, and what builds the wheel), check.txt (documents, Kubernetes), node.txt.
+# image: what runs, and what builds the wheel), check.txt (documents, Kubernetes), fuzz.txt, node.txt.
 # Pins that still fit are kept; `UPGRADE=1 make lock` takes the newest of each. Takes a few minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,4 +23,5 @@ compile --extra=realtime --extra=email --extra=push --extra=sms --extra=stack --
   --output-file=requirements/runtime.txt pyproject.toml requirements/older.in
 compile --constraint=requirements/dev.txt --output-file=requirements/build.txt requirements/build.in
 compile --constraint=requirements/dev.txt --output-file=requirements/check.txt requirements/check.in
+compile --constraint=requirements/dev.txt --output-file=requirements/fuzz.txt requirements/fuzz.in
 compile --output-file=requirements/node.txt requirements/node.in

@@ -105,14 +105,15 @@ _WORDS: Mapping[str, _Words] = {
         },
     ),
 }
-_PREFERENCE = re.compile(r"\s*([A-Za-z]{2,3})(?:-[A-Za-z0-9-]+)?\s*(?:;\s*q=([01](?:\.[0-9]{0,3})?))?\s*")
+# Of one entry without the blanks around it: two rows of blanks side by side could be divided in too many ways.
+_PREFERENCE = re.compile(r"([A-Za-z]{2,3})(?:-[A-Za-z0-9-]+)?(?:\s*;\s*q=([01](?:\.[0-9]{0,3})?))?")
 
 
 def language(accepted: str) -> str:
     """The language of ours that a browser likes best, by its Accept-Language; English where it likes none."""
     liked: dict[str, float] = {}
     for part in accepted.split(",")[:20]:
-        found = _PREFERENCE.fullmatch(part)
+        found = _PREFERENCE.fullmatch(part.strip())
         if found is not None and found[1].lower() in _WORDS:
             name, weight = found[1].lower(), float(found[2] or 1)
             liked[name] = max(weight, liked.get(name, 0.0))

@@ -28,6 +28,9 @@ class Origins:
         no origin."""
         if origin is None or "*" in self.listed:
             return True
+        if not (origin.isascii() and origin.isprintable()):
+            # Where tabs and line ends are, those who read addresses pass over them.
+            return False
         origin = origin.lower()
         if self.listed:
             return origin in self.listed or _wildcard(origin) in self.listed

@@ -14,7 +14,7 @@ from stack.sandbox.web_push_crypto import decoded, public_key
 LIFE_LIMIT_S = 24 * 3_600
 _KEPT_MOST = 1_000
 
-_CREDENTIALS = re.compile(r"vapid +(?P<parts>[!-~ ]+)\Z", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"vapid +(?P<parts>[!-~][!-~ ]*)\Z", re.IGNORECASE)
 _CONTACT = re.compile(r"mailto:[^@\s]+@[^@\s]+\Z|https://[^\s/]+")
 
 

@@ -19,8 +19,9 @@ _HIDDEN = re.compile(r"display\s*:\s*none", re.IGNORECASE)
 _SPACE = re.compile(r"[ \t\r\n\f]+")
 # Where a line and where a paragraph ends, if anything is said before and after; known when the mail is made.
 _LINE, _PARAGRAPH = "\x1f", "\x1e"
-_GAPS = re.compile(r"[ \t\n]*[\x1e\x1f][ \t\n\x1e\x1f]*")
-_LINE_ENDS = re.compile(r"[ \t]*(?:\r\n|\r|\n)")
+# From the first blank of a row alone: tried from each, a long row would take the square of its length.
+_GAPS = re.compile(r"(?<![ \t\n])[ \t\n]*[\x1e\x1f][ \t\n\x1e\x1f]*")
+_LINE_ENDS = re.compile(r"(?<![ \t])[ \t]*(?:\r\n|\r|\n)")
 _EMPTY_LINES = re.compile(r"\n{3,}")
 _RULE = "-" * 20
 

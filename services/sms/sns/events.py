@@ -129,17 +129,22 @@ def _of_event(event: _Event, receive_time: datetime) -> Told | None:
 
 def _of_log(logged: _Logged, receive_time: datetime) -> Told | None:
     kind, message_id = _STATUSES.get(logged.status), logged.notification.message_id
-    try:
-        moment = datetime.fromisoformat(logged.notification.timestamp)
-    except ValueError:
+    in_utc = _in_utc(logged.notification.timestamp)
+    if in_utc is None or kind is None or not _ID.fullmatch(message_id):
         return None
-    if kind is None or not _ID.fullmatch(message_id):
-        return None
-    in_utc = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
     stopped = bool(_OPTED_OUT.search(logged.delivery.provider_response))
     reason = ("OPTED_OUT" if stopped else logged.status) if kind == CallbackType.BOUNCED else ""
     event = told.callback(NAME, message_id, logged.status, kind, reason, in_utc, receive_time)
     return Told(event, told.number(logged.delivery.destination) if stopped else "")
+
+
+def _in_utc(text: str) -> datetime | None:
+    """The moment in `text`; None where it is none, also because its zone takes it out of the calendar."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _decoded(message: str, kind: type[T]) -> T | None:

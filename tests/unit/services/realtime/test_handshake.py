@@ -124,6 +124,8 @@ async def test_a_key_that_is_not_read_yet_is_there_the_next_time(secrets: Secret
         ("", "null", "crown.example", False),
         ("", "", "", False),
         ("", "https://[", "crown.example", False),
+        ("", "https://crown.\texample", "crown.example", False),
+        ("", "https://crown.\u00e9xample", "crown.\u00e9xample", False),
         ("https://app.example", "https://app.example", "crown.example", True),
         ("https://app.example/", "https://app.example", "crown.example", True),
         ("https://app.example", "http://app.example", "crown.example", False),

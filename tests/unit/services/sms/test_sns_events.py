@@ -135,3 +135,9 @@ def test_what_means_nothing_here(message: str) -> None:
 
 def test_words_that_are_none_are_left_out() -> None:
     assert read(event("TEXT_BLOCKED", messageStatus="to +1415")).callback.reason == "TEXT_BLOCKED"
+
+
+@pytest.mark.parametrize("when", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_a_time_that_its_zone_takes_out_of_the_calendar_is_none(when: str) -> None:
+    message = {**logged("SUCCESS"), "notification": {"messageId": ID, "timestamp": when}}
+    assert sns_events.read(json.dumps(message), HEARD) is None
