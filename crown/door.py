@@ -109,7 +109,7 @@ class Door:
     ) -> grpc.RpcMethodHandler[Any, Any]:
         entry = _Entry(self._authenticator, method, self._limits.of(method.name), check)
         rule = access.rule(method)
-        if method.client_streaming and (rule.anyone or rule.token):
+        if method.client_streaming and (access.is_open(rule) or rule.token):
             raise ValueError(f"{method.full_name}: a stream of requests needs a token in its headers")
         if method.client_streaming and method.server_streaming:
             return grpc.stream_stream_rpc_method_handler(_both(entry, behaviour, self._going))
@@ -143,7 +143,7 @@ class _Entry:
         self._authenticator = authenticator
         self._may = access.check(method)
         self._check = check
-        self._open = access.rule(method).anyone
+        self._open = access.is_open(access.rule(method))
         self._token = access.rule(method).token
         self._type: type[Message] = GetMessageClass(method.input_type)
         self._limit = limit

@@ -20,10 +20,16 @@ PAGE = ROOT / "docs" / "calls.md"
 _PROTOS = "protos/crown/notification/v1"
 # Field numbers in descriptor.proto: a file's services, and a service's methods.
 _SERVICE, _METHOD = 6, 2
+# What a caller without a token shows, in words.
+PROOFS = {
+    access_pb2.PROOF_UNSPECIFIED: "",
+    access_pb2.PROOF_PROVIDER_SIGNATURE: "the provider, who signs",
+    access_pb2.PROOF_SIGNED_LINK: "who holds the link",
+}
 _HEAD = """\
 # Every call
 
-Made from the protos by `tools/calls_page.py`. The contract itself, with every field, its bounds and the
+Made from the protos by `python -m tools.calls_page`. The contract itself, with every field, its bounds and the
 errors of each call, is in [protos](../protos/crown/notification/v1). A call without a path is gRPC only.
 *Who* names what a token must be: the user that the call is about, a service with a scope, or an operator.
 `crown token` makes each on a machine of your own.
@@ -74,6 +80,7 @@ def _cells(rpc: descriptor_pb2.MethodDescriptorProto, comment: str) -> Iterator[
 def _who(rule: access_pb2.AccessRule) -> str:
     ways = [
         "anyone" if rule.anyone else "",
+        PROOFS[rule.proof],
         f"the user in `{rule.self}`" if rule.self else "",
         f"`{rule.scope}`" if rule.scope else "",
         "operator" if rule.operator else "",
@@ -91,7 +98,9 @@ def main() -> int:
     if sys.argv[1:] != ["--check"]:
         PAGE.write_text(text)
     elif PAGE.read_text() != text:
-        print("docs: docs/calls.md is not what the protos give: run tools/calls_page.py", file=sys.stderr)
+        print(
+            "docs: docs/calls.md is not what the protos give: run python -m tools.calls_page", file=sys.stderr
+        )
         return 1
     return 0
 

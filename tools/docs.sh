@@ -6,7 +6,8 @@ PATH=$PWD/.venv/bin:$PATH
 
 tools/check_packages.sh
 python tools/links.py
-python tools/calls_page.py --check
+python -m tools.calls_page --check
+python -m tools.access_page --check
 python -m tools.metrics_page --check
 python -m tools.dashboards --check
 python -m tools.reliability_page --check

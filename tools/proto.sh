@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Generates crown/**/_pb2*, buf/**/_pb2* and gateway/crown.binpb from protos/. With --check: generates into a
-# scratch folder and fails when the committed files differ, without touching them.
+# scratch folder and fails when the committed files differ, without touching them. Either way it fails on an RPC without
+# a good access rule.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # protoc finds its plugins on the path.
@@ -25,6 +26,14 @@ generate() { # into folder $1
     "${served[@]}" protos/google/rpc/error_details.proto protos/crown/notification/v1/error_reason.proto
 }
 
+rules() { # of the contract, with what others implement for us; needs the generated code
+  local all
+  all=$(mktemp)
+  python -m grpc_tools.protoc -I protos --include_imports --descriptor_set_out="$all" "${services[@]}"
+  python -m tools.access_rules "$all" || { rm "$all"; echo "proto: an access rule is missing or wrong" >&2; exit 1; }
+  rm "$all"
+}
+
 generated() { # below folder $1
   (cd "$1" && find crown/notification buf gateway/crown.binpb -type f -not -path '*/__pycache__/*' | sort)
 }
@@ -32,6 +41,7 @@ generated() { # below folder $1
 if [ "${1:-}" != --check ]; then
   find crown/notification buf -name '*_pb2*.py*' -delete
   generate .
+  rules
   exit
 fi
 
@@ -44,3 +54,4 @@ while read -r file; do
   cmp --silent "$file" "$scratch/$file" || { echo "$file is not what protos/ gives" >&2; differs=1; }
 done < <(generated "$scratch")
 [ "$differs" = 0 ] || { echo "check-proto: run 'make proto' and commit what it changes" >&2; exit 1; }
+rules

@@ -1,5 +1,5 @@
-"""A channel: one connection on one topic, from join to leave. What a topic allows stands in its own module; which
-topics there are, in topics.py."""
+"""A channel: one connection on one topic, from join to leave. Who may join says the rule in the proto; what a topic
+allows stands in its own module; which topics there are, in topics.py."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any, ClassVar, Protocol
 
 import msgspec
 
+from crown import access
 from crown.auth import Authenticator, Principal
-from crown.errors import InvalidRequest
+from crown.errors import InvalidRequest, NotAllowed
 from crown.groups import Groups
 from crown.live_position import Position
+from crown.notification.v1 import access_pb2
 from services.realtime.counts import UnreadCounts
 from services.realtime.hub import Hub, Joined
 from services.realtime.memberships import Memberships
@@ -19,8 +21,11 @@ from services.realtime.message import NULL, Message
 from services.realtime.presence.tracker import Tracker
 from services.realtime.room import Subscriber
 from services.realtime.tasks import Spawn
+from services.realtime.topic_rules import RULES
 
 _NULL = bytes(NULL)
+# The rule of a topic that has none.
+_NOBODYS = access_pb2.TopicRule()
 
 
 class Connection(Protocol):
@@ -66,7 +71,7 @@ class Welcome:
 
 
 class Channel:
-    """Behaviour of a topic; subclasses say who may join and what clients may do there."""
+    """Behaviour of a topic; subclasses say what clients may do there."""
 
     __slots__ = ("_backend", "_connection", "_expected", "address_topic", "join_ref", "topic")
 
@@ -94,7 +99,18 @@ class Channel:
         return said in (_NULL, self._expected)
 
     async def join(self, payload: Any) -> Welcome:
-        """Lets the connection in. Raises CrownError to refuse."""
+        """Lets the connection in where the rule of the topic does. Raises CrownError to refuse."""
+        kind, _, name = self.address_topic.partition(":")
+        if access.check_topic(RULES.get(kind, _NOBODYS), self._connection.principal, name):
+            await self.must_be_member()
+        return await self.enter(payload)
+
+    async def must_be_member(self) -> None:
+        """Raises NotAllowed unless the person is a member of the group. Only topics of groups have members."""
+        raise NotAllowed("this topic has no members")
+
+    async def enter(self, payload: Any) -> Welcome:
+        """Joins the topic, for somebody who may. Raises CrownError to refuse."""
         raise NotImplementedError
 
     def joined(self) -> None:

@@ -53,12 +53,13 @@ class GroupChannel(Channel):
         """The group and the person, as memberships are asked for."""
         return self.name, self._user_id
 
-    async def join(self, payload: Any) -> Welcome:
-        """Lets members in. Answers as a person's own topic does, and then sends who is here."""
-        if self._connection.principal.use != "user":
-            raise NotAllowed("only people are members of groups")
-        since = since_of(payload)
+    async def must_be_member(self) -> None:
+        """See Channel."""
         self._client_events = (await self._membership()).client_events
+
+    async def enter(self, payload: Any) -> Welcome:
+        """Answers as a person's own topic does, and then sends who is here."""
+        since = since_of(payload)
         joined = await self._backend.hub.join(
             address.of(self.address_topic),
             self._connection.subscriber,

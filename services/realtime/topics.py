@@ -12,7 +12,8 @@ ALIAS = "realtime:"
 # Longer ones are nobody's.
 TOPIC_MOST_CHARS = 200
 
-_KINDS: dict[str, type[Channel]] = {
+# What is behind each topic, by what stands before the colon.
+KINDS: dict[str, type[Channel]] = {
     kind: channel for channel in (UserChannel, GroupChannel, OpsChannel) for kind in channel.KINDS
 }
 
@@ -23,5 +24,5 @@ def find(topic: object) -> tuple[type[Channel], str] | None:
         return None
     meant = topic.removeprefix(ALIAS)
     kind, colon, _ = meant.partition(":")
-    channel = _KINDS.get(kind) if colon else None
+    channel = KINDS.get(kind) if colon else None
     return (channel, meant) if channel is not None else None

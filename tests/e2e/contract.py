@@ -15,6 +15,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from crown import access
 from crown.notification.v1 import access_pb2
 from gateway.contract import bindings, load, services
 from stack.settings import ROOT
@@ -125,4 +126,6 @@ def _read() -> tuple[Rpc, ...]:
 
 
 RPCS = _read()
-GUARDED = tuple(rpc for rpc in RPCS if not rpc.rule.anyone)
+GUARDED = tuple(rpc for rpc in RPCS if not access.is_open(rpc.rule))
+# Those that go by another proof than a token.
+PROVEN = tuple(rpc for rpc in RPCS if rpc.rule.proof)

@@ -28,7 +28,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2crown/notification/v1/email_callback_service.proto\x12\x15\x63rown.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"crown/notification/v1/access.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"1\n\x16ShowUnsubscribeRequest\x12\x17\n\x05token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"Q\n\x12UnsubscribeRequest\x12\x17\n\x05token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\"\n\x04\x62ody\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"B\n\x1cReceiveSendGridEventsRequest\x12\"\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody2\x99\x03\n\x14\x45mailCallbackService\x12\x8a\x01\n\x15ReceiveSendGridEvents\x12\x33.crown.notification.v1.ReceiveSendGridEventsRequest\x1a\x14.google.api.HttpBody\"&\x8a\xcf\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1a\"\x12/webhooks/sendgrid:\x04\x62ody\x12z\n\x0fShowUnsubscribe\x12-.crown.notification.v1.ShowUnsubscribeRequest\x1a\x14.google.api.HttpBody\"\"\x8a\xcf\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/unsubscribe/{token}\x12x\n\x0bUnsubscribe\x12).crown.notification.v1.UnsubscribeRequest\x1a\x14.google.api.HttpBody\"(\x8a\xcf\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1c\"\x14/unsubscribe/{token}:\x04\x62odyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2crown/notification/v1/email_callback_service.proto\x12\x15\x63rown.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"crown/notification/v1/access.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"1\n\x16ShowUnsubscribeRequest\x12\x17\n\x05token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"Q\n\x12UnsubscribeRequest\x12\x17\n\x05token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\"\n\x04\x62ody\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"B\n\x1cReceiveSendGridEventsRequest\x12\"\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody2\x99\x03\n\x14\x45mailCallbackService\x12\x8a\x01\n\x15ReceiveSendGridEvents\x12\x33.crown.notification.v1.ReceiveSendGridEventsRequest\x1a\x14.google.api.HttpBody\"&\x8a\xcf\x18\x02\x30\x01\x82\xd3\xe4\x93\x02\x1a\"\x12/webhooks/sendgrid:\x04\x62ody\x12z\n\x0fShowUnsubscribe\x12-.crown.notification.v1.ShowUnsubscribeRequest\x1a\x14.google.api.HttpBody\"\"\x8a\xcf\x18\x02\x30\x02\x82\xd3\xe4\x93\x02\x16\x12\x14/unsubscribe/{token}\x12x\n\x0bUnsubscribe\x12).crown.notification.v1.UnsubscribeRequest\x1a\x14.google.api.HttpBody\"(\x8a\xcf\x18\x02\x30\x02\x82\xd3\xe4\x93\x02\x1c\"\x14/unsubscribe/{token}:\x04\x62odyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,11 +40,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UNSUBSCRIBEREQUEST'].fields_by_name['token']._loaded_options = None
   _globals['_UNSUBSCRIBEREQUEST'].fields_by_name['token']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_EMAILCALLBACKSERVICE'].methods_by_name['ReceiveSendGridEvents']._loaded_options = None
-  _globals['_EMAILCALLBACKSERVICE'].methods_by_name['ReceiveSendGridEvents']._serialized_options = b'\212\317\030\002\010\001\202\323\344\223\002\032\"\022/webhooks/sendgrid:\004body'
+  _globals['_EMAILCALLBACKSERVICE'].methods_by_name['ReceiveSendGridEvents']._serialized_options = b'\212\317\030\0020\001\202\323\344\223\002\032\"\022/webhooks/sendgrid:\004body'
   _globals['_EMAILCALLBACKSERVICE'].methods_by_name['ShowUnsubscribe']._loaded_options = None
-  _globals['_EMAILCALLBACKSERVICE'].methods_by_name['ShowUnsubscribe']._serialized_options = b'\212\317\030\002\010\001\202\323\344\223\002\026\022\024/unsubscribe/{token}'
+  _globals['_EMAILCALLBACKSERVICE'].methods_by_name['ShowUnsubscribe']._serialized_options = b'\212\317\030\0020\002\202\323\344\223\002\026\022\024/unsubscribe/{token}'
   _globals['_EMAILCALLBACKSERVICE'].methods_by_name['Unsubscribe']._loaded_options = None
-  _globals['_EMAILCALLBACKSERVICE'].methods_by_name['Unsubscribe']._serialized_options = b'\212\317\030\002\010\001\202\323\344\223\002\034\"\024/unsubscribe/{token}:\004body'
+  _globals['_EMAILCALLBACKSERVICE'].methods_by_name['Unsubscribe']._serialized_options = b'\212\317\030\0020\002\202\323\344\223\002\034\"\024/unsubscribe/{token}:\004body'
   _globals['_SHOWUNSUBSCRIBEREQUEST']._serialized_start=199
   _globals['_SHOWUNSUBSCRIBEREQUEST']._serialized_end=248
   _globals['_UNSUBSCRIBEREQUEST']._serialized_start=250

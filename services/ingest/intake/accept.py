@@ -9,14 +9,17 @@ from hashlib import sha256
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from crown import addresses, catalogue, ids, links, validation, vault
-from crown.errors import Violation
+from crown import access, addresses, catalogue, ids, links, validation, vault
+from crown.auth import Principal
+from crown.errors import NotAllowed, Violation
 from crown.notification.v1.events_pb2 import Audience, IntakeEvent, NotificationContent, Sealed
 from crown.notification.v1.ingest_service_pb2 import SendNotificationRequest
-from crown.notification.v1.types_pb2 import Channel, Priority
+from crown.notification.v1.types_pb2 import Category, Channel, Priority
 from crown.subjects import LANES
 from services.ingest.webhook.hosts import WebhookHosts
 
+# What a service needs to send; with `:<category>` behind it, to send what is of that category.
+SCOPE = "notifications.send"
 RECIPIENTS_A_PART = 1_000
 # The lane that what was meant for a lane, and is for so many people, travels on.
 Share = Callable[[Priority.Type.ValueType, int], Priority.Type.ValueType]
@@ -72,6 +75,25 @@ def _address_problems(request: SendNotificationRequest) -> list[Violation]:
 def all_problems(request: SendNotificationRequest, rules: Rules) -> list[Violation]:
     """Every violation of one item of a bulk, whose items the door does not check."""
     return validation.together(validation.violations(request), problems(request, rules))
+
+
+def beyond_scope(request: SendNotificationRequest, sender: Principal) -> NotAllowed | None:
+    """Why a service whose token is for some categories only may not send this; None where it may. A kind and a
+    template speak in the name of their category, whatever category is given with them. Operators may."""
+    allowed = access.categories(sender, SCOPE) if sender.use == "service" else None
+    if allowed is None:
+        return None
+    said = {request.category or catalogue.kind_or_default(request.kind).category}
+    said |= {
+        catalogue.KINDS[name].category
+        for name in (request.kind, request.template_id)
+        if name in catalogue.KINDS
+    }
+    missing = sorted({Category.Type.Name(one).lower() for one in said} - allowed)
+    if not missing:
+        return None
+    needs = f"the scope {SCOPE}:{missing[0]}"
+    return NotAllowed(f"this notification needs {needs}", metadata={"needs": needs})
 
 
 def as_asked(lane: Priority.Type.ValueType, recipients: int) -> Priority.Type.ValueType:

@@ -114,7 +114,9 @@ class Intake:
         ]
 
     def _resolve(self, request: SendNotificationRequest, sender: str, call: Call, place: int) -> Outcome:
-        refused = self._quota.refusal(sender, accept.recipients(request))
+        refused = accept.beyond_scope(request, caller()) or self._quota.refusal(
+            sender, accept.recipients(request)
+        )
         if refused is not None:
             return refused
 

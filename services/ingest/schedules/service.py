@@ -48,6 +48,7 @@ class ScheduleService:
         self, request: pb.CreateScheduleRequest, _context: Any
     ) -> pb.CreateScheduleResponse:
         """Makes one."""
+        _must_be_theirs_to_send(request.notification)
         sender, key = caller().subject, request.idempotency_key
         schedule_id = (
             ids.keyed_notification(sender, "CreateSchedule", key, 0) if key else ids.fresh_notification()
@@ -76,6 +77,7 @@ class ScheduleService:
         self, request: pb.UpdateScheduleRequest, _context: Any
     ) -> pb.UpdateScheduleResponse:
         """Replaces what it is."""
+        _must_be_theirs_to_send(request.notification)
         found = await self._book.replace(_theirs(request.schedule_id), _plan(request), self._clock())
         return pb.UpdateScheduleResponse(schedule=self._schedule(_there(found)))
 
@@ -90,12 +92,15 @@ class ScheduleService:
         self, request: pb.ResumeScheduleRequest, _context: Any
     ) -> pb.ResumeScheduleResponse:
         """Has it go on."""
+        held = _there(await self._book.find(_theirs(request.schedule_id)))
+        _must_be_theirs_to_send(self._book.notification(held))
         found = _there(await self._book.resume(_theirs(request.schedule_id), self._clock()))
         return pb.ResumeScheduleResponse(schedule=self._schedule(found))
 
     async def RunSchedule(self, request: pb.RunScheduleRequest, _context: Any) -> pb.RunScheduleResponse:
         """Sends it now."""
         found = _there(await self._book.find(_theirs(request.schedule_id)))
+        _must_be_theirs_to_send(self._book.notification(found))
         key = f"run:{request.idempotency_key}" if request.idempotency_key else ""
         notification_id = await firing.send(self._bus, self._book, self._data_key, found, key)
         return pb.RunScheduleResponse(notification_id=notification_id)
@@ -136,6 +141,13 @@ class ScheduleService:
             create_time=timestamp(found["create_time"]),
             update_time=timestamp(found["update_time"]),
         )
+
+
+def _must_be_theirs_to_send(notification: SendNotificationRequest) -> None:
+    """Raises NotAllowed where the caller's token is for other categories."""
+    refused = accept.beyond_scope(notification, caller())
+    if refused is not None:
+        raise refused
 
 
 def _given(notification: SendNotificationRequest) -> set[str]:

@@ -49,7 +49,7 @@ async def test_another_persons_topic_is_refused(node: Node, trust: Trust, user: 
             assert answer["response"] == {
                 "reason": "NOT_ALLOWED",
                 "code": 7,
-                "message": "this topic is another person's",
+                "message": "this topic is for the user that it names",
             }
 
 

@@ -10,6 +10,8 @@ from types import SimpleNamespace
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from hypothesis import given
+from hypothesis import strategies as st
 
 import crown.notification.v1
 from crown import access
@@ -20,8 +22,16 @@ from stack.tokens import SCOPES
 
 USER = Principal("user", "user123", frozenset(), time.time() + 60)
 OPERATOR = Principal("operator", "olga", frozenset(), time.time() + 60)
-# Whoever asks whether all is well, and who signs what they say: providers, and who made an unsubscribe link.
-OPEN = {"StatusService", "EmailCallbackService", "SmsCallbackService"}
+# Who needs no token: whoever asks whether all is well, and who proves what they say in another way.
+ANYONE = {"StatusService"}
+PROVEN = {
+    "ReceiveSendGridEvents": access_pb2.PROOF_PROVIDER_SIGNATURE,
+    "ShowUnsubscribe": access_pb2.PROOF_SIGNED_LINK,
+    "Unsubscribe": access_pb2.PROOF_SIGNED_LINK,
+    "ReceiveTwilioStatus": access_pb2.PROOF_PROVIDER_SIGNATURE,
+    "ReceiveTwilioInbound": access_pb2.PROOF_PROVIDER_SIGNATURE,
+    "ReceiveSns": access_pb2.PROOF_PROVIDER_SIGNATURE,
+}
 EVERYTHING = Principal("service", "feed", frozenset(SCOPES), time.time() + 60)
 
 
@@ -50,7 +60,9 @@ def test_every_rpc_has_a_rule(method: MethodDescriptor) -> None:
     if rule.anyone:
         # Open means open: further ways in would only look like protection.
         assert rule == access_pb2.AccessRule(anyone=True)
-        assert method.containing_service.name in OPEN
+        assert method.containing_service.name in ANYONE
+    assert rule.proof == PROVEN.get(method.name, access_pb2.PROOF_UNSPECIFIED)
+    assert rule.by_category == (rule.scope == "notifications.send")
     if rule.scope:
         assert rule.scope in SCOPES
 
@@ -147,3 +159,134 @@ def test_the_rule_alone_decides(ways: tuple[str, ...], principal: Principal, use
     with pytest.raises(NotAllowed) as caught:
         apply(principal, SimpleNamespace(user_id=user_id))
     assert caught.value.metadata["needs"] in caught.value.message
+
+
+# -- any principal, any rule
+
+
+NAMES = st.sampled_from(["ann", "Ann", "bob", "", "ann ", "\u0430nn"])
+SCOPE_NAMES = (
+    "inbox.read",
+    "notifications.send",
+    "notifications.send:social",
+    "notifications.send:",
+    "inbox",
+    "",
+)
+PRINCIPALS = st.builds(
+    Principal,
+    use=st.sampled_from(["user", "service", "operator", "nobody", ""]),
+    subject=NAMES,
+    scopes=st.frozensets(st.sampled_from(SCOPE_NAMES)),
+    expires=st.just(0.0),
+)
+
+
+def model(method: MethodDescriptor, principal: Principal, user_id: str) -> bool:
+    """Who may, said as the document says it."""
+    rule = access.rule(method)
+    match principal.use:
+        case "user":
+            return rule.self == "user_id" and principal.subject == user_id
+        case "operator":
+            return rule.operator
+        case "service":
+            wanted = {rule.scope} - {""}
+            narrow = {one for one in principal.scopes if one.startswith(f"{rule.scope}:")}
+            return bool(wanted & principal.scopes) or (rule.by_category and bool(narrow))
+        case _:
+            return False
+
+
+@given(st.sampled_from(METHODS), PRINCIPALS, NAMES)
+def test_a_call_is_allowed_as_the_model_says(
+    method: MethodDescriptor, principal: Principal, user_id: str
+) -> None:
+    request = SimpleNamespace(**{field.name: "" for field in method.input_type.fields} | {"user_id": user_id})
+    try:
+        access.check(method)(principal, request)
+        allowed = True
+    except NotAllowed:
+        allowed = False
+    assert allowed == model(method, principal, user_id)
+
+
+# -- categories
+
+
+@pytest.mark.parametrize(
+    ("scopes", "found"),
+    [
+        ({"notifications.send"}, None),
+        ({"notifications.send", "notifications.send:social"}, None),
+        ({"notifications.send:social", "notifications.send:system", "inbox.read"}, {"social", "system"}),
+        ({"inbox.read:social"}, set()),
+        (set(), set()),
+        ({"notifications.sendsocial", "xnotifications.send:social"}, set()),
+    ],
+)
+def test_a_scope_may_be_for_categories(scopes: set[str], found: set[str] | None) -> None:
+    principal = Principal("service", "feed", frozenset(scopes), 0)
+    assert access.categories(principal, "notifications.send") == found
+
+
+def test_a_scope_for_a_category_opens_only_what_looks_at_categories() -> None:
+    narrow = Principal("service", "feed", frozenset({"inbox.read:social"}), 0)
+    request = SimpleNamespace(user_id="user123")
+    with pytest.raises(NotAllowed):
+        access.check(made_up(access_pb2.AccessRule(scope="inbox.read")))(narrow, request)
+    access.check(made_up(access_pb2.AccessRule(scope="inbox.read", by_category=True)))(narrow, request)
+
+
+# -- topics
+
+
+def may(rule: access_pb2.TopicRule, principal: Principal, name: str) -> str:
+    try:
+        return "as a member" if access.check_topic(rule, principal, name) else "yes"
+    except NotAllowed:
+        return "no"
+
+
+TOPICS = {
+    "self": access_pb2.TopicRule(kinds=["t"], self=True),
+    "member": access_pb2.TopicRule(kinds=["t"], member=True),
+    "operator": access_pb2.TopicRule(kinds=["t"], operator=True),
+    "named": access_pb2.TopicRule(kinds=["t"], name="metrics", operator=True),
+    "nobody": access_pb2.TopicRule(kinds=["t"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "principal", "name", "answer"),
+    [
+        ("self", USER, "user123", "yes"),
+        ("self", USER, "user12", "no"),
+        ("self", USER, "", "no"),
+        ("self", OPERATOR, "olga", "no"),
+        ("self", EVERYTHING, "feed", "no"),
+        ("member", USER, "lobby", "as a member"),
+        ("member", OPERATOR, "lobby", "no"),
+        ("member", EVERYTHING, "lobby", "no"),
+        ("operator", OPERATOR, "anything", "yes"),
+        ("operator", USER, "user123", "no"),
+        ("named", OPERATOR, "metrics", "yes"),
+        ("named", OPERATOR, "metrics2", "no"),
+        ("named", USER, "metrics", "no"),
+        ("nobody", OPERATOR, "x", "no"),
+        ("nobody", USER, "user123", "no"),
+    ],
+)
+def test_the_rule_of_a_topic_decides(rule: str, principal: Principal, name: str, answer: str) -> None:
+    assert may(TOPICS[rule], principal, name) == answer
+
+
+def test_the_topics_of_the_contract() -> None:
+    (realtime,) = (one for one in services() if one.name == "RealtimeService")
+    rules = access.topic_rules(realtime)
+    assert {kind: (r.self, r.member, r.operator, r.name) for kind, r in rules.items()} == {
+        "user": (True, False, False, ""),
+        "group": (False, True, False, ""),
+        "chat": (False, True, False, ""),
+        "ops": (False, False, True, "metrics"),
+    }

@@ -47,7 +47,7 @@ class Room(Channel):
 
 @pytest.fixture(autouse=True)
 def _rooms(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(topics._KINDS, "room", Room)
+    monkeypatch.setitem(topics.KINDS, "room", Room)
 
 
 @pytest.fixture(params=[V2, V1], ids=["v2", "v1"])

@@ -13,6 +13,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from crown import catalogue, ids, vault
+from crown.auth import Principal
 from crown.notification.v1.events_pb2 import IntakeEvent, NotificationContent
 from crown.notification.v1.ingest_service_pb2 import SendNotificationRequest
 from crown.notification.v1.notification_pb2 import Address, NotificationData
@@ -390,3 +391,49 @@ def test_an_item_of_a_bulk_hears_of_everything_and_of_each_field_once() -> None:
         "kind",
         "user_id",
     ]
+
+
+# -- what a token is for
+
+
+def beyond(request: SendNotificationRequest, *scopes: str, use: str = "service") -> str:
+    """The scope that is missing; empty where none is."""
+    refused = accept.beyond_scope(request, Principal(use, "feed", frozenset(scopes), 0))
+    return refused.metadata["needs"].removeprefix("the scope notifications.send:") if refused else ""
+
+
+SOCIAL = "notifications.send:social"
+SECURITY = "notifications.send:security"
+
+
+@pytest.mark.parametrize(
+    ("given", "scopes", "missing"),
+    [
+        ({"kind": "login_alert"}, ["notifications.send"], ""),
+        ({"kind": "login_alert"}, ["notifications.send", SOCIAL], ""),
+        ({"kind": "like"}, [SOCIAL], "activity"),
+        ({"kind": "friend_request"}, [SOCIAL], ""),
+        ({"kind": "login_alert"}, [SOCIAL], "security"),
+        ({"kind": "login_alert"}, [SOCIAL, SECURITY], ""),
+        # The kind and the template speak for themselves, whatever category stands beside them.
+        ({"kind": "login_alert", "category": Category.SOCIAL}, [SOCIAL], "security"),
+        ({"kind": "friend_request", "category": Category.SECURITY}, [SOCIAL], "security"),
+        ({"category": Category.SECURITY}, [SOCIAL], "security"),
+        ({"category": Category.SOCIAL, "template_id": "login_alert"}, [SOCIAL], "security"),
+        ({"category": Category.SOCIAL, "template_id": "ours"}, [SOCIAL], ""),
+        ({"category": Category.SOCIAL}, [SOCIAL], ""),
+        # Without kind and category it is everyday activity.
+        ({}, [SOCIAL], "activity"),
+        ({}, ["notifications.send:activity"], ""),
+        ({}, ["notifications.send:"], "activity"),
+        ({}, ["notifications.send:ACTIVITY"], "activity"),
+    ],
+)
+def test_a_token_for_some_categories_sends_no_other(
+    given: dict[str, Any], scopes: list[str], missing: str
+) -> None:
+    assert beyond(send(**given), *scopes) == missing
+
+
+def test_operators_send_any_category() -> None:
+    assert beyond(send(kind="login_alert"), use="operator") == ""
