@@ -7,7 +7,8 @@ import asyncio
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,11 @@ LEEWAY_S = 30
 _TOKENS_KEPT = 20_000
 # A token with an unknown key id makes the keys be read again, but not more often than this.
 _RELOAD_PAUSE_S = 5.0
+# Seconds between two looks at the source, as the gateway's: a key that was withdrawn there is believed no longer.
+REFRESH_S = 10.0
+# Seconds that keys are believed while their source cannot be read: an outage of the auth service is not to become one
+# of ours, but somebody who keeps us from reading shall not keep a withdrawn key alive for good.
+KEPT_S = 24 * 3_600.0
 _ADDRESSES = ("http://", "https://")
 _FETCH_TIMEOUT_S = 5.0
 HOW_TO_GET_ONE = (
@@ -37,7 +43,8 @@ HOW_TO_GET_ONE = (
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who calls: `use` is user, service or operator; `scopes` are a service's rights; `expires` and `issued` are
-    in seconds since 1970; `session` is the login that the token belongs to, empty where it does not say."""
+    in seconds since 1970; `session` is the login that the token belongs to, empty where it does not say; `key_id`
+    names the key that signed it."""
 
     use: str
     subject: str
@@ -45,6 +52,7 @@ class Principal:
     expires: float
     session: str = ""
     issued: float = 0.0
+    key_id: str = ""
 
 
 NOBODY = Principal("nobody", "", frozenset(), 0.0)
@@ -62,38 +70,109 @@ def set_caller(principal: Principal) -> None:
 
 
 class Keys:
-    """The public keys of the auth service, from a file or an https address."""
+    """The public keys of the auth service, from a file or an https address. `watch` has to run beside."""
 
     def __init__(self, source: str) -> None:
         self._source = source
         self._keys: dict[str, jwt.PyJWK] = {}
+        # Each as it was written, to see which have changed.
+        self._written: dict[str, str] = {}
         self._tried = float("-inf")
+        self._read_at = float("-inf")
         self._loading = asyncio.Lock()
+        self._actions: list[Callable[[frozenset[str]], None]] = []
+
+    def on_withdrawn(self, action: Callable[[frozenset[str]], None]) -> None:
+        """Calls `action`, which must not wait, with the ids of keys that are no longer published, or are others
+        now."""
+        self._actions.append(action)
 
     async def find(self, key_id: str) -> jwt.PyJWK | None:
         """The key named `key_id`. An unknown one makes the source be read again, for rotation. Raises
-        Unavailable where the source has never been readable."""
+        Unavailable where the source has never been readable, or not for a day."""
         if key_id not in self._keys:
             await self._load()
         return self._keys.get(key_id)
 
     def held(self, key_id: str) -> jwt.PyJWK | None:
-        """The key named `key_id` if it was read already."""
+        """The key named `key_id` if it was read already. A file is read here and now for one that is not known; to
+        who cannot wait, it is then not unknown either."""
+        if key_id not in self._keys and not self._far and self._may_try():
+            with self._told():
+                self._take(Path(self._source).read_text(encoding="utf-8"))
         return self._keys.get(key_id)
+
+    async def watch(self) -> None:
+        """Reads the source again and again, once somebody has asked for a key, until it is cancelled."""
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            if self._tried == float("-inf"):
+                continue
+            try:
+                await self.refresh()
+            except Exception as error:
+                # Whatever it was: who stops looking believes withdrawn keys for good.
+                log.error("keys_watch_failed", exc_info=error)
+
+    async def refresh(self) -> None:
+        """Reads the source. Where it cannot be read, what is known stays, but not for longer than a day."""
+        async with self._loading:
+            self._tried = time.monotonic()
+            with self._told():
+                self._take(await self._read())
+            if self._keys and time.monotonic() - self._read_at >= KEPT_S:
+                log.error("keys_forgotten")
+                self._replace({}, {})
 
     async def _load(self) -> None:
         async with self._loading:
-            if time.monotonic() - self._tried >= _RELOAD_PAUSE_S:
-                self._tried = time.monotonic()
-                try:
-                    self._keys = _parse(await self._read())
-                except (OSError, ValueError, TimeoutError, jwt.PyJWTError) as error:
-                    log.warning("keys_unreadable", error=type(error).__name__)
+            if self._may_try():
+                with self._told():
+                    self._take(await self._read())
         if not self._keys:
             raise Unavailable("the auth service's keys cannot be read")
 
+    @property
+    def _far(self) -> bool:
+        return self._source.startswith(_ADDRESSES)
+
+    def _may_try(self) -> bool:
+        now = time.monotonic()
+        if now - self._tried < _RELOAD_PAUSE_S:
+            return False
+        self._tried = now
+        return True
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What keeps the source from being read goes into the log, and no further."""
+        try:
+            yield
+        except (OSError, ValueError, TimeoutError, jwt.PyJWTError) as error:
+            log.warning("keys_unreadable", error=type(error).__name__)
+
+    def _take(self, document: str) -> None:
+        keys = _parse(document)
+        written = {
+            str(one.get("kid")): json.dumps(one, sort_keys=True) for one in json.loads(document)["keys"]
+        }
+        self._read_at = time.monotonic()
+        self._replace(keys, written)
+
+    def _replace(self, keys: dict[str, jwt.PyJWK], written: dict[str, str]) -> None:
+        gone = frozenset(
+            key_id
+            for key_id in self._keys
+            if key_id not in keys or written.get(key_id) != self._written.get(key_id)
+        )
+        self._keys, self._written = keys, written
+        if gone:
+            log.info("keys_withdrawn", keys=len(gone))
+            for action in self._actions:
+                action(gone)
+
     async def _read(self) -> str:
-        if not self._source.startswith(_ADDRESSES):
+        if not self._far:
             return await asyncio.to_thread(Path(self._source).read_text, encoding="utf-8")
         # Only where it is needed: it takes a quarter of a second to load, and most services read a file.
         import aiohttp
@@ -138,10 +217,19 @@ class Authenticator:
         self._audience = audience
         self._known: OrderedDict[str, Principal] = OrderedDict()
         self._revoked: Callable[[Principal], bool] = _never
+        keys.on_withdrawn(self._forget)
 
     def refuse(self, revoked: Callable[[Principal], bool]) -> None:
         """From now on asks `revoked` each time that a good token comes, and refuses where it says so."""
         self._revoked = revoked
+
+    def on_withdrawn(self, action: Callable[[frozenset[str]], None]) -> None:
+        """See Keys: `action` ends what was begun with tokens of these keys."""
+        self._keys.on_withdrawn(action)
+
+    async def watch(self) -> None:
+        """Keeps the keys as they are published, until it is cancelled."""
+        await self._keys.watch()
 
     async def warm(self) -> None:
         """Reads the keys before the first token comes. Raises Unavailable where they cannot be read."""
@@ -175,6 +263,10 @@ class Authenticator:
             raise Unauthenticated("the token was revoked")
         return known
 
+    def _forget(self, gone: frozenset[str]) -> None:
+        for token in [token for token, known in self._known.items() if known.key_id in gone]:
+            del self._known[token]
+
     def _verify(self, shown: Token, key: jwt.PyJWK) -> Principal:
         if key.algorithm_name not in _ALGORITHMS:
             raise Unauthenticated("the token is signed with a key that is not known here")
@@ -186,7 +278,7 @@ class Authenticator:
         if self._audience not in ([claims.aud] if isinstance(claims.aud, str) else claims.aud):
             # A good token, but for somebody else's service: another one of the same kind will not help.
             raise NotAllowed("the token is for another audience")
-        return _principal(claims)
+        return _principal(claims, shown.key_id)
 
     def _check(self, claims: Claims, now: float) -> None:
         if max(claims.iat, claims.nbf) > now + LEEWAY_S:
@@ -213,14 +305,14 @@ def _refused(error: BadToken) -> Unauthenticated:
     return Unauthenticated(f"the token does not verify ({error})")
 
 
-def _principal(claims: Claims) -> Principal:
+def _principal(claims: Claims, key_id: str) -> Principal:
     use, scope = claims.use, claims.scope
     if not isinstance(use, str) or use not in {"user", "service", "operator"}:
         raise Unauthenticated("the token's claim `use` must be user, service or operator")
     if not claims.sub:
         raise Unauthenticated("the token's claim `sub` must not be empty")
     scopes = frozenset(scope.split()) if isinstance(scope, str) and use == "service" else frozenset()
-    return Principal(use, claims.sub, scopes, float(claims.exp), claims.sid, float(claims.iat))
+    return Principal(use, claims.sub, scopes, float(claims.exp), claims.sid, float(claims.iat), key_id)
 
 
 def bearer(header: str | None, written: str = "") -> str:

@@ -127,6 +127,16 @@ class Server(HealthServer):
         self.authenticator = auth.Authenticator(keys, settings.jwt_issuer, settings.jwt_audience)
         self._door = Door(self.authenticator, going=self.going)
 
+    @asynccontextmanager
+    async def serving(self, healthy: Healthy) -> AsyncIterator[None]:
+        """See HealthServer; meanwhile the keys of tokens are kept as they are published."""
+        keys = asyncio.create_task(self.authenticator.watch(), name="keys")
+        try:
+            async with super().serving(healthy):
+                yield
+        finally:
+            keys.cancel()
+
     def add(
         self, service: ServiceDescriptor, servicer: object, checks: Mapping[str, Check] | None = None
     ) -> None:

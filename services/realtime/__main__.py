@@ -163,6 +163,12 @@ def _node(
     service = RealtimeService(hub, bus, data_key, Presence(redis))
     revocations.on_disconnect(everybody.end)
     revocations.on_disconnect(service.streams.cut_off)
+
+    def withdrawn(key_ids: frozenset[str]) -> None:
+        people.cut_off(lambda principal: principal.key_id in key_ids)
+        service.streams.withdraw(key_ids)
+
+    server.authenticator.on_withdrawn(withdrawn)
     (described,) = realtime_service_pb2.DESCRIPTOR.services_by_name.values()
     server.add(described, service, service.checks())
     return _Node(

@@ -4,7 +4,7 @@ inside. phoenix.js comes back after each of them; other clients should go by `ag
 | code | reason          | when                                                      | come back     |
 | ---- | --------------- | --------------------------------------------------------- | ------------- |
 | 1000 | (none)          | the client closed                                         | as it likes   |
-| 1001 | revoked         | the session was revoked                                   | with a login  |
+| 1001 | revoked         | the session was revoked, or the key of its token withdrawn| with a login  |
 | 1002 | idle, protocol  | 60 s without a byte from the client; broken WebSocket     | yes           |
 | 1007 | not UTF-8       | a text frame that is no text                              | no            |
 | 1009 | too big         | a frame, or the fragments of one, over 64 KiB             | no            |

@@ -99,6 +99,12 @@ class Sockets:
                 if number % _SLICE == _SLICE - 1:
                     await asyncio.sleep(0)
 
+    def cut_off(self, whose: Callable[[auth.Principal], bool]) -> None:
+        """Closes what some are connected by: their tokens are no longer good."""
+        for connection in list(self._open):
+            if whose(connection.principal):
+                connection.close(closecodes.REVOKED)
+
     async def drain(self, most_s: float) -> None:
         """Lets nobody in any more and sends everybody away: in slices, so that they do not all come to the
         next node at once, and within `most_s` seconds."""

@@ -134,6 +134,10 @@ class Streams:
         """Ends the streams of a person, or of one session of theirs."""
         self.end(what.concerns, _revoked() if what.revoked else _again())
 
+    def withdraw(self, key_ids: frozenset[str]) -> None:
+        """Ends the streams of those whose tokens these keys signed: they are no longer believed."""
+        self.end(lambda principal: principal.key_id in key_ids, _revoked())
+
     def drain(self) -> None:
         """Ends every stream, so that its reader goes to another node."""
         self._draining = True

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -69,6 +71,13 @@ def stranger(issuer: Issuer) -> str:
     return jwt.encode(claims_now(), key, "ES256", {"kid": "ec"})
 
 
+def embedded(issuer: Issuer) -> str:
+    """Brings the key that it is signed with along, under the name of a good one."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    own = jwt.algorithms.ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    return jwt.encode(claims_now(), key, "ES256", {"kid": "ec", "jwk": own})
+
+
 def altered(issuer: Issuer) -> str:
     head, _, signature = issuer.token().split(".")
     return f"{head}.{b64(json.dumps(claims_now(sub='victim')).encode())}.{signature}"
@@ -108,6 +117,14 @@ async def test_only_services_have_scopes(
         pytest.param(altered, id="altered claims"),
         pytest.param(lambda issuer: issuer.token(headers={"kid": "nobody"}), id="unknown key id"),
         pytest.param(lambda issuer: issuer.token(headers={"kid": None}), id="no key id"),
+        pytest.param(lambda issuer: issuer.token(headers={"kid": "ec\0"}), id="a zero behind the key id"),
+        pytest.param(lambda issuer: issuer.token(headers={"kid": "../ec"}), id="a path as key id"),
+        pytest.param(lambda issuer: issuer.token(headers={"kid": "EC"}), id="a key id in capitals"),
+        pytest.param(lambda issuer: issuer.token(headers={"kid": "' OR '1'='1"}), id="SQL as key id"),
+        pytest.param(
+            lambda issuer: issuer.token(headers={"jku": "http://x", "kid": "x"}), id="keys elsewhere"
+        ),
+        pytest.param(embedded, id="a key of its own"),
         pytest.param(lambda issuer: issuer.token(iss="https://evil.example"), id="wrong issuer"),
         pytest.param(lambda issuer: issuer.token(nbf=int(time.time()) + 600), id="not yet valid"),
         pytest.param(lambda issuer: issuer.token(exp=int(time.time()) - 60), id="expired"),
@@ -176,6 +193,31 @@ async def test_a_symmetric_key_in_the_set_is_no_key(tmp_path: Path, issuer: Issu
     token = jwt.encode(claims_now(), shared, "HS256", {"kid": "shared"})
     with pytest.raises(Unauthenticated):
         await authenticator.principal(token)
+
+
+@pytest.mark.parametrize(
+    ("claims", "good"),
+    [
+        ({"exp": -auth.LEEWAY_S + 1}, True),
+        ({"exp": -auth.LEEWAY_S}, False),
+        ({"nbf": auth.LEEWAY_S}, True),
+        ({"nbf": auth.LEEWAY_S + 1}, False),
+        ({"iat": auth.LEEWAY_S}, True),
+        ({"iat": auth.LEEWAY_S + 1}, False),
+    ],
+    ids=str,
+)
+async def test_half_a_minute_is_exact(
+    authenticator: Authenticator, issuer: Issuer, claims: dict[str, int], good: bool
+) -> None:
+    with time_machine.travel(int(time.time()), tick=False):
+        now = int(time.time())
+        token = issuer.token(**{name: now + after_s for name, after_s in claims.items()})
+        if good:
+            await authenticator.principal(token)
+        else:
+            with pytest.raises(Unauthenticated):
+                await authenticator.principal(token)
 
 
 async def test_clocks_may_differ_by_half_a_minute(authenticator: Authenticator, issuer: Issuer) -> None:
@@ -328,6 +370,162 @@ async def test_without_any_keys_a_caller_is_told_to_come_back(
     published.status, published.body = 200, json.dumps(issuer.jwks("ec"))
     ticker.now_s += 6
     assert (await authenticator.principal(issuer.token("ec"))).subject == "user123"
+
+
+@pytest.fixture
+def believer(issuer: Issuer, published: Published, ticker: Ticker) -> tuple[Authenticator, Keys]:
+    """Reads keys over HTTP."""
+    keys = Keys(published.url)
+    return Authenticator(keys, ISSUER, AUDIENCE), keys
+
+
+async def test_a_withdrawn_key_is_believed_no_longer_also_where_it_was(
+    believer: tuple[Authenticator, Keys], issuer: Issuer, published: Published
+) -> None:
+    authenticator, keys = believer
+    old, other = issuer.token("ec"), issuer.token("rsa")
+    published.body = json.dumps(issuer.jwks("ec", "rsa"))
+    await authenticator.principal(old)
+    await authenticator.principal(other)
+    gone: list[frozenset[str]] = []
+    authenticator.on_withdrawn(gone.append)
+    published.body = json.dumps(issuer.jwks("rsa"))
+    await keys.refresh()
+    assert gone == [{"ec"}]
+    with pytest.raises(Unauthenticated):
+        await authenticator.principal(old)
+    assert (await authenticator.principal(other)).key_id == "rsa"
+
+
+async def test_another_key_under_the_same_name_is_another_key(
+    believer: tuple[Authenticator, Keys], issuer: Issuer, published: Published
+) -> None:
+    authenticator, keys = believer
+    old = issuer.token("ec")
+    await authenticator.principal(old)
+    issuer.add("ec", ec.generate_private_key(ec.SECP256R1()))
+    published.body = json.dumps(issuer.jwks("ec"))
+    await keys.refresh()
+    with pytest.raises(Unauthenticated):
+        await authenticator.principal(old)
+    await authenticator.principal(issuer.token("ec"))
+
+
+async def test_a_rotation_with_overlap_refuses_nobody(
+    believer: tuple[Authenticator, Keys], issuer: Issuer, published: Published
+) -> None:
+    authenticator, keys = believer
+    gone: list[frozenset[str]] = []
+    authenticator.on_withdrawn(gone.append)
+    old = issuer.token("ec")
+    await authenticator.principal(old)
+    published.body = json.dumps(issuer.jwks("ec", "rsa"))
+    await keys.refresh()
+    for token in (old, issuer.token("rsa"), issuer.token("ec")):
+        # Known already: who cannot wait gets an answer, too.
+        assert authenticator.at_once(token) is not None
+    assert gone == []
+
+
+@pytest.mark.parametrize("body", ["", "[]", '{"keys": []}', '{"keys": [{"kty": "EC"}]}'])
+async def test_what_is_no_set_of_keys_withdraws_none(
+    believer: tuple[Authenticator, Keys], issuer: Issuer, published: Published, body: str
+) -> None:
+    authenticator, keys = believer
+    token = issuer.token("ec")
+    await authenticator.principal(token)
+    published.body = body
+    await keys.refresh()
+    assert (await authenticator.principal(token)).subject == "user123"
+
+
+async def test_keys_are_believed_for_a_day_without_the_auth_service(
+    believer: tuple[Authenticator, Keys], issuer: Issuer, published: Published, ticker: Ticker
+) -> None:
+    authenticator, keys = believer
+    token = issuer.token("ec")
+    await authenticator.principal(token)
+    published.status = 500
+    ticker.now_s += auth.KEPT_S - 1
+    await keys.refresh()
+    await authenticator.principal(token)
+    ticker.now_s += 1
+    await keys.refresh()
+    with pytest.raises(Unavailable):
+        await authenticator.principal(token)
+    published.status = 200
+    ticker.now_s += 10
+    await keys.refresh()
+    await authenticator.principal(token)
+
+
+async def test_the_keys_are_looked_at_again_and_again(
+    believer: tuple[Authenticator, Keys],
+    issuer: Issuer,
+    published: Published,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    authenticator, _ = believer
+    monkeypatch.setattr(auth, "REFRESH_S", 0.01)
+    watch = asyncio.create_task(authenticator.watch())
+    try:
+        await asyncio.sleep(0.05)
+        assert published.asked == 0, "nobody has asked for a key yet"
+        token = issuer.token("ec")
+        await authenticator.principal(token)
+        published.body = json.dumps(issuer.jwks("rsa"))
+
+        async def refused() -> None:
+            with suppress(Unauthenticated):
+                while await authenticator.principal(token):  # noqa: ASYNC110 -- it tells nobody
+                    await asyncio.sleep(0.01)
+
+        await asyncio.wait_for(refused(), 10)
+    finally:
+        watch.cancel()
+
+
+async def test_a_fault_does_not_end_the_looking(
+    believer: tuple[Authenticator, Keys],
+    issuer: Issuer,
+    published: Published,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    authenticator, keys = believer
+    await authenticator.principal(issuer.token("ec"))
+    asked = published.asked
+    monkeypatch.setattr(auth, "REFRESH_S", 0.01)
+    faults: list[frozenset[str]] = []
+
+    def fail(gone: frozenset[str]) -> None:
+        faults.append(gone)
+        raise RuntimeError("a fault of ours")
+
+    keys.on_withdrawn(fail)
+    published.body = json.dumps(issuer.jwks("rsa"))
+    watch = asyncio.create_task(keys.watch())
+    try:
+        async with asyncio.timeout(10):
+            while not faults or published.asked < asked + 3:  # noqa: ASYNC110 -- it tells nobody
+                await asyncio.sleep(0.01)
+    finally:
+        watch.cancel()
+
+
+def test_a_file_is_read_at_once_for_who_cannot_wait(issuer: Issuer, tmp_path: Path, ticker: Ticker) -> None:
+    path = tmp_path / "jwks.json"
+    authenticator = Authenticator(Keys(issuer.publish(path, "rsa")), ISSUER, AUDIENCE)
+    found = authenticator.at_once(issuer.token("rsa"))
+    assert found is not None
+    issuer.publish(path, "ec", "rsa")
+    # Not for each token that names a key that is not there.
+    assert authenticator.at_once(issuer.token("ec")) is None
+    ticker.now_s += 6
+    assert authenticator.at_once(issuer.token("ec")) is not None
+    path.unlink()
+    ticker.now_s += 6
+    assert authenticator.at_once(issuer.token("ec", headers={"kid": "none"})) is None
+    assert authenticator.at_once(issuer.token("ec")) is not None
 
 
 async def test_a_missing_file_is_no_keys(tmp_path: Path) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from crown.auth import Authenticator, Keys
 from services.realtime.handshake import Admission, Handshake, Refused
@@ -101,14 +104,27 @@ async def test_a_bad_token_in_the_subprotocol(authenticator: Authenticator, hidd
     assert refused.value.status == 403
 
 
-async def test_a_key_that_is_not_read_yet_is_there_the_next_time(secrets: Secrets) -> None:
+async def test_a_key_that_is_not_read_yet_is_read_where_it_is_a_file(secrets: Secrets) -> None:
     cold = Authenticator(Keys(str(secrets.jwks())), ISSUER, AUDIENCE)
     target = f"/socket/websocket?vsn=2.0.0&token={sign(secrets, Use.USER, 'ann')}"
-    reading: list[asyncio.Future[None]] = []
-    with pytest.raises(Refused):
-        admit(cold, target, spawned=reading)
-    await asyncio.gather(*reading)
     assert admit(cold, target).principal.subject == "ann"
+
+
+async def test_a_key_from_elsewhere_is_there_the_next_time(secrets: Secrets) -> None:
+    app = web.Application()
+    app.router.add_get("/jwks", partial(_published, secrets))
+    async with TestServer(app) as server:
+        cold = Authenticator(Keys(str(server.make_url("/jwks"))), ISSUER, AUDIENCE)
+        target = f"/socket/websocket?vsn=2.0.0&token={sign(secrets, Use.USER, 'ann')}"
+        reading: list[asyncio.Future[None]] = []
+        with pytest.raises(Refused):
+            admit(cold, target, spawned=reading)
+        await asyncio.gather(*reading)
+        assert admit(cold, target).principal.subject == "ann"
+
+
+async def _published(secrets: Secrets, _request: web.Request) -> web.Response:
+    return web.Response(text=secrets.jwks().read_text())
 
 
 @pytest.mark.parametrize(
