@@ -31,6 +31,10 @@ A token is a JWT of your auth service, signed with RS256 or ES256 by a key of it
 `iat`, `exp` and `use`: `user`, `service` or `operator`. A service's rights are in `scope`, separated by spaces; in
 tokens of users and operators it counts for nothing. The gateway and each service check every token; clocks may
 differ by 30 s.
+
+The JWKS is read again every 10 s. Publish a new key that long before the first token is signed with it, and nobody
+is refused; a key that you withdraw is believed for 10 s more at most, and then the sockets that it opened are closed.
+While the JWKS cannot be read, or is no set of keys, the keys that were read stay good, for a day.
 """
 _CATEGORIES = """
 A scope that may be *for one category* can be given as `notifications.send:social`, several of them for several

@@ -25,6 +25,11 @@ class Socket:
     _pushes: list[tuple[str, str, Any]] = field(default_factory=list)
     _joins: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def unread(self) -> list[tuple[str, str, Any]]:
+        """The pushes that came by the way and that nobody has asked for: topic, event, payload."""
+        return list(self._pushes)
+
     async def ask(self, topic: str, event: str, payload: object) -> dict[str, Any]:
         """Sends an event and answers its reply: {"status", "response"}."""
         self._ref += 1

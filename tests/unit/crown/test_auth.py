@@ -212,7 +212,8 @@ async def test_half_a_minute_is_exact(
 ) -> None:
     with time_machine.travel(int(time.time()), tick=False):
         now = int(time.time())
-        token = issuer.token(**{name: now + after_s for name, after_s in claims.items()})
+        moved: dict[str, Any] = {name: now + after_s for name, after_s in claims.items()}
+        token = issuer.token(**moved)
         if good:
             await authenticator.principal(token)
         else:

@@ -1,0 +1,53 @@
+"""The kinds of caller that there are, and what decides for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crown.notification.v1.access_pb2 import AccessRule
+from stack.tokens import SCOPES
+from tests.e2e.forgery import signed
+from tests.e2e.rest import Caller, Rest
+
+OWNER = "owner"
+OTHER = "mallory"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of caller, and what decides for it."""
+
+    use: str
+    subject: str = ""
+    scopes: frozenset[str] = frozenset()
+
+    def may(self, rule: AccessRule, user_id: str = OWNER) -> bool:
+        """Whether the rule lets them make a call about this person."""
+        narrow = {scope for scope in self.scopes if scope.startswith(f"{rule.scope}:")}
+        return {
+            "service": rule.scope in self.scopes or (rule.by_category and bool(narrow)),
+            "user": bool(rule.self) and self.subject == user_id,
+            "operator": rule.operator,
+        }.get(self.use, False)
+
+    def caller(self, rest: Rest) -> Caller:
+        """Such a caller."""
+        if self.use == "nobody":
+            return rest.nobody
+        scope = " ".join(self.scopes)
+        return rest.holder(signed(rest.stack, use=self.use, sub=self.subject, scope=scope))
+
+
+KINDS = (
+    Kind("nobody"),
+    Kind("user", OWNER),
+    Kind("user", OTHER),
+    # Scopes are for services; a person who has got some is still a person.
+    Kind("user", OTHER, frozenset(SCOPES)),
+    Kind("operator", "olga"),
+    Kind("service", OWNER),
+    *(Kind("service", "feed", frozenset([scope])) for scope in SCOPES),
+    *(Kind("service", "feed", frozenset(SCOPES) - {scope}) for scope in SCOPES),
+    # A scope for one category is none where no rule says so.
+    Kind("service", "feed", frozenset(f"{scope}:social" for scope in SCOPES)),
+)
