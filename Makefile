@@ -60,11 +60,11 @@ test-e2e: setup node ## The whole suite through the gateway
 test-power: setup ## Power loss; needs root for a file system of its own
 	tools/test.sh tests/fault/power
 
-fault-quick: setup ## Kill and replace every service and server under load, and let every provider fail
-	tools/fault.sh
+fault-quick: setup ## The faults that happen most, under load; within four minutes, needs root
+	tools/fault.sh quick
 
-fault: setup ## The same, each fault in a run of its own, under more load
-	tools/fault.sh --one-by-one
+fault: setup ## Every fault in a run of its own, and the table of them; within 45 minutes, needs root
+	tools/fault.sh all
 
 clients: setup ## Build the five neighbours of examples/ and run each against the suite
 	@tools/clients.sh

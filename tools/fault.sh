@@ -1,18 +1,49 @@
 #!/usr/bin/env bash
-# Runs the fault tests but those of power, in two lanes side by side: one of a suite with a process of each role, one of
-# suites with several. Options go to pytest: --one-by-one gives each fault a run of its own, without lanes.
+# The fault battery. `quick`: what happens most, in two lanes side by side, within four minutes. `all`: every fault in a
+# run of its own, one after the other; its figures are published, and docs/reliability.md is made anew. Needs root, for
+# file systems and networks of its own. Further options go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 fault=tests/fault
-[ $# -eq 0 ] || exec tools/test.sh $fault -- --ignore=$fault/power "$@"
+mode=$1
+shift
 
-output=$(mktemp)
-trap 'rm -f "$output"' EXIT
-tools/test.sh $fault/test_[a-e]*.py $fault/test_[q-z]*.py > "$output" 2>&1 &
-other=$!
-status=0
-tools/test.sh $fault/test_[f-p]*.py || status=$?
-wait $other || status=$?
-cat "$output"
-exit "$status"
+# What one server or process does beside the suite under load: power, disk, streams that are full, poison, slow sockets.
+beside=(
+  "$fault/power/test_nats.py::test_what_was_accepted_survives_a_power_loss[1]"
+  tests/integration/ingest/test_intake_full.py
+  "tests/integration/crown/test_poison.py::test_what_kills_its_workers_is_put_aside_and_the_others_go_on"
+  "tests/integration/realtime/test_limits.py::test_those_who_do_not_read_cost_a_bounded_part_and_delay_nobody"
+)
+
+quick() {
+  local output other status=0
+  output=$(mktemp)
+  trap 'rm -f "$output"' EXIT
+  { tools/test.sh "${beside[@]}" -- "$@" && mutants; } > "$output" 2>&1 &
+  other=$!
+  tools/test.sh $fault/test_quick.py -- --durations=10 "$@" || status=$?
+  wait $other || status=$?
+  cat "$output"
+  exit "$status"
+}
+
+mutants() {
+  [ ! -d tools/mutants ] || .venv/bin/python -m tools.mutants --quick
+}
+
+all() {
+  local status=0
+  # Rows of faults that are no longer there would stay.
+  rm -f docs/figures/faults.json
+  tools/test.sh $fault -- --ignore=$fault/test_quick.py --publish --durations=0 "$@" || status=$?
+  .venv/bin/python -m tools.reliability_page
+  exit "$status"
+}
+
+case $mode in
+  quick) quick "$@" ;;
+  all) all "$@" ;;
+  *) echo "usage: tools/fault.sh quick|all" >&2; exit 2 ;;
+esac

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs pytest over the given folders (further options after --), each of which has to hold tests. Where at
+# Runs pytest over the given folders, files or tests (further options after --), each of which has to hold tests. Where at
 # most three tests fail, they are run once more by themselves, and it is said so: on a machine that is busy with
 # other things a time limit may pass that has nothing to do with the code.
 set -euo pipefail
@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 folders=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
   # Without a pipe: `grep -q` would end it early, and its failure count as "none".
-  [ -n "$(find "$1" -name 'test_*.py' -print -quit)" ] || { echo "test: no tests in $1" >&2; exit 1; }
+  [ -n "$(find "${1%%::*}" -name 'test_*.py' -print -quit)" ] || { echo "test: no tests in $1" >&2; exit 1; }
   folders+=("$1")
   shift
 done
@@ -16,7 +16,7 @@ done
 [ ${#folders[@]} -gt 0 ] || exit 0
 
 # A memory of its own for each lane: two may run side by side.
-cache=.pytest_cache/${folders[0]//\//-}
+cache=.pytest_cache/${folders[0]//[^A-Za-z0-9]/-}
 run=(.venv/bin/python -m pytest -o "cache_dir=$cache" "${folders[@]}" "$@")
 rm -rf "$cache"
 status=0

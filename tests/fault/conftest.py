@@ -1,5 +1,4 @@
-"""Prints the figures of the fault runs after the tests, publishes them where that is asked for, and says how many
-faults one run has."""
+"""Prints the figures of the fault runs after the tests, and publishes them where that is asked for."""
 
 from __future__ import annotations
 
@@ -17,9 +16,6 @@ def results(pytestconfig: pytest.Config) -> list[Result]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--one-by-one", action="store_true", help="A run for each fault, instead of several faults in one."
-    )
     parser.addoption(
         "--publish", action="store_true", help="Keep the figures of the runs in docs/figures/faults.json."
     )

@@ -35,9 +35,23 @@ _SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
+class Blow:
+    """One of several: what is hit, and how long it is quiet afterwards."""
+
+    name: str
+    after_s: float
+
+
+def schedule(seed: int, names: Sequence[str], count: int, after_s: tuple[float, float]) -> tuple[Blow, ...]:
+    """`count` blows, the same for the same seed; `after_s` is the least and the most between two."""
+    chance = random.Random(f"schedule {seed}")
+    return tuple(Blow(chance.choice(names), round(chance.uniform(*after_s), 1)) for _ in range(count))
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """What is run. `fault` names the row. With `until_over` rounds of `sends` follow each other until the fault is
-    over; else the load ends by itself, and the fault has to."""
+    over; else the load ends by itself, and the fault has to. `blows` are told where something went wrong."""
 
     fault: str
     sends: int
@@ -48,6 +62,7 @@ class Spec:
     until_over: bool = False
     # Whether each client asks again until it has an answer.
     patient: bool = False
+    blows: tuple[Blow, ...] = ()
 
 
 class Course:
@@ -120,7 +135,8 @@ async def run(scene: Site, spec: Spec, fault: Fault, folder: Path, results: list
     verdict = check(history, evidence, replace(spec.bounds, fault=course.span))
     result = _result(spec, rate, history, evidence, verdict, course.span, drain_s, left)
     results.append(result)
-    assert not verdict.problems, "\n".join(str(problem) for problem in verdict.problems[:_SHOWN])
+    told = [f"seed {spec.seed}", *map(str, spec.blows), *map(str, verdict.problems[:_SHOWN])]
+    assert not verdict.problems, "\n".join(told)
     assert not left
     return Outcome(history, evidence, verdict, result)
 

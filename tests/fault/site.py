@@ -98,6 +98,13 @@ class Site:
         """From now on this provider works."""
         await self._post(self.stack.settings.ports.sandbox, "/script", {"provider": provider, "clear": True})
 
+    async def refusals(self, provider: str) -> list[float]:
+        """When calls of the provider reached nobody, in seconds since 1970."""
+        page = await self._page(
+            self.stack.settings.ports.sandbox, "/ledger", provider=provider, kind="refusal"
+        )
+        return [moment(one["time"]).timestamp() for one in page["refusals"]]
+
     async def calls(self) -> dict[str, Calls]:
         """By channel, how often a provider was called for each delivery since `begin`: a claim stands for a call."""
         found: dict[str, list[int]] = {}
@@ -227,8 +234,9 @@ class Site:
             for recipient in one["to"]
         ]
 
-    async def _page(self, port: int, path: str) -> Mapping[str, Any]:
-        async with self._http.get(f"http://127.0.0.1:{port}{path}", params={"limit": "10000"}) as answer:
+    async def _page(self, port: int, path: str, **wanted: str) -> Mapping[str, Any]:
+        params = {"limit": "10000", **wanted}
+        async with self._http.get(f"http://127.0.0.1:{port}{path}", params=params) as answer:
             found: Mapping[str, Any] = await answer.json()
             assert answer.status == 200, found
             assert found["total"] <= 10_000, "more than one page"

@@ -1,23 +1,23 @@
-"""kill -9 of each process and server of ours in the middle of the load; the stack restarts it. Whatever was
-accepted has to end once, and to have been seen where it went.
-
-Several are killed in one run, one after the other, those together that allow nothing or nothing of the same channel:
-so what a run may cost is still exact. With --one-by-one each has a run, and more load."""
+"""kill -9 of each process and server of ours in the middle of the load, once, again and again, and by chance; the
+stack restarts it. Whatever was accepted has to end once, and to have been seen where it went. Beside it a run in
+which nothing breaks."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
+import contextlib
 import signal
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stack.control import Stack
+from stack.errors import StackError
 from tests.fault.checker import Bounds
-from tests.fault.run import Course, Spec, run
+from tests.fault.run import Course, Spec, nothing, run, schedule
 from tests.fault.site import Site, site
 from tests.fault.table import Result
 
@@ -53,39 +53,30 @@ _BOUNDS: Mapping[str, Bounds] = {
     "mailbox": Bounds({"email": IN_FLIGHT}),
 }
 
-KILLED = (
-    ("ingest-api", "ingest-dispatch-critical", "ingest-dispatch"),
-    ("ingest-record", "ingest-webhook", "realtime", "gateway"),
-    ("nats", "mongod", "valkey"),
-    ("email", "push", "sms"),
-    ("sandbox", "mailbox"),
+SERVICES = (
+    "ingest-api",
+    "ingest-dispatch-critical",
+    "ingest-dispatch",
+    "ingest-record",
+    "ingest-webhook",
+    "realtime",
+    "email",
+    "push",
+    "sms",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """How much load a run has: requests, and those that go out a second; at least so many of these must."""
-
-    sends: int
-    rate: float
-    rate_least: float
-
-
-# Beside another run on the same machine, and alone.
-TOGETHER = Size(2_000, 160.0, 120.0)
-ALONE = Size(3_000, 240.0, 200.0)
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "names" in metafunc.fixturenames:
-        alone = metafunc.config.getoption("one_by_one")
-        groups = [(name,) for name in itertools.chain(*KILLED)] if alone else KILLED
-        metafunc.parametrize("names", groups, ids=[" ".join(names) for names in groups])
-
-
-@pytest.fixture
-def size(pytestconfig: pytest.Config) -> Size:
-    return ALONE if pytestconfig.getoption("one_by_one") else TOGETHER
+KILLED = (*SERVICES, "gateway", "nats", "mongod", "valkey", "sandbox", "mailbox")
+SENDS = 1_500
+RATE = 150.0
+# Of the rate, what at least must really go out.
+RATE_PART = 0.8
+# How often those are killed that are killed again and again, and how long after they were healthy again.
+AGAIN = {"ingest-api": 10, "ingest-dispatch": 5, "email": 5, "push": 5, "sms": 5}
+AGAIN_S = (3.0, 7.0)
+# Any of our processes every two seconds.
+CHANCE_KILLS = 30
+CHANCE_S = (2.0, 2.0)
+# Where it takes long, requests come in rounds.
+ROUND, ROUND_RATE = 300, 75.0
 
 
 @pytest.fixture(scope="module")
@@ -101,50 +92,113 @@ async def scene(stack: Stack) -> AsyncIterator[Site]:
         yield found
 
 
+async def test_where_nothing_breaks(scene: Site, tmp_path: Path, results: list[Result]) -> None:
+    bounds = Bounds(restarts=(), calls=dict.fromkeys(("email", "push", "sms"), 1.0))
+    outcome = await run(scene, Spec("none", SENDS, RATE, SEED, bounds), nothing, tmp_path, results)
+    assert outcome.verdict.repeats == {}
+    assert outcome.verdict.unknown == outcome.verdict.retried == 0
+
+
+@pytest.mark.parametrize("name", KILLED)
 async def test_nothing_accepted_is_lost_when_it_is_killed(
-    names: Sequence[str], size: Size, scene: Site, tmp_path: Path, results: list[Result]
+    name: str, scene: Site, tmp_path: Path, results: list[Result]
 ) -> None:
     await scene.begin()
     await scene.slow_providers(PROVIDER_DELAY_S)
-    bounds = _together(_BOUNDS.get(name, Bounds()) for name in names)
 
     async def fault(course: Course) -> None:
-        kills = [
-            _kill(scene.stack, name, course, size.sends * number // (len(names) + 1))
-            for number, name in enumerate(names, start=1)
-        ]
-        await asyncio.gather(*kills)
+        await course.reached(SENDS // 3)
+        await _kill(scene.stack, name, course)
+
+    bounds = replace(_BOUNDS.get(name, Bounds()), restarts=(name,), told=True)
+    outcome = await run(
+        scene, Spec(f"kill -9 {name}", SENDS, RATE, SEED, bounds, QUIET_LIMIT_S), fault, tmp_path, results
+    )
+    verdict = outcome.verdict
+    assert verdict.accepted + verdict.refused + verdict.unknown == SENDS
+    assert outcome.result.rate is not None
+    assert outcome.result.rate >= RATE * RATE_PART
+
+
+@pytest.mark.parametrize("name", AGAIN)
+async def test_nothing_is_lost_when_it_is_killed_again_and_again(
+    name: str, scene: Site, tmp_path: Path, results: list[Result]
+) -> None:
+    blows = schedule(SEED, (name,), AGAIN[name], AGAIN_S)
+
+    async def fault(course: Course) -> None:
+        await course.reached(ROUND // 2)
+        for blow in blows:
+            await _kill(scene.stack, name, course)
+            await asyncio.sleep(blow.after_s)
 
     spec = Spec(
-        f"kill -9 {', '.join(names)}",
-        size.sends,
-        size.rate,
+        f"kill -9 {name}, {len(blows)} times",
+        ROUND,
+        ROUND_RATE,
         SEED,
-        replace(bounds, restarts=names, told=True),
+        replace(_times(name, len(blows)), restarts=(name,), told=True),
         QUIET_LIMIT_S,
+        until_over=True,
+        patient=True,
+        blows=blows,
     )
+    await scene.begin()
+    await scene.slow_providers(PROVIDER_DELAY_S)
     outcome = await run(scene, spec, fault, tmp_path, results)
-    verdict = outcome.verdict
-    assert verdict.accepted + verdict.refused + verdict.unknown == size.sends
-    assert outcome.result.rate is not None
-    assert outcome.result.rate >= size.rate_least
+    # Each asked again with its key until it was answered.
+    assert outcome.verdict.unknown == 0
 
 
-def _together(bounds: Iterable[Bounds]) -> Bounds:
-    """What several kills may cost. No two of a run may have the same word in theirs."""
-    repeats: dict[str, int] = {}
-    ends: dict[str, int] = {}
-    for one in bounds:
-        assert not repeats.keys() & one.repeats.keys()
-        assert not ends.keys() & one.ends.keys()
-        repeats |= one.repeats
-        ends |= one.ends
-    return Bounds(repeats, ends)
+async def test_nothing_is_lost_when_any_is_killed_at_any_time(
+    scene: Site, tmp_path: Path, results: list[Result]
+) -> None:
+    blows = schedule(SEED, SERVICES, CHANCE_KILLS, CHANCE_S)
+
+    async def fault(course: Course) -> None:
+        await course.reached(ROUND // 2)
+        course.broken()
+        for blow in blows:
+            # It may still be on its way up.
+            with contextlib.suppress(StackError, ProcessLookupError):
+                scene.stack.kill(blow.name)
+            await asyncio.sleep(blow.after_s)
+        for name in SERVICES:
+            await asyncio.to_thread(scene.stack.wait_healthy, name, None, RESTART_LIMIT_S)
+        course.mended()
+
+    counts = Counter(blow.name for blow in blows)
+    several = [_times(name, count) for name, count in counts.items()]
+    bounds = Bounds(
+        {channel: most for one in several for channel, most in one.repeats.items()},
+        {state: most for one in several for state, most in one.ends.items()},
+        restarts=SERVICES,
+        told=True,
+    )
+    spec = Spec(
+        f"kill -9 any of {len(SERVICES)} every {CHANCE_S[0]:g} s, {len(blows)} times",
+        ROUND,
+        ROUND_RATE,
+        SEED,
+        bounds,
+        QUIET_LIMIT_S,
+        until_over=True,
+        blows=blows,
+    )
+    await run(scene, spec, fault, tmp_path, results)
 
 
-async def _kill(stack: Stack, name: str, course: Course, after: int) -> None:
+def _times(name: str, count: int) -> Bounds:
+    """What so many kills of it may cost."""
+    one = _BOUNDS.get(name, Bounds())
+    return Bounds(
+        {channel: most * count for channel, most in one.repeats.items()},
+        {state: most * count for state, most in one.ends.items()},
+    )
+
+
+async def _kill(stack: Stack, name: str, course: Course) -> None:
     """Kills it, and returns when it is healthy again."""
-    await course.reached(after)
     stalled = STALLED.get(name)
     if stalled is not None:
         stack.kill(stalled, signal.SIGSTOP)

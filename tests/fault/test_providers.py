@@ -1,11 +1,13 @@
 """Providers that hang, fail, throttle and talk nonsense in the middle of the load. Whatever was accepted has to end
-once, the other channels must not feel it, and who is down is not called again and again. Two are out in one run; with
---one-by-one each has a run of its own."""
+once, the other channels must not feel it, who is down is not called again and again, and who asks us to wait is not
+called before. What is made of each single answer: tests/unit/services/test_classification.py."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +30,32 @@ QUIET_LIMIT_S = 150.0
 TIMEOUT_S = 2.0
 CALLS_MOST = 1.5
 UNFELT_MOST = 1.02
+WAIT_SENDS = 300
+# What may be under way at once, and be told to wait, and the probes of a second.
+REFUSED_MOST = 128
 _STEP_S = 0.1
 
-# What is out, and how. `channel` is whose deliveries feel it; the others must not.
+# What is out, and how. The channel is whose deliveries feel it; the others must not.
 OUTAGES: Mapping[str, tuple[str, str, dict[str, Any]]] = {
     "Twilio hangs": ("twilio", "sms", {"hang": True}),
     "Twilio answers 503": ("twilio", "sms", {"status": 503, "effect": False}),
+    "Twilio resets before it reads": ("twilio", "sms", {"reset": "before"}),
+    "FCM answers 500": ("fcm", "push", {"status": 500}),
     "FCM answers 503": ("fcm", "push", {"status": 503}),
     "SendGrid resets before it reads": ("sendgrid", "email", {"reset": "before"}),
+    "SendGrid hangs": ("sendgrid", "email", {"hang": True}),
 }
-# Each with one that others would not feel either.
-TOGETHER = (
-    ("Twilio hangs", "FCM answers 503"),
-    ("Twilio answers 503", "SendGrid resets before it reads"),
-)
+# The forms of Retry-After, and how long each asks us to wait. A day is cut to an hour, which is for a unit test.
+ASKED_TO_WAIT: Mapping[str, tuple[str | None, float]] = {
+    "3": ("3", 3.0),
+    "a date in 4 s": ("date", 3.0),
+    "none": (None, 0.0),
+    "0": ("0", 0.0),
+    "-5": ("-5", 0.0),
+    "abc": ("abc", 0.0),
+}
+# Calls that were under way when the first one was told to wait.
+UNDER_WAY_S = 0.5
 # One call in three meets one of these.
 MISCHIEF: tuple[dict[str, Any], ...] = (
     {"status": 500, "effect": False},
@@ -71,35 +85,58 @@ async def scene(stack: Stack) -> AsyncIterator[Site]:
         yield found
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "names" in metafunc.fixturenames:
-        groups = [(name,) for name in OUTAGES] if metafunc.config.getoption("one_by_one") else [*TOGETHER]
-        metafunc.parametrize("names", groups, ids=[", ".join(names) for names in groups])
-
-
+@pytest.mark.parametrize("name", OUTAGES)
 async def test_an_outage_is_waited_out_and_felt_by_nobody_else(
-    names: Sequence[str], scene: Site, tmp_path: Path, results: list[Result]
+    name: str, scene: Site, tmp_path: Path, results: list[Result]
 ) -> None:
-    felt = {OUTAGES[name][1] for name in names}
-    unfelt = {"push", "email", "sms"} - felt
+    provider, felt, answer = OUTAGES[name]
+    unfelt = {"push", "email", "sms"} - {felt}
     # A machine that is busy may be late by itself now and then.
-    calls = {**dict.fromkeys(felt, CALLS_MOST), **dict.fromkeys(unfelt, UNFELT_MOST)}
+    calls = {felt: CALLS_MOST, **dict.fromkeys(unfelt, UNFELT_MOST)}
     bounds = Bounds(calls=calls, unfelt=unfelt, restarts=())
 
     async def fault(course: Course) -> None:
         await course.reached(SENDS // 4)
         course.broken()
-        for name in names:
-            provider, _, answer = OUTAGES[name]
-            await scene.script(provider, answer)
+        await scene.script(provider, answer)
         await course.reached(SENDS)
-        for name in names:
-            await scene.heal(OUTAGES[name][0])
+        await scene.heal(provider)
         course.mended()
 
-    spec = Spec(", ".join(names), SENDS, RATE, SEED, bounds, QUIET_LIMIT_S)
+    spec = Spec(name, SENDS, RATE, SEED, bounds, QUIET_LIMIT_S)
     outcome = await run(scene, spec, fault, tmp_path, results)
     assert outcome.verdict.accepted >= 0.9 * SENDS
+
+
+@pytest.mark.parametrize("form", ASKED_TO_WAIT)
+async def test_who_asks_us_to_wait_is_not_called_before(
+    form: str, scene: Site, tmp_path: Path, results: list[Result]
+) -> None:
+    text, wait_s = ASKED_TO_WAIT[form]
+
+    async def fault(course: Course) -> None:
+        await course.reached(WAIT_SENDS // 4)
+        course.broken()
+        value = formatdate(time.time() + 4, usegmt=True) if text == "date" else text
+        headers = {} if value is None else {"Retry-After": value}
+        await scene.script("fcm", {"status": 429, "headers": headers, "effect": False})
+        await asyncio.sleep(1)
+        await scene.heal("fcm")
+        course.mended()
+
+    await scene.begin()
+    spec = Spec(
+        f"FCM answers 429, Retry-After {form}", WAIT_SENDS, RATE, SEED, Bounds(restarts=()), QUIET_LIMIT_S
+    )
+    outcome = await run(scene, spec, fault, tmp_path, results)
+    refused = await scene.refusals("fcm")
+    assert refused, "nobody was told to wait"
+    first = min(refused)
+    calls = [*refused, *(effect.time for effect in outcome.evidence.effects if effect.source == "fcm")]
+    early = [at - first for at in calls if first + UNDER_WAY_S < at < first + wait_s]
+    assert early == []
+    # A wish to wait costs no attempt, and none is made again and again meanwhile.
+    assert len(refused) <= REFUSED_MOST
 
 
 async def test_a_third_of_all_calls_going_wrong_costs_time_and_nothing_else(
