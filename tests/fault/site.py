@@ -23,7 +23,7 @@ from crown.notification.v1.types_pb2 import DeliveryState
 from stack.control import Stack
 from stack.stamps import moment
 from tests.fault import bus
-from tests.fault.evidence import Calls, Effect, Evidence, Letter, Published, Row, Turn
+from tests.fault.evidence import Calls, Effect, Evidence, Letter, Most, Published, Row, Turn
 from tests.fault.history import Answer, Book, Sent
 from tests.fault.load import Load
 from tests.fault.people import HERMIT, Person, crowd, register
@@ -69,8 +69,9 @@ class Site:
         """Clients of the gateway that keep their ledger in `book`."""
         return Load(self._gateway, self.stack.token(service="feed"), book, chance)
 
-    async def begin(self) -> None:
-        """From here on counts what is found."""
+    async def begin(self, *, empty: bool = False) -> None:
+        """From here on counts what is found. With `empty` the store forgets what became of earlier notifications, and
+        all that is found counts, whatever time it bears."""
         await asyncio.gather(*(listener.joined.wait() for listener in self.listeners))
         self._marks = {stream: await self._streams.last(stream) for stream in ("DEAD", "REALTIME")}
         ports = self.stack.settings.ports
@@ -80,6 +81,10 @@ class Site:
             listener.forget()
         await self._watch.begin()
         self._began = time.time()
+        if empty:
+            for collection in (self._db.ledger, self._db.timeline, self._db.dead_letters):
+                await collection.delete_many({})
+            self._began = 0.0
         self.begun = True
 
     async def slow_providers(self, delay_s: float) -> None:
@@ -179,6 +184,11 @@ class Site:
             log_bytes=self._watch.log_bytes(),
             calls=await self.calls(),
         )
+
+    @property
+    def series(self) -> Mapping[str, Sequence[Most]]:
+        """What each process took, look by look since `begin`."""
+        return self._watch.series
 
     async def leave(self) -> None:
         """Ends what runs in the background."""

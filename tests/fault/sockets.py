@@ -31,6 +31,7 @@ class Listener:
         self.joined = asyncio.Event()
         # What the server said when it ended a connection.
         self.codes: list[int] = []
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._spans: list[Span] = []
         self._since: float | None = None
         # When its last notification came, or it joined.
@@ -50,6 +51,11 @@ class Listener:
         if self._since is not None:
             self._since = time.time()
 
+    async def drop(self) -> None:
+        """Goes away, as a phone in a tunnel does; and comes back by itself."""
+        if self._socket is not None:
+            await self._socket.close()
+
     async def run(self, session: aiohttp.ClientSession) -> None:
         """Connects again whenever the connection ends."""
         while True:
@@ -62,6 +68,7 @@ class Listener:
         async with asyncio.timeout(_CONNECT_LIMIT_S):
             socket = await session.ws_connect(self._url)
         async with socket:
+            self._socket = socket
             await socket.send_str(json.dumps(["1", "1", self._topic, "phx_join", {}]))
             beating = asyncio.create_task(_beat(socket))
             try:

@@ -5,6 +5,8 @@ harms nobody else. Nothing is lost and nothing is done twice."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import re
 import signal
 import time
@@ -48,6 +50,13 @@ ASKED_AGAIN_MOST = 0.01
 AT_ONCE = 3
 # CROWN_GRACE_S's default, and what a machine that is busy adds.
 DRAIN_MOST_S = 15.0
+# How long processes sleep: less than anybody waits, more than a claim is respected, more than a message waits for
+# its ack.
+STOPPED_S = (3.0, 15.0, 45.0)
+SECONDS = tuple(f"{name}-2" for name in ROLES)
+WAKING_S = 3.0
+# What a worker may have at its provider in one moment: providers answer at once here.
+UNDER_WAY = 16
 # Crashes in a row after which a process is said to need somebody, and a little more.
 CRASHES = restarts.LOOPING + 1
 
@@ -132,6 +141,43 @@ async def test_all_are_replaced_and_no_request_fails(
     assert {code for listener in scene.listeners for code in listener.codes} == {RESTART}
     assert all(listener.codes for listener in scene.listeners)
     assert all(listener.joined.is_set() for listener in scene.listeners)
+
+
+@pytest.mark.parametrize("stopped_s", STOPPED_S)
+async def test_who_was_stopped_does_not_send_what_others_took_over(
+    stopped_s: float, scene: Site, tmp_path: Path, results: list[Result]
+) -> None:
+    """One of each role sleeps, as on a machine that hangs, with work in its hands; the other one goes on."""
+    stack = scene.stack
+    woke = 0.0
+
+    async def sleep(course: Course) -> None:
+        nonlocal woke
+        await course.reached(ROUND + 1)
+        course.broken()
+        pids = [stack.kill(name, signal.SIGSTOP) for name in SECONDS]
+        await asyncio.sleep(stopped_s)
+        woke = time.time()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        # Who slept for too long ends itself.
+        await asyncio.sleep(WAKING_S)
+        for name in SECONDS:
+            await asyncio.to_thread(stack.wait_healthy, name, None, RESTART_LIMIT_S)
+        course.mended()
+
+    # What was at a provider when its worker fell asleep may be sent once more by the other one, and nothing else.
+    bounds = Bounds(
+        repeats=dict.fromkeys(("email", "push"), UNDER_WAY), ends={"UNKNOWN": UNDER_WAY}, restarts=SECONDS
+    )
+    fault = f"SIGSTOP to one of each role, {stopped_s:g} s"
+    outcome = await under_load(scene, fault, sleep, tmp_path, results, bounds)
+    times: dict[str, list[float]] = {}
+    for effect in outcome.evidence.effects:
+        times.setdefault(effect.delivery_id, []).append(effect.time)
+    zombies = [one for one, found in times.items() if min(found) < woke < max(found)]
+    assert zombies == [], "sent by who woke up, and before by who took over"
 
 
 async def test_one_that_cannot_start_is_told_of_and_harms_nobody_else(

@@ -47,11 +47,18 @@ class Watch:
         self._log_before = 0
         self.looks: list[Look] = []
         self.most: dict[str, Most] = {}
+        # One for each look, by process.
+        self.series: dict[str, list[Most]] = {}
+
+    @staticmethod
+    def now(stack: Stack) -> dict[str, Most]:
+        """What each process takes at this moment."""
+        return {one.name: _taken(one.pid) for one in stack.status() if one.pid is not None}
 
     async def begin(self) -> None:
         """Forgets what was."""
         await self.end()
-        self.looks, self.most = [], {}
+        self.looks, self.most, self.series = [], {}, {}
         self._before = await self._counters()
         self._restarts_before = {one.name: one.restarts for one in self._stack.status()}
         self._log_before = self._log_size()
@@ -115,13 +122,9 @@ class Watch:
             await asyncio.sleep(_PERIOD_S)
 
     def _measure(self, name: str, pid: int) -> None:
-        try:
-            process = psutil.Process(pid)
-            rss_mb, descriptors = process.memory_info().rss / 1e6, process.num_fds()
-        except psutil.Error:
-            return
-        before = self.most.get(name, Most(0.0, 0))
-        self.most[name] = Most(max(before.rss_mb, rss_mb), max(before.descriptors, descriptors))
+        before, now = self.most.get(name, Most(0.0, 0)), _taken(pid)
+        self.most[name] = Most(max(before.rss_mb, now.rss_mb), max(before.descriptors, now.descriptors))
+        self.series.setdefault(name, []).append(now)
 
     async def _ready(self) -> bool:
         try:
@@ -157,3 +160,12 @@ class Watch:
             path = self._stack.layout.log(name)
             if path.exists():
                 yield path.stat().st_size
+
+
+def _taken(pid: int) -> Most:
+    """Nothing, where it has just ended."""
+    try:
+        process = psutil.Process(pid)
+        return Most(process.memory_info().rss / 1e6, process.num_fds())
+    except psutil.Error:
+        return Most(0.0, 0)

@@ -1,0 +1,279 @@
+"""More than the suite can do, and for long: what it takes stays what it can do, the rest is refused at once, what is
+urgent goes past what is not, and nothing grows."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+
+from crown.client.draft import draft
+from crown.notification.v1 import ingest_service_pb2_grpc as ingest_grpc
+from crown.notification.v1.ingest_service_pb2 import (
+    GetNotificationRequest,
+    SendBulkNotificationsRequest,
+    SendNotificationRequest,
+)
+from crown.notification.v1.notification_pb2 import NotificationData
+from crown.notification.v1.realtime_service_pb2 import SubscribeRequest
+from crown.notification.v1.realtime_service_pb2_grpc import RealtimeServiceStub
+from crown.notification.v1.types_pb2 import Category, Channel, Priority
+from stack.control import Stack
+from tests.fault.checker import Bounds
+from tests.fault.evidence import Most
+from tests.fault.lags import Lag, Lags
+from tests.fault.run import Course, Spec, run
+from tests.fault.site import Site, site
+from tests.fault.table import Result
+
+pytestmark = pytest.mark.timeout(400)
+
+PORT_BASE = 29_800
+SEED = 1
+PEOPLE = 100
+# Callers that ask again as soon as they have an answer: as many as keep it busy, and multiples of what Envoy lets in.
+BUSY = 128
+OVER = (2_000, 5_000)
+MEASURED_S = 8.0
+# A caller that is refused waits so long, as it is told to.
+REFUSED_PAUSE_S = 1.0
+ANSWER_MOST_S = 10.0
+GOODPUT_LEAST = 0.8
+RECOVERED_S = 10.0
+# Marketing that waits when urgent things come.
+MARKETING = 20_000
+ALERTS = 100
+ALERTS_A_S = 10.0
+SLOWER_MOST = 2.0
+NOISE_S = 0.5
+# A soak that is long enough to see a slope.
+SOAK_S = 150.0
+SOAK_ROUND, SOAK_RATE = 400, 40.0
+# Streams and questions each second that their callers give up.
+GIVEN_UP = 50
+# Within its last two thirds.
+GROWTH_MOST_MB = 25.0
+DESCRIPTORS_MORE = 20
+CALM = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    given = {
+        "CROWN_SANDBOX_CALLBACKS": "off",
+        "CROWN_SMS_PROVIDERS": "twilio",
+        "CROWN_EMAIL_PROVIDERS": "sendgrid",
+    }
+    with Stack(PORT_BASE, home=tmp_path_factory.mktemp("stack"), env=given) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def scene(stack: Stack) -> AsyncIterator[Site]:
+    async with site(stack, PEOPLE) as found:
+        yield found
+
+
+@dataclass
+class Count:
+    """What became of the calls of a crowd; durations in seconds."""
+
+    accepted: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+    other: list[str] = field(default_factory=list)
+
+
+async def test_what_is_too_much_is_refused_at_once_and_the_rest_is_done(
+    stack: Stack, scene: Site, results: list[Result]
+) -> None:
+    calm = await _crowd(stack, BUSY)
+    capacity = len(calm.accepted) / MEASURED_S
+    for callers in OVER:
+        over = await _crowd(stack, callers)
+        began = time.monotonic()
+        after = await _crowd(stack, 16, seconds=2.0)
+        results.append(
+            Result(
+                fault=f"{callers:,} callers at once, {BUSY} before",
+                rate=len(over.accepted) / MEASURED_S,
+                asked=len(over.accepted) + len(over.refused) + len(over.other),
+                accepted=len(over.accepted),
+                recover_s=time.monotonic() - began,
+                answers=Lags(Lag.of(calm.accepted), Lag.of(over.accepted), Lag.of(after.accepted)),
+            )
+        )
+        assert over.other == [], over.other[:5]
+        assert len(over.accepted) / MEASURED_S >= GOODPUT_LEAST * capacity
+        assert max(over.refused, default=0.0) <= ANSWER_MOST_S
+        assert after.accepted
+        assert time.monotonic() - began <= RECOVERED_S
+        assert not after.refused
+    assert not any(one.restarts for one in stack.status())
+    assert not await scene.quiet([], 240)
+
+
+async def _crowd(stack: Stack, callers: int, seconds: float = MEASURED_S) -> Count:
+    """Each asks again as soon as it was answered, and pauses where it was refused."""
+    count = Count()
+    request = SendNotificationRequest(
+        type=Channel.IN_APP, user_id="fan-1", data=NotificationData(title="Hello", message="Hello")
+    )
+    metadata = (("authorization", f"Bearer {stack.token(service='feed')}"),)
+    gateway = f"127.0.0.1:{stack.settings.ports.gateway}"
+    ends = time.monotonic() + seconds
+
+    async def call(stub: ingest_grpc.IngestServiceAsyncStub) -> None:
+        while time.monotonic() < ends:
+            began = time.monotonic()
+            try:
+                await stub.SendNotification(request, metadata=metadata, timeout=ANSWER_MOST_S)
+            except grpc.aio.AioRpcError as error:
+                took_s = time.monotonic() - began
+                if error.code() not in CALM:
+                    count.other.append(f"{error.code().name} {error.details()}")
+                count.refused.append(took_s)
+                await asyncio.sleep(REFUSED_PAUSE_S)
+            else:
+                count.accepted.append(time.monotonic() - began)
+
+    # Envoy allows a hundred streams at once in each connection of its callers.
+    options = (("grpc.use_local_subchannel_pool", 1),)
+    channels = [grpc.aio.insecure_channel(gateway, options) for _ in range(-(-callers // 100))]
+    try:
+        stubs = [ingest_grpc.IngestServiceStub(channel) for channel in channels]
+        async with asyncio.TaskGroup() as group:
+            for number in range(callers):
+                group.create_task(call(stubs[number % len(stubs)]))
+    finally:
+        for channel in channels:
+            await channel.close()
+    return count
+
+
+async def test_an_alert_goes_past_marketing(scene: Site, tmp_path: Path, results: list[Result]) -> None:
+    stack = scene.stack
+    await scene.begin(empty=True)
+    idle = await _alerts(scene, "idle")
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{stack.settings.ports.gateway}") as channel:
+        await _market(ingest_grpc.IngestServiceStub(channel), stack.token(service="feed"), scene)
+    busy = await _alerts(scene, "busy")
+    evidence = await scene.evidence()
+    left = [row for row in evidence.rows if row.state not in ("DELIVERED_TO_PROVIDER", "DELIVERED")]
+    arrived = {effect.notification_id: effect.time for effect in reversed(evidence.effects)}
+    lags = [
+        Lag.of(arrived[one] - began for one, began in sent.items() if one in arrived) for sent in (idle, busy)
+    ]
+    results.append(
+        Result(
+            fault=f"{MARKETING:,} marketing pushes, then {ALERTS} alerts",
+            asked=2 * ALERTS,
+            accepted=len(idle) + len(busy),
+            lost=sum(one not in arrived for one in (*idle, *busy)),
+            handed=Lags(lags[0], lags[1], Lag.of([])),
+        )
+    )
+    assert left, "all marketing had gone before the alerts came: this shows nothing"
+    assert all(one in arrived for one in (*idle, *busy))
+    assert lags[1].p99_s <= lags[0].p99_s * SLOWER_MOST + NOISE_S
+    assert not await scene.quiet([], 240)
+
+
+async def _market(stub: ingest_grpc.IngestServiceAsyncStub, token: str, scene: Site) -> None:
+    """So many pushes to people in turn, in the lane for what can wait."""
+    users = [one.user for one in scene.people]
+    items = [
+        draft(type="push", user_ids=users, title="Boots", message=f"{number}", priority="bulk")
+        for number in range(MARKETING // len(users))
+    ]
+    metadata = (("authorization", f"Bearer {token}"),)
+    answer = await stub.SendBulkNotifications(
+        SendBulkNotificationsRequest(notifications=items), metadata=metadata, timeout=60
+    )
+    assert not any(result.HasField("error") for result in answer.results)
+
+
+async def _alerts(scene: Site, name: str) -> dict[str, float]:
+    """When each was sent, in seconds since 1970, by its id."""
+    stack = scene.stack
+    metadata = (("authorization", f"Bearer {stack.token(service='feed')}"),)
+    sent: dict[str, float] = {}
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{stack.settings.ports.gateway}") as channel:
+        stub = ingest_grpc.IngestServiceStub(channel)
+        for number in range(ALERTS):
+            request = SendNotificationRequest(
+                type=Channel.PUSH,
+                user_id=scene.people[number % len(scene.people)].user,
+                data=NotificationData(title="Signed in", message=f"{name} {number}"),
+                category=Category.SECURITY,
+                priority=Priority.CRITICAL,
+            )
+            began = time.time()
+            answer = await stub.SendNotification(request, metadata=metadata, timeout=ANSWER_MOST_S)
+            sent[answer.notification_id] = began
+            await asyncio.sleep(1 / ALERTS_A_S)
+    await asyncio.sleep(2)
+    return sent
+
+
+async def test_nothing_grows(scene: Site, tmp_path: Path, results: list[Result]) -> None:
+    async def mixed(course: Course) -> None:
+        """Callers that give up, and sockets that come and go, all the time."""
+        ends = time.monotonic() + SOAK_S
+        while time.monotonic() < ends:
+            await asyncio.gather(_give_up(scene.stack), course.chance.choice(scene.listeners).drop())
+            await asyncio.sleep(1)
+
+    spec = Spec(
+        f"none, {SOAK_S:g} s, callers give up and sockets come and go",
+        SOAK_ROUND,
+        SOAK_RATE,
+        SEED,
+        Bounds(restarts=()),
+        until_over=True,
+    )
+    await scene.begin(empty=True)
+    await run(scene, spec, mixed, tmp_path, results)
+    growing = {name: slope for name, most in scene.series.items() if (slope := _growth(most)) is not None}
+    assert growing == {}
+
+
+async def _give_up(stack: Stack) -> None:
+    """Streams that are cancelled as soon as they stand, and questions whose answer nobody waits for."""
+    user = "fan-0"
+    own = (("authorization", f"Bearer {stack.token(user=user)}"),)
+    feed = (("authorization", f"Bearer {stack.token(service='feed')}"),)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{stack.settings.ports.gateway}") as channel:
+        streams = [
+            RealtimeServiceStub(channel).Subscribe(SubscribeRequest(user_id=user), metadata=own)
+            for _ in range(GIVEN_UP)
+        ]
+        asked = GetNotificationRequest(notification_id="0" * 36)
+        calls = [
+            ingest_grpc.IngestServiceStub(channel).GetNotification(asked, metadata=feed, timeout=10)
+            for _ in streams
+        ]
+        await asyncio.sleep(0.1)
+        for call in (*streams, *calls):
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+
+def _growth(series: Sequence[Most]) -> str | None:
+    """By how much it grew in its last two thirds, where that is too much."""
+    third = len(series) // 3
+    before, after = series[third : 2 * third], series[2 * third :]
+    rss_mb = _middle([one.rss_mb for one in after]) - _middle([one.rss_mb for one in before])
+    descriptors = _middle([one.descriptors for one in after]) - _middle([one.descriptors for one in before])
+    if rss_mb <= GROWTH_MOST_MB and descriptors <= DESCRIPTORS_MORE:
+        return None
+    return f"{rss_mb:+.0f} MB, {descriptors:+.0f} descriptors"
+
+
+def _middle(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]
