@@ -103,6 +103,8 @@ class Outcome:
     evidence: Evidence
     verdict: Verdict
     result: Result
+    # From when it began until all was healthy again.
+    fault: Span | None
 
 
 Fault = Callable[[Course], Awaitable[None]]
@@ -138,7 +140,7 @@ async def run(scene: Site, spec: Spec, fault: Fault, folder: Path, results: list
     told = [f"seed {spec.seed}", *map(str, spec.blows), *map(str, verdict.problems[:_SHOWN])]
     assert not verdict.problems, "\n".join(told)
     assert not left
-    return Outcome(history, evidence, verdict, result)
+    return Outcome(history, evidence, verdict, result, course.span)
 
 
 async def _load(scene: Site, spec: Spec, load: Load, breaking: asyncio.Future[None]) -> float:
