@@ -13,7 +13,7 @@ _PAGE = _DOCS / "reliability.md"
 _HEAD = """\
 # Reliability in figures
 
-What is promised stands in [delivery.md](delivery.md); here is what was counted when it was put to the test. The page
+What is promised stands in [delivery.md](delivery.md), and what breaks in which test in [faults.md](faults.md); here is what was counted when it was put to the test. The page
 is made of `docs/figures/` by `python -m tools.reliability_page`, and the figures by the command above each
 table.
 """
@@ -25,7 +25,10 @@ _TABLES: tuple[tuple[str, str, str], ...] = (
         "Faults",
         "Load runs while something breaks, and an offline checker judges afterwards what clients, providers and "
         "stores have written down. *Lost*: accepted, and ended nowhere. *Duplicates*: effects too many at a "
-        "provider; a fault may cost at most what was in flight. Seconds count from the fault.",
+        "provider; a fault may cost at most what was in flight. *Detect*: until /readyz or the supervisor said that "
+        "something is away; *recover*: until all was healthy again, both from the fault; *drain*: from then until "
+        "everything had ended. Before, during and after a fault is told by when a request went out first. A cell is "
+        "empty where a run does not count that. Providers are late by 200 ms where processes are killed.",
     ),
     (
         "mutants",

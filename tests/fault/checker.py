@@ -13,6 +13,7 @@ gives the same verdict, so histories made by hand show that each promise, when b
 | health       | while something is away the suite says so, and otherwise it does not; nobody else restarts |
 | bounded      | memory, descriptors, logs, and calls of a provider for each delivery                      |
 | isolation    | channels that the fault is not for are as quick as before                                 |
+| order        | a socket gets what is for it in the order in which it was published                       |
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ class Invariant(StrEnum):
     HEALTH = "health"
     BOUNDED = "bounded"
     ISOLATION = "isolation"
+    ORDER = "order"
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +207,7 @@ def check(history: Sequence[Sent], evidence: Evidence, bounds: Bounds) -> Verdic
         *_health(case),
         *_bounded(case, len(history)),
         *_isolation(history, case),
+        *_order(case),
     ]
     answers = Counter(sent.answer for sent in history)
     return Verdict(
@@ -442,3 +445,15 @@ def _isolation(history: Sequence[Sent], case: _Case) -> Iterator[Problem]:
                 Invariant.ISOLATION,
                 f"{channel} felt it: p99 of {found.before.p99_s:.2f} s before and {found.during.p99_s:.2f} s during",
             )
+
+
+def _order(case: _Case) -> Iterator[Problem]:
+    last: dict[tuple[str, str], int] = {}
+    for frame in case.evidence.frames:
+        before = last.get((frame.user, frame.epoch), 0)
+        if frame.offset < before:
+            yield Problem(
+                Invariant.ORDER,
+                f"{frame.notification_id} came to {frame.user} at {frame.offset}, after {before}",
+            )
+        last[frame.user, frame.epoch] = max(before, frame.offset)

@@ -32,10 +32,13 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A notification that a person's socket received."""
+    """A notification that a person's socket received, in the order of receiving; `offset` says where it stands on the
+    topic, within an `epoch`."""
 
     user: str
     notification_id: str
+    offset: int = 0
+    epoch: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,8 @@ class Listener:
                 self._since = self._last = time.time()
                 self.joined.set()
             case "notification":
-                self.frames.append(Frame(self.user, str(payload["notification_id"])))
+                place = int(payload.get("offset", 0)), str(payload.get("epoch", ""))
+                self.frames.append(Frame(self.user, str(payload["notification_id"]), *place))
                 self._last = time.time()
             case "resync":
                 self._told()

@@ -545,3 +545,14 @@ def test_of_a_few_deliveries_the_slowest_says_nothing() -> None:
     _handed_over(run, "email", 10.0, 0.1, count=5)
     _handed_over(run, "email", 30.0, 9.0)
     assert run.verdict().problems == ()
+
+
+def test_frames_that_come_in_another_order() -> None:
+    run = _good()
+    for offset, epoch in ((7, "a"), (9, "a"), (9, "a"), (2, "b")):
+        notification_id = run.deliver("real_time")
+        run.frames[-1] = Frame("ann", notification_id, offset, epoch)
+    assert run.verdict().problems == ()
+    notification_id = run.deliver("real_time")
+    run.frames[-1] = Frame("ann", notification_id, 8, "a")
+    assert _broken(run) == [Invariant.ORDER]
