@@ -3,7 +3,9 @@ tools/reliability_page.py makes docs/reliability.md of them."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import fcntl
 import json
 import os
 import platform
@@ -20,18 +22,41 @@ def publish(name: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *,
     """Keeps `rows` in the table `name`, of which the first cell names each: a row of that name is replaced, others
     stay. Where the columns are no longer the same, all others go. `command` is what a reader types to get them."""
     path = FOLDER / f"{name}.json"
-    kept: dict[str, Any] = {}
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if before["columns"] == list(columns):
-            kept = {row["cells"][0]: row for row in before["rows"]}
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    for cells in rows:
-        assert len(cells) == len(columns), cells
-        kept[cells[0]] = {"cells": list(cells), "made": today}
-    table = {"command": command, "machine": _machine(), "columns": list(columns), "rows": list(kept.values())}
+    with _alone():
+        kept = _kept(path, columns)
+        for cells in rows:
+            assert len(cells) == len(columns), cells
+            kept[cells[0]] = {"cells": list(cells), "made": today}
+        table = {
+            "command": command,
+            "machine": _machine(),
+            "columns": list(columns),
+            "rows": list(kept.values()),
+        }
+        path.write_text(json.dumps(table, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Holds off others who publish: lanes run side by side."""
     FOLDER.mkdir(exist_ok=True)
-    path.write_text(json.dumps(table, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    folder = os.open(FOLDER, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _kept(path: Path, columns: Sequence[str]) -> dict[str, Any]:
+    """The rows that are there, by name; none where they have other columns."""
+    if not path.exists():
+        return {}
+    before = json.loads(path.read_text(encoding="utf-8"))
+    if before["columns"] != list(columns):
+        return {}
+    return {row["cells"][0]: row for row in before["rows"]}
 
 
 def _machine() -> str:

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The fault battery. `quick`: what happens most, in two lanes side by side, within four minutes. `all`: every fault in a
-# run of its own, one after the other; its figures are published, and docs/reliability.md is made anew. Needs root, for
-# file systems and networks of its own. Further options go to pytest.
+# run of its own; its figures are published, and docs/reliability.md is made anew. It has two lanes, each with a suite of
+# its own, and then those that measure what the machine can do, alone. Needs root, for file systems and networks of
+# its own. Further options go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -33,11 +34,25 @@ mutants() {
   [ ! -d tools/mutants ] || .venv/bin/python -m tools.mutants --quick
 }
 
+# Processes and providers; all other files are the other lane.
+first=(kill providers replicas upgrade breaker)
+alone=(pressure herd)
+
 all() {
-  local status=0
+  local output other name status=0 files=() elsewhere=(--ignore=$fault/test_quick.py) last=()
+  for name in "${first[@]}"; do files+=("$fault/test_$name.py"); done
+  for name in "${alone[@]}"; do last+=("$fault/test_$name.py"); done
+  for name in "${files[@]}" "${last[@]}"; do elsewhere+=("--ignore=$name"); done
   # Rows of faults that are no longer there would stay.
   rm -f docs/figures/faults.json
-  tools/test.sh $fault -- --ignore=$fault/test_quick.py --publish --durations=0 "$@" || status=$?
+  output=$(mktemp)
+  trap 'rm -f "$output"' EXIT
+  tools/test.sh $fault -- "${elsewhere[@]}" --publish --durations=0 "$@" > "$output" 2>&1 &
+  other=$!
+  tools/test.sh "${files[@]}" -- --publish --durations=0 "$@" || status=$?
+  wait $other || status=$?
+  cat "$output"
+  tools/test.sh "${last[@]}" -- --publish --durations=0 "$@" || status=$?
   .venv/bin/python -m tools.reliability_page
   exit "$status"
 }

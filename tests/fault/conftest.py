@@ -1,6 +1,8 @@
-"""Prints the figures of the fault runs after the tests, and publishes them where that is asked for."""
+"""Prints the figures of the fault runs after the tests, and publishes those of each where that is asked for."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,9 +12,19 @@ _results = pytest.StashKey[list[Result]]()
 
 
 @pytest.fixture(scope="session")
-def results(pytestconfig: pytest.Config) -> list[Result]:
-    """Where runs put their figures."""
+def _all(pytestconfig: pytest.Config) -> list[Result]:
     return pytestconfig.stash.setdefault(_results, [])
+
+
+@pytest.fixture
+def results(_all: list[Result], pytestconfig: pytest.Config) -> Iterator[list[Result]]:
+    """Where a test puts its figures."""
+    found: list[Result] = []
+    yield found
+    _all.extend(found)
+    # At once: a run of all of them takes long, and may be broken off.
+    if pytestconfig.getoption("publish"):
+        publish(found)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,5 +38,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if found:
         terminalreporter.section("fault runs")
         terminalreporter.write_line(render(found))
-        if config.getoption("publish"):
-            publish(found)

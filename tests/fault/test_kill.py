@@ -65,12 +65,12 @@ SERVICES = (
     "sms",
 )
 KILLED = (*SERVICES, "gateway", "nats", "mongod", "valkey", "sandbox", "mailbox")
-SENDS = 1_500
+SENDS = 1_200
 RATE = 150.0
 # Of the rate, what at least must really go out.
 RATE_PART = 0.8
 # How often those are killed that are killed again and again, and how long after they were healthy again.
-AGAIN = {"ingest-api": 10, "ingest-dispatch": 5, "email": 5, "push": 5, "sms": 5}
+AGAIN = {"ingest-api": 10, "email": 5, "push": 5, "sms": 5}
 AGAIN_S = (3.0, 7.0)
 # Any of our processes every two seconds.
 CHANCE_KILLS = 30
