@@ -13,9 +13,9 @@ _PAGE = _DOCS / "reliability.md"
 _HEAD = """\
 # Reliability in figures
 
-What is promised stands in [delivery.md](delivery.md), and what breaks in which test in
-[faults.md](faults.md). Here is what was counted when it was put to the test. The page is made of `docs/figures/` by `python -m tools.reliability_page`, and the
-figures by the command above each table.
+What is promised stands in [delivery.md](delivery.md), and what breaks in which test in [faults.md](faults.md). Here
+is what was counted when it was put to the test. The page is made of `docs/figures/` by
+`python -m tools.reliability_page`, and the figures by the command above each table.
 """
 
 # Each table: the name of its file, its title, and what to know of it.
