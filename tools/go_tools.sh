@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 wanted=$(cat tools/go/go.sum tools/go/go.mod | sha256sum)
 [ "$(cat .cache/bin/.go-tools 2>/dev/null)" != "$wanted" ] || exit 0
-command -v go >/dev/null || { echo "go_tools: Go 1.25 or newer is needed to build grpcurl and kustomize" >&2; exit 1; }
+command -v go >/dev/null || { echo "go_tools: Go 1.26 or newer is needed to build grpcurl and kustomize" >&2; exit 1; }
 echo "go_tools: building grpcurl and kustomize, about a minute"
 mkdir -p .cache/bin
 GOBIN="$PWD/.cache/bin" GOFLAGS=-mod=readonly go -C tools/go install tool
