@@ -7,7 +7,8 @@ SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup node lock proto check-proto release-proto fmt lint check-adr docs \
-  test test-unit test-integration test-e2e test-power fuzz clients image-check k8s-check ops-check fault-quick fault losses check \
+  test test-unit test-integration test-e2e test-power fuzz clients image-check k8s-check ops-check fault-quick fault losses \
+  audit sbom check \
   up down status logs clean demo bench bench-quick
 
 help: ## List the targets
@@ -83,6 +84,12 @@ fuzz: setup ## Our own parsers under inputs that are guided by what they reach, 
 
 losses: setup ## What a crash of a worker costs by policy, one table
 	python -m tests.fault.losses
+
+audit: setup ## Ask the advisory services about every locked package; needs a network
+	@tools/audit.sh
+
+sbom: setup ## What the image is made of, as CycloneDX in build/sbom.cdx.json
+	@tools/sbom.sh
 
 check: lint check-proto check-adr test docs clients image-check k8s-check ops-check fault-quick test-power ## What CI runs
 

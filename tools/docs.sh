@@ -11,6 +11,9 @@ python -m tools.access_page --check
 python -m tools.metrics_page --check
 python -m tools.dashboards --check
 python -m tools.reliability_page --check
+python -m tools.licences --check
+python -m tools.claims
+python -m tools.floors
 
 # Its warnings are errors, and all that is shown; with --quiet it would count none. What MkDocs says of its own next
 # version is no warning about the pages.

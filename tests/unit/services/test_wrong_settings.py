@@ -4,6 +4,8 @@ shown nowhere. The cases follow from the settings classes; a text that has no ru
 from __future__ import annotations
 
 import json
+import os
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,24 @@ WRONG_TEXTS = {
     "CROWN_RELAY_TOKEN": (f"{MARK} {MARK}",),
 }
 
+# What a secret may be; of the others what is in the environment anyway will do.
+SECRETS = {
+    "REDIS_HOST": "redis://heron:heron-secret@127.0.0.1:6379/0",
+    "SMTP_HOST": "smtp://heron:heron-secret@127.0.0.1:25",
+    "CROWN_RELAY_TOKEN": "heron-secret",
+    "CROWN_OTLP_HEADERS": "authorization=heron-secret",
+    "CROWN_SENTRY_DSN": "https://abcdef0123456789@sentry.example/1",
+    "NATS_PASSWORD": "heron-secret",
+    "CROWN_FILTER_TOKEN": "heron-secret",
+    "CROWN_WEBHOOK_SECRET": f"feed=whsec_{b64encode(bytes(range(32))).decode()}",
+    "SMTP_PASSWORD": "heron-secret",
+    "CROWN_SENDGRID_API_KEY": "heron-secret",
+    "CROWN_UNSUBSCRIBE_KEYS": f"a:{b64encode(bytes(range(32))).decode()}",
+    "CROWN_WEB_PUSH_KEY": b64encode(bytes(range(1, 33))).decode().rstrip("="),
+    "SMS_API_KEY_OLD": "heron-secret",
+    "CROWN_SNS_KEY": f"{'A' * 20}:{'s' * 40}",
+}
+
 
 def fields() -> Iterator[tuple[type[ProcessSettings], str, FieldInfo]]:
     for settings in ALL:
@@ -194,6 +214,35 @@ def test_a_file_that_cannot_be_read_is_named(
     found = problems(settings)
     assert found[0].startswith(f"{name}_FILE: cannot read the file")
     assert MARK not in "".join(found)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        pytest.param(settings, name, id=f"{settings.__module__}-{name}")
+        for settings, name, field in fields()
+        if field.annotation is SecretStr
+    ],
+)
+def test_a_secret_comes_from_a_file_and_is_never_printed(
+    settings: type[ProcessSettings], name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if name == "CROWN_WEB_PUSH_KEY":
+        monkeypatch.setenv("CROWN_WEB_PUSH_CONTACT", "mailto:ops@crown.example")
+    secret = SECRETS.get(name) or os.environ[name]
+    monkeypatch.setenv(name, secret)
+    by_itself = settings.load()
+    monkeypatch.delenv(name)
+    (tmp_path / "secret").write_text(f"{secret}\n")
+    monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "secret"))
+    from_file = settings.load()
+    assert from_file == by_itself
+    field = next(one for one, info in settings.model_fields.items() if variable(info, one) == name)
+    read = getattr(from_file, field).get_secret_value()
+    assert read
+    for shown in (repr(from_file), str(from_file), str(from_file.model_dump()), from_file.model_dump_json()):
+        assert read not in shown
+        assert secret not in shown
 
 
 @pytest.mark.parametrize("content", [None, "", f"{MARK} = [", f'name = "{MARK}"'])

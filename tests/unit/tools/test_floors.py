@@ -16,10 +16,11 @@ FILES = {
     "requirements/dev.txt": "aiohttp==3.14.5 \\\n    --hash=sha256:0\nh11==0.16.0 ; python_version < '4'\n",
     "requirements/node.txt": "",
     "examples/python/requirements.txt": "aiohttp==3.14.6 \\\n",
-    "examples/go/go.mod": "require (\n\tgolang.org/x/net v0.62.0 // indirect\n\tgolang.org/x/new v0.0.0-2026-abc\n)\n",
+    "examples/go/go.mod": "require (\n\tgolang.org/x/net v0.62.0 // indirect\n\tgolang.org/x/new v0.0.0-2026-a\n)\n",
     "tools/go/go.mod": "require google.golang.org/grpc v1.83.2\n",
     "examples/rust/Cargo.lock": '[[package]]\nname = "h2"\nversion = "0.4.20"\n',
-    "examples/node/package-lock.json": '{"packages": {"": {}, "node_modules/a/node_modules/@b/c": {"version": "2.1.0"}}}',
+    "examples/node/package-lock.json": '{"packages": {"": {}, "node_modules/a/node_modules/@b/c": '
+    '{"version": "2.1.0"}}}',
     "compose.yaml": "    image: mongo:8.0\n    image: valkey/valkey:9-alpine\n",
     "k8s/dependencies/valkey.yaml": "          image: valkey/valkey:9.0.4-alpine\n",
     "k8s/dependencies/nats-values.yaml": "  image: {tag: 2.15-alpine}\n",
