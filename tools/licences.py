@@ -95,8 +95,9 @@ def licence(package: str) -> str:
     except PackageNotFoundError:
         raise UnknownLicence(f"{package}: is not installed: make setup") from None
     classifiers = [one.split(" :: ")[-1] for one in told.get_all("Classifier") or [] if "License ::" in one]
-    for text in (told.get("License-Expression"), told.get("License"), *classifiers):
-        found = _SPELLED.get(text or "", text or "")
+    named = [told[name] for name in ("License-Expression", "License") if name in told]
+    for text in (*named, *classifiers):
+        found = _SPELLED.get(text, text)
         if found and all(_ID.fullmatch(one.strip("()")) for one in re.split(r" (?:AND|OR) ", found)):
             return _allowed(package, found)
     raise UnknownLicence(f"{package}: look at its licence, and add what it is to tools/licences.py")
