@@ -17,7 +17,7 @@ import uvloop
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from crown import auth, catalogue, failpoint, logs, loop_lag, metrics, reflection, reporting, tracing
+from crown import auth, catalogue, failpoint, logs, loop_lag, metrics, reflection, reporting, tls, tracing
 from crown.door import Check, Door
 from crown.errors import CrownError
 from crown.settings import ProcessSettings, SettingsError, TokenSettings, exit_with
@@ -56,7 +56,10 @@ class HealthServer:
 
     def __init__(self, settings: ProcessSettings) -> None:
         self._settings = settings
-        self._server = grpc.aio.server(options=_OPTIONS)
+        self._identity = tls.identity(settings)
+        guards = [tls.Callers(tls.callers(settings.tls_callers))] if self._identity else []
+        self._server = grpc.aio.server(options=_OPTIONS, interceptors=guards)
+        self._probed: grpc.aio.Server | None = None
         self.health = health.aio.HealthServicer()
         self._names: list[str] = [health.SERVICE_NAME, reflection.SERVICE_NAME]
         self._own: list[str] = [""]
@@ -73,18 +76,19 @@ class HealthServer:
         """Serves while the block runs, and tells health as `healthy` sees it; drains when the block ends."""
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         reflection.enable(self._names, self._server)
-        address = f"{self._settings.bind}:{self._settings.grpc_port}"
-        try:
-            self._server.add_insecure_port(address)
-        except RuntimeError:
-            raise SettingsError(
-                [f"CROWN_GRPC_PORT: cannot listen on {address}; is the port taken?"]
-            ) from None
+        credentials = self._identity.server_credentials() if self._identity else None
+        self._listen(self._server, "CROWN_GRPC_PORT", self._settings.grpc_port, credentials)
+        if self._settings.health_port:
+            self._probed = grpc.aio.server(options=_OPTIONS)
+            health_pb2_grpc.add_HealthServicer_to_server(self.health, self._probed)
+            self._listen(self._probed, "CROWN_HEALTH_PORT", self._settings.health_port, None)
         await self.health.set(ALIVE, health_pb2.HealthCheckResponse.SERVING)
         for name in self._own:
             # Until the first look, which may take a while, nobody is to send us anything.
             await self.health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
         await self._server.start()
+        if self._probed is not None:
+            await self._probed.start()
         watch = asyncio.create_task(self._watch(healthy), name="health")
         try:
             yield
@@ -94,6 +98,20 @@ class HealthServer:
             await asyncio.sleep(GOING_S)
             self.going.set()
             await self._server.stop(self._settings.grace_s)
+            if self._probed is not None:
+                await self._probed.stop(0)
+
+    def _listen(
+        self, server: grpc.aio.Server, setting: str, port: int, credentials: grpc.ServerCredentials | None
+    ) -> None:
+        address = f"{self._settings.bind}:{port}"
+        try:
+            if credentials is None:
+                server.add_insecure_port(address)
+            else:
+                server.add_secure_port(address, credentials)
+        except RuntimeError:
+            raise SettingsError([f"{setting}: cannot listen on {address}; is the port taken?"]) from None
 
     async def _watch(self, healthy: Healthy) -> None:
         while True:

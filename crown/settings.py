@@ -103,6 +103,13 @@ class ProcessSettings(BaseSettings):
     bind: str = Field("0.0.0.0", validation_alias="CROWN_BIND")
     grpc_port: Port = Field(50051, validation_alias="CROWN_GRPC_PORT")
     metrics_port: Port = Field(9090, validation_alias="CROWN_METRICS_PORT")
+    # The folder of our certificate (tls.crt, tls.key) and the suite's authority (ca.crt): every port that others call
+    # then speaks TLS and wants theirs. Empty: in the clear.
+    tls_folder: str = Field("", validation_alias="CROWN_TLS_FOLDER")
+    # The names in the certificates of those who may call, separated by commas.
+    tls_callers: str = Field("gateway", validation_alias="CROWN_TLS_CALLERS")
+    # A port in the clear that tells health and nothing else, for probes that have no certificate; 0: none.
+    health_port: int = Field(0, validation_alias="CROWN_HEALTH_PORT", ge=0, le=65_535)
     # Seconds that running work gets on SIGTERM before it is left to redelivery.
     grace_s: float = Field(10.0, validation_alias="CROWN_GRACE_S", ge=0, le=600, allow_inf_nan=False)
     log_level: str = Field("INFO", validation_alias="CROWN_LOG_LEVEL")

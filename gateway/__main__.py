@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from gateway.render import render
+from gateway.render import files
 from gateway.template import ConfigurationError
 
 _ADMIN_TIMEOUT_S = 2.0
@@ -146,7 +146,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="gateway-") as name:
         try:
             settings = Settings.read(os.environ)
-            Path(name, "envoy.yaml").write_text(render(os.environ), encoding="utf-8")
+            for file, text in files(os.environ, Path(name)).items():
+                Path(name, file).write_text(text, encoding="utf-8")
             status = asyncio.run(run(settings, Path(name)))
         except ConfigurationError as error:
             print(f"wrong setting  {error}", file=sys.stderr)  # noqa: T201

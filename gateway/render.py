@@ -25,6 +25,13 @@ HERE = Path(__file__).resolve().parent
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.*:\[\]-]+")
 # What GATEWAY_WEB says where the pages are to be those that come with this package, wherever it lies.
 _INCLUDED = "included"
+# Where the files lie that tell what is shown by TLS; each with its form in envoy.yaml and the variable of its folder.
+_SECRETS = "SECRETS"
+_SHOWN = (
+    ("own", "certificate", "CROWN_TLS_FOLDER"),
+    ("authority", "authority", "CROWN_TLS_FOLDER"),
+    ("edge", "certificate", "GATEWAY_TLS_FOLDER"),
+)
 _NO_ORIGIN = r"[^\s\S]"
 
 
@@ -45,8 +52,21 @@ def render(environ: Mapping[str, str]) -> str:
         **tables,
         **_keys(document["x-keys"], variables),
         **_tracing(document["x-tracing"], variables),
+        **_tls(document["x-tls"], variables),
     }
     return dump(expand(document, known))
+
+
+def files(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """What Envoy reads, by the name of the file in `folder`: the configuration, and what it shows by TLS. Raises as
+    `render` does."""
+    written = yaml.safe_load((HERE / "envoy.yaml").read_text())["x-tls"]
+    found = {"envoy.yaml": render({**environ, _SECRETS: str(folder)})}
+    for name, form, variable in _SHOWN:
+        if environ.get(variable):
+            known = {"secret": name, "folder": environ[variable]}
+            found[f"{name}.yaml"] = dump(expand(written[form], known))
+    return found
 
 
 def _tables(written: dict[str, list[contract.Row]]) -> dict[str, list[contract.Row]]:
@@ -116,6 +136,21 @@ def _tracing(written: Mapping[str, Any], variables: Scope) -> dict[str, Any]:
         "per_million": round(1_000_000 * _ratio(variables.get("CROWN_TRACE_RATIO", "0.01"))),
     }
     return {"tracing": expand(written["tracing"], known), "collector_cluster": expand(cluster, known)}
+
+
+def _tls(written: Mapping[str, Any], variables: Scope) -> dict[str, Any]:
+    """What is shown to the services, each of which has to be who it is, and to clients; nothing is in the clear."""
+    known = {_SECRETS: ".", **variables}
+    found: dict[str, Any] = {}
+    if "CROWN_TLS_FOLDER" in variables:
+        found |= {
+            f"{cluster}_tls": expand(written["upstream"], {**known, "name": name})
+            for cluster, name in written["names"].items()
+        }
+    if "GATEWAY_TLS_FOLDER" in variables:
+        found["edge_tls"] = expand(written["edge"], known)
+        found["edge_headers"] = written["edge_headers"]
+    return found
 
 
 def _ratio(text: str) -> float:

@@ -16,8 +16,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from stack import logs, plan, services, state, tokens
 from stack.errors import StackError, StartFailed
@@ -25,6 +27,9 @@ from stack.layout import Layout
 from stack.secrets import OPERATOR, Secrets
 from stack.settings import ROOT, Settings
 from stack.state import Health, Phase, ProcessStatus, StackState
+
+if TYPE_CHECKING:
+    import grpc
 
 UP_LIMIT_S = 120.0
 _DOWN_LIMIT_S = 60.0
@@ -133,6 +138,14 @@ class Stack:
     def address(self, name: str) -> str:
         """Where the process serves, host:port."""
         return self.of(name).address
+
+    def channel(self, name: str) -> AbstractAsyncContextManager[grpc.aio.Channel]:
+        """A gRPC channel to the process, past the gateway."""
+        # Late: gRPC takes a while to load.
+        from stack import links
+
+        kind = next((role.kind for role in services.roles(self.settings.given) if role.name == name), name)
+        return links.channel(self.address(name), services.shown(self.settings, self.secrets), kind)
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> int:
         """Sends a signal to the process and returns its pid, by which `wait_healthy` tells old from new."""

@@ -85,7 +85,7 @@ def _builders(settings: Settings, layout: Layout, secrets: Secrets) -> dict[str,
         "valkey": lambda: valkey.process(layout, secrets, ports.valkey),
         "mailbox": lambda: _mailbox(settings, layout),
         "sandbox": lambda: _sandbox(settings, layout, secrets),
-        GATEWAY: lambda: envoy.process(layout, settings, _trusted(settings, secrets), _GATEWAY_NEEDS),
+        GATEWAY: lambda: envoy.process(layout, settings, _told(settings, secrets), _GATEWAY_NEEDS),
     }
     for role in services.roles(settings.given):
         builders[role.name] = partial(services.process, settings, secrets, role)
@@ -128,11 +128,13 @@ def _sandbox(settings: Settings, layout: Layout, secrets: Secrets) -> Process:
     )
 
 
-def _trusted(settings: Settings, secrets: Secrets) -> dict[str, str]:
+def _told(settings: Settings, secrets: Secrets) -> dict[str, str]:
     trust = services.trust(settings, secrets)
-    return envoy.variables(
+    told = envoy.variables(
         settings, trust["CROWN_JWKS"], trust["CROWN_JWT_ISSUER"], trust["CROWN_JWT_AUDIENCE"]
     )
+    folder = services.shown(settings, secrets, GATEWAY)
+    return told | ({"CROWN_TLS_FOLDER": str(folder)} if folder else {})
 
 
 def names(given: Mapping[str, str]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from stack.errors import NotReady
 from stack.process import Probe
@@ -34,15 +35,18 @@ def valkey(port: int, user: str, password: str) -> Probe:
     return probe
 
 
-def grpc(port: int) -> Probe:
-    """Healthy when grpc.health.v1 says SERVING for the whole server."""
+def grpc(port: int, folder: Path | None = None, name: str = "") -> Probe:
+    """Healthy when grpc.health.v1 says SERVING for the whole server; asked by TLS with the certificate in `folder`,
+    where there is one, of a server that has to be `name`."""
 
     async def probe() -> None:
         # Imported late: only a stack with services pays for it.
         import grpc.aio as aio
         from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-        async with aio.insecure_channel(f"{LOOPBACK}:{port}") as channel:
+        from stack import links
+
+        async with links.channel(f"{LOOPBACK}:{port}", folder, name) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             try:
                 answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=LIMIT_S)

@@ -6,7 +6,10 @@ Processes get the *paths* (NAME_FILE), each only its own: nothing secret stands 
 from __future__ import annotations
 
 import base64
+import os
 import secrets
+import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,9 @@ from stack.layout import write_private
 SERVICES = ("ingest", "realtime", "email", "push", "sms")
 OPERATOR = "operator"
 USERS = (*SERVICES, OPERATOR)
+
+# The files of a certificate, as cert-manager calls them and crown/tls.py reads them.
+CERTIFICATE, KEY, AUTHORITY = "tls.crt", "tls.key", "ca.crt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,25 @@ class Secrets:
         """The certificate that the SMS service trusts to have issued that of the signer."""
         return self._kept("sns-ca.pem", lambda: certificates.issuer(self.sns_signer().read_text()))
 
+    def tls(self, name: str) -> Path:
+        """The folder of the certificate of the part `name`, its key, and the authority of the stack; renewed where it
+        is about to end. Laid out as the kubelet does it, so that all three change at once."""
+        made = self._kept("tls-authority.pem", certificates.new_authority).read_text()
+        folder = self.folder / "tls" / name
+        authority, own = folder / AUTHORITY, folder / CERTIFICATE
+        if (
+            not own.exists()
+            or authority.read_text() != certificates.authority(made)
+            or certificates.due(own.read_text())
+        ):
+            _lay_out(folder, name, made)
+        return folder
+
+    def renew(self) -> None:
+        """Renews the certificates that are about to end."""
+        for folder in sorted((self.folder / "tls").glob("*")):
+            self.tls(folder.name)
+
     def web_push_key(self) -> Path:
         """The private VAPID key: 32 bytes in base64url."""
         return self._kept("web-push-key", keys.new_vapid_key)
@@ -112,6 +137,26 @@ class Secrets:
         if given.get(name):
             return {f"{name}_FILE": str(self.write(f"given-{name.lower()}", given[name]))}
         return {}
+
+
+def _lay_out(folder: Path, name: str, authority: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    former = [path for path in folder.glob("..*") if not path.is_symlink()]
+    fresh = folder / f"..{time.time_ns()}"
+    fresh.mkdir(mode=0o700)
+    certificate, key = certificates.new_part(authority, name)
+    for file, text in (
+        (CERTIFICATE, certificate),
+        (KEY, key),
+        (AUTHORITY, certificates.authority(authority)),
+    ):
+        write_private(fresh / file, text)
+        if not (folder / file).is_symlink():
+            (folder / file).symlink_to(f"..data/{file}")
+    (fresh / "..data").symlink_to(fresh.name)
+    os.replace(fresh / "..data", folder / "..data")
+    for path in former:
+        shutil.rmtree(path)
 
 
 def _password() -> str:

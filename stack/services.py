@@ -10,7 +10,7 @@ from pathlib import Path
 from stack import elsewhere, probes, providers, scale, tokens
 from stack.errors import StackError
 from stack.process import Process
-from stack.secrets import Secrets
+from stack.secrets import OPERATOR, Secrets
 from stack.servers import mongod, valkey
 from stack.settings import LOOPBACK, Settings
 
@@ -55,6 +55,15 @@ FILTER = Role("ingest-filter", "ingest", ("services.ingest", "filter"))
 _FILTER_VARIABLE = "CROWN_STACK_FILTER"
 _OWN_FILTER = "reference"
 
+# Whose certificates each may be called with; the gateway's and the operator's where nothing else stands. All tell
+# their health to all.
+_CALLERS = {
+    "ingest-api": ("gateway", "realtime-relay", OPERATOR),
+    FILTER.name: ("ingest-dispatch-critical", "ingest-dispatch"),
+    **dict.fromkeys(("ingest-dispatch-critical", "ingest-dispatch", "ingest-record", "ingest-webhook"), ()),
+    RELAY.name: (),
+}
+
 # The stack renews tokens of its own at every start only.
 _TOKEN_TTL_S = 365 * 24 * 3600
 
@@ -65,6 +74,7 @@ _OWN = frozenset(
     | {"CROWN_DISPATCH_LANES", "CROWN_PEERS", "CROWN_JWKS", "CROWN_JWT_ISSUER", "CROWN_JWT_AUDIENCE"}
     | {"CROWN_DATA_KEY", "CROWN_DATA_KEY_FILE", *providers.VARIABLES}
     | {"CROWN_FILTER_ADDRESS", "CROWN_FILTER_TOKEN", "CROWN_FILTER_TOKEN_FILE"}
+    | {"CROWN_TLS_FOLDER", "CROWN_TLS_CALLERS", "CROWN_HEALTH_PORT"}
     | {"CROWN_RELAY_FEEDS", "CROWN_RELAY_TOKEN", "CROWN_RELAY_TOKEN_FILE", "CROWN_INGEST_ADDRESS"}
 )
 
@@ -113,7 +123,7 @@ def process(settings: Settings, secrets: Secrets, role: Role) -> Process:
         environment=environment(settings, secrets, role),
         address=f"{LOOPBACK}:{ports.grpc(role.name)}",
         ports=opens,
-        probe=probes.grpc(ports.grpc(role.name)),
+        probe=probes.grpc(ports.grpc(role.name), shown(settings, secrets), role.kind),
         needs=role.needs,
         grace_s=15,  # more than the services' own grace (CROWN_GRACE_S), so that they report what was left
     )
@@ -130,6 +140,11 @@ def environment(settings: Settings, secrets: Secrets, role: Role) -> dict[str, s
         "CROWN_GRPC_PORT": str(ports.grpc(role.name)),
         "CROWN_METRICS_PORT": str(ports.metrics(role.name)),
     }
+    if folder := shown(settings, secrets, role.kind):
+        callers = _CALLERS.get(role.kind, ("gateway", OPERATOR))
+        result["CROWN_TLS_FOLDER"] = str(folder)
+        # A list of nobody would be taken for none.
+        result["CROWN_TLS_CALLERS"] = ",".join(callers or (OPERATOR,))
     if role.lanes:
         result["CROWN_DISPATCH_LANES"] = role.lanes
         result.update(_filter(settings, secrets))
@@ -140,6 +155,11 @@ def environment(settings: Settings, secrets: Secrets, role: Role) -> dict[str, s
         result["CROWN_WEBSOCKET_PORT"] = str(ports.websocket(role.name))
         result["CROWN_LONGPOLL_PORT"] = str(ports.longpoll(role.name))
     return result
+
+
+def shown(settings: Settings, secrets: Secrets, name: str = OPERATOR) -> Path | None:
+    """The folder of the certificate that the part `name` shows the others; None where they speak in the clear."""
+    return secrets.tls(name) if settings.mtls else None
 
 
 def connections(settings: Settings, secrets: Secrets, user: str) -> dict[str, str]:

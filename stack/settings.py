@@ -24,6 +24,9 @@ class Settings:
     gateway_host: str  # CROWN_STACK_HOST: 0.0.0.0 opens the gateway, and only it, to the network
     home: Path  # holds one folder per port base
     given: Mapping[str, str]  # the whole environment as it was read
+    mtls: bool = (
+        False  # CROWN_STACK_MTLS: whether the gateway and the services speak TLS, each with a certificate
+    )
 
     @property
     def gateway_url(self) -> str:
@@ -44,7 +47,15 @@ class Settings:
             gateway_host=given.get("CROWN_STACK_HOST") or LOOPBACK,
             home=Path(home).expanduser().resolve(),
             given=given,
+            mtls=_switch(given, "CROWN_STACK_MTLS"),
         )
+
+
+def _switch(given: Mapping[str, str], name: str) -> bool:
+    value = given.get(name) or "off"
+    if value not in ("on", "off"):
+        raise StackError(f"{name} is neither on nor off")
+    return value == "on"
 
 
 def _port(given: Mapping[str, str], name: str) -> int | None:

@@ -21,6 +21,7 @@ from stack.settings import Settings
 from stack.state import Health, Phase, ProcessStatus, StackState
 
 _LOG_CHECK_INTERVAL_S = 5.0
+_CERTIFICATE_CHECK_INTERVAL_S = 600.0
 
 # What processes inherit. Not the rest: the caller's secrets are no business of every process.
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -59,6 +60,7 @@ class Supervisor:
             ]
             tasks.append(group.create_task(self._announce()))
             tasks.append(group.create_task(self._cap_logs()))
+            tasks.append(group.create_task(self._renew_certificates()))
             await stop.wait()
             for task in tasks:
                 task.cancel()
@@ -77,6 +79,14 @@ class Supervisor:
             except OSError as error:
                 logs.say(f"a log cannot be cut: {error}")
             await asyncio.sleep(_LOG_CHECK_INTERVAL_S)
+
+    async def _renew_certificates(self) -> None:
+        while self._plan.settings.mtls:
+            await asyncio.sleep(_CERTIFICATE_CHECK_INTERVAL_S)
+            try:
+                self._plan.secrets.renew()
+            except OSError as error:
+                logs.say(f"a certificate cannot be renewed: {error}")
 
     async def _stop_all(self) -> None:
         if self._phase is not Phase.FAILED:

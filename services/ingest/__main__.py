@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from redis.asyncio import Redis
 
-from crown import rpc, vault, webhook_secrets
+from crown import rpc, tls, vault, webhook_secrets
 from crown.bus import Bus
 from crown.notification.v1 import (
     books_service_pb2,
@@ -108,7 +108,7 @@ async def api(settings: IngestSettings, stopping: asyncio.Event) -> None:
     ingest = IngestService(intake, keys, quota, store.db, Cancelling(bus, store.db))
     contacts = ContactService(Recipients(store.db, People(store.db, data_key)))
     dead_letters = DeadLetterService(bus, store.db, data_key)
-    status = StatusService(settings.peer_addresses)
+    status = StatusService(settings.peer_addresses, tls.identity(settings))
 
     server = rpc.Server(settings)
     server.add(_only(ingest_service_pb2.DESCRIPTOR), ingest, ingest.checks())
@@ -228,7 +228,8 @@ def _filter_client(settings: IngestSettings) -> FilterClient | None:
     if not settings.filter_address:
         return None
     token = Token(settings.filter_token.get_secret_value(), file_of("CROWN_FILTER_TOKEN"))
-    return FilterClient(settings.filter_address, token, settings.filter_timeout_ms / 1_000)
+    limit_s = settings.filter_timeout_ms / 1_000
+    return FilterClient(settings.filter_address, token, limit_s, tls.identity(settings))
 
 
 def _redis(settings: IngestSettings) -> Redis:

@@ -13,6 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from crown.errors import DOMAIN, NotReady
 from crown.notification.v1 import status_service_pb2 as pb
 from crown.stopping import pause
+from crown.tls import Identity, Link
 
 _STATUS = health_pb2.HealthCheckResponse
 _LIMIT_S = 1.0
@@ -34,14 +35,14 @@ _NUMBERED = re.compile(r"-[0-9]+\Z")
 class StatusService:
     """The servicer. Asks each part's own health, and the parts at once."""
 
-    def __init__(self, addresses: Mapping[str, str]) -> None:
-        self._channels = {
-            name: grpc.aio.insecure_channel(address, options=_OPTIONS) for name, address in addresses.items()
+    def __init__(self, addresses: Mapping[str, str], identity: Identity | None = None) -> None:
+        self._links = {
+            name: Link(address, identity, _role(name), _OPTIONS) for name, address in addresses.items()
         }
 
     async def GetReadiness(self, _request: pb.GetReadinessRequest, _context: Any) -> pb.GetReadinessResponse:
         """Answers where all are ready; raises NotReady naming who is not."""
-        names = sorted(self._channels)
+        names = sorted(self._links)
         ready = await asyncio.gather(*(self._ask(name) for name in names))
         missing = ", ".join(name for name, up in zip(names, ready, strict=True) if not up)
         if missing:
@@ -51,7 +52,7 @@ class StatusService:
     async def mirror(self, told: health.aio.HealthServicer, stopping: asyncio.Event) -> None:
         """Tells the peers' health by the names of their services, until `stopping` is set: the gateway has one
         health service for the suite."""
-        peers = [peer for peer in self._channels if _role(peer) in _SERVED]
+        peers = [peer for peer in self._links if _role(peer) in _SERVED]
         while not stopping.is_set():
             ready = dict.fromkeys((_role(peer) for peer in peers), False)
             for peer in peers:
@@ -63,7 +64,7 @@ class StatusService:
             await pause(stopping, _MIRROR_PERIOD_S if all(ready.values()) else _MIRROR_PERIOD_S / 5)
 
     async def _ask(self, name: str) -> bool:
-        stub = health_pb2_grpc.HealthStub(self._channels[name])
+        stub = health_pb2_grpc.HealthStub(self._links[name].channel())
         try:
             answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=_LIMIT_S)
         except grpc.aio.AioRpcError:
@@ -72,7 +73,7 @@ class StatusService:
 
     async def close(self) -> None:
         """Closes the connections."""
-        await asyncio.gather(*(channel.close() for channel in self._channels.values()))
+        await asyncio.gather(*(link.close() for link in self._links.values()))
 
 
 def _role(peer: str) -> str:

@@ -7,11 +7,12 @@ import gc
 import os
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from socket import socket
 from typing import Any
 
 from redis.asyncio import Redis
 
-from crown import rpc, vault
+from crown import rpc, tls, vault
 from crown.broadcasts import Broadcasts
 from crown.bus import Bus
 from crown.groups import Groups
@@ -56,6 +57,7 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
     await feed.start()
     revocations = Revocations(bus)
     await revocations.start()
+    identity = tls.identity(settings)
     server = rpc.Server(settings)
     await server.authenticator.warm()
     server.authenticator.refuse(revocations.refuses)
@@ -69,11 +71,15 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
             background = [tasks.create_task(work) for work in node.background()]
             _spare_the_collector()
             await node.everyone.start()
-            await node.people.listen(bound)
+            shown = identity.server_context() if identity else None
+            await node.people.listen(bound, shown)
             await node.sessions.start()
-            await node.polls.listen(polled)
+            await node.polls.listen(polled, shown)
+            renewals = node.renewals(tasks, identity, bound, polled) if identity else []
             await rpc.until(stopping, bus.closed)
             await server.health.enter_graceful_shutdown()
+            for task in renewals:
+                task.cancel()
             await node.drain(settings.grace_s)
             for task in background:
                 task.cancel()
@@ -110,6 +116,15 @@ class _Node:
             self.presence.run(),
             self.revocations.watch(),
             self.vitals.tell(),
+        ]
+
+    def renewals(
+        self, tasks: asyncio.TaskGroup, identity: tls.Identity, bound: socket, polled: socket
+    ) -> list[asyncio.Task[None]]:
+        """What shows clients each certificate that we get."""
+        return [
+            tasks.create_task(listeners.renew(bound, self.people.listen, identity)),
+            tasks.create_task(listeners.renew(polled, self.polls.listen, identity)),
         ]
 
     async def drain(self, grace_s: float) -> None:
@@ -161,6 +176,8 @@ def _node(
     )
     sessions = Sessions(name, bus, data_key, spawn, settings.longpoll_window_s)
     service = RealtimeService(hub, bus, data_key, Presence(redis))
+    if settings.tls_folder:
+        people.only(tls.callers(settings.tls_callers))
     revocations.on_disconnect(everybody.end)
     revocations.on_disconnect(service.streams.cut_off)
 

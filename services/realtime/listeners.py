@@ -7,10 +7,13 @@ import asyncio
 import os
 import re
 import socket
-from collections.abc import Mapping
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
+from crown import tls
 from crown.settings import SettingsError
+from crown.tls import Identity
 
 if TYPE_CHECKING:
     from services.realtime.settings import Settings
@@ -19,6 +22,9 @@ WEBSOCKET = "websocket"
 LONGPOLL = "longpoll"
 # Not a port: the end of a pipe whose other end lives as long as the supervisor.
 LIFE = "life"
+
+# Lets connections in at a port, by TLS where there is something to show; whoever did before no longer does.
+Listen = Callable[[socket.socket, ssl.SSLContext | None], Awaitable[None]]
 
 BACKLOG = 4_096
 # Bytes that the kernel keeps for a client that does not read; it doubles what is asked.
@@ -56,6 +62,23 @@ def bind(host: str, port: int, setting: str) -> socket.socket:
     # Connections inherit it. Left alone, the kernel would take up to 4 MB for each that does not read.
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_QUEUE_BYTES)
     return bound
+
+
+async def renew(bound: socket.socket, listen: Listen, identity: Identity) -> None:
+    """Has `listen`, which lets connections in at `bound`, do so once more with each certificate that we get, until
+    it is cancelled. Connections that there are go on."""
+    shown = identity.papers()
+    while True:
+        await asyncio.sleep(tls.LOOK_S)
+        if (papers := identity.papers()) is shown:
+            continue
+        try:
+            context = identity.server_context()
+        except OSError:
+            # Caught in between two writes; once more.
+            continue
+        shown, bound = papers, bound.dup()
+        await listen(bound, context)
 
 
 def stop_with_supervisor(settings: Settings, stopping: asyncio.Event) -> None:

@@ -5,6 +5,7 @@ pause. Phoenix lets every page read the answers; here it is the pages that may o
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Mapping
 
 import msgspec
@@ -44,11 +45,15 @@ class LongPoll:
         self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
         self._site: web.SockSite | None = None
 
-    async def listen(self, bound: socket.socket) -> None:
-        """Lets requests in."""
-        await self._runner.setup()
-        self._site = web.SockSite(self._runner, bound)
+    async def listen(self, bound: socket.socket, shown: ssl.SSLContext | None = None) -> None:
+        """Lets requests in, by TLS where there is something to show. Whoever listened before no longer does."""
+        former = self._site
+        if former is None:
+            await self._runner.setup()
+        self._site = web.SockSite(self._runner, bound, ssl_context=shown)
         await self._site.start()
+        if former is not None:
+            await former.stop()
 
     async def refuse(self) -> None:
         """Takes no more connections."""
@@ -79,6 +84,7 @@ class LongPoll:
         return response
 
     async def _respond(self, request: web.BaseRequest) -> web.Response:
+        self._people.know(request.get_extra_info("peercert"))
         path, parameters = split(request.raw_path)
         if path != PATH:
             raise Refused(404)

@@ -7,8 +7,9 @@ import itertools
 import logging
 import math
 import socket
+import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ import aiofastnet
 from picows import WSAutoPingStrategy, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
-from crown import auth, logs, metrics
+from crown import auth, logs, metrics, tls
 from services.realtime import closecodes
 from services.realtime.channel import Backend
 from services.realtime.handshake import Admission, Handshake, Refused
@@ -79,16 +80,26 @@ class Sockets:
         self._encodings: dict[Serializer, Encoding] = {}
         self._texts: dict[Serializer, Encoding] = {}
         self._server: asyncio.Server | None = None
+        self._callers: frozenset[str] | None = None
         self._draining = False
 
     def __len__(self) -> int:
         """How many there are."""
         return len(self._open)
 
-    async def listen(self, bound: socket.socket) -> None:
-        """Lets connections in."""
+    async def listen(self, bound: socket.socket, shown: ssl.SSLContext | None = None) -> None:
+        """Lets connections in, by TLS where there is something to show. Whoever listened before no longer does."""
         loop = asyncio.get_running_loop()
-        self._server = await aiofastnet.create_server(loop, self._protocol, sock=bound, backlog=BACKLOG)
+        former = self._server
+        self._server = await aiofastnet.create_server(
+            loop, self._protocol, sock=bound, backlog=BACKLOG, ssl=shown
+        )
+        if former is not None:
+            former.close()
+
+    def only(self, callers: frozenset[str]) -> None:
+        """From here on, only who is called so by a certificate may come."""
+        self._callers = callers
 
     async def watch(self) -> None:
         """Closes who is idle or whose token ended, until it is cancelled."""
@@ -126,6 +137,12 @@ class Sockets:
             connection.abort()
 
     # -- letting in
+
+    def know(self, certificate: Mapping[str, Any] | None) -> None:
+        """Raises Refused where whoever is at the other end, by this certificate, is none of those who may come."""
+        if self._callers is not None and not self._callers & (shown := tls.names(certificate)):
+            log.warning("caller_refused", caller=tls.told(shown))
+            raise Refused(403)
 
     def check(self, peer: str, forwarded: Sequence[str]) -> str:
         """The address of who comes, as its connections are counted. Raises Refused where it may not have one
@@ -174,10 +191,13 @@ class Sockets:
         )
         return visit.protocol
 
-    def _admit(self, request: WSUpgradeRequest, peer: str) -> WSUpgradeResponseWithListener:
+    def _admit(self, request: WSUpgradeRequest, transport: Any) -> WSUpgradeResponseWithListener:
         # What the library does with an exception here would show its text to the client.
         try:
-            client = self.check(peer, request.headers.getall("X-Forwarded-For", []))
+            self.know(transport.get_extra_info("peercert"))
+            peer = transport.get_extra_info("peername")
+            forwarded = request.headers.getall("X-Forwarded-For", [])
+            client = self.check(str(peer[0]) if peer else "", forwarded)
             admission = self.handshake.admit(request.path.decode("latin-1"), request.headers)
         except Refused as refused:
             return _refusal(refused)
@@ -231,15 +251,14 @@ class _Visit:
 
     __slots__ = ("_admit", "protocol")
 
-    def __init__(self, admit: Callable[[WSUpgradeRequest, str], WSUpgradeResponseWithListener]) -> None:
+    def __init__(self, admit: Callable[[WSUpgradeRequest, Any], WSUpgradeResponseWithListener]) -> None:
         self._admit = admit
         self.protocol: WSProtocol | None = None
 
     def __call__(self, request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
         """Decides, once the request is here."""
         assert self.protocol is not None
-        peer = self.protocol.transport.underlying_transport.get_extra_info("peername")
-        return self._admit(request, str(peer[0]) if peer else "")
+        return self._admit(request, self.protocol.transport.underlying_transport)
 
 
 def _refusal(refused: Refused) -> WSUpgradeResponseWithListener:

@@ -21,6 +21,7 @@ from crown.notification.v1.notification_pb2 import Delivery, NotificationData
 from crown.notification.v1.push_service_pb2_grpc import PushServiceStub
 from crown.notification.v1.sms_service_pb2_grpc import SmsServiceStub
 from crown.notification.v1.types_pb2 import DeliveryState, DeviceKind
+from stack.commands import gateway
 from stack.control import Stack
 from stack.errors import StackError
 from stack.hints import hint
@@ -51,7 +52,7 @@ def main(stack: Stack, channel: str, to: str) -> bool:
 async def _send(stack: Stack, channel: str, to: str) -> tuple[list[tuple[str, str]], bool]:
     """What there is to say of it, and whether the provider took it. Raises CrownError."""
     metadata = (("authorization", f"Bearer {stack.token(operator='doctor', ttl_s=600)}"),)
-    async with grpc.aio.insecure_channel(stack.address(channel)) as link:
+    async with stack.channel(channel) as link:
         try:
             if channel == "push" and await _is_user(link, metadata, to):
                 return await _to_user(stack, to)
@@ -115,7 +116,7 @@ async def _is_user(link: grpc.aio.Channel, metadata: Any, to: str) -> bool:
 async def _to_user(stack: Stack, user: str) -> tuple[list[tuple[str, str]], bool]:
     """A notification to all devices of a person, by the way that all notifications go."""
     token = stack.token(service="doctor", scopes=["notifications.send"], ttl_s=600)
-    async with Client(stack.address("ingest-api"), token=token) as client:
+    async with Client(gateway.address(stack), token=token) as client:
         sent = await client.send(user_id=user, type="push", title=_DATA.title, message=_DATA.message)
         delivery = await _ended(client, sent)
     told = [

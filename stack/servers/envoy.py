@@ -26,9 +26,10 @@ def process(
     configuration = layout.run / "envoy.yaml"
 
     def prepare() -> None:
-        from gateway.render import render
+        from gateway.render import files
 
-        write_private(configuration, render(variables))
+        for name, text in files(variables, layout.run).items():
+            write_private(layout.run / name, text)
 
     ports = settings.ports
     command = (

@@ -28,6 +28,7 @@ from crown.notification.v1.filter_service_pb2 import (
 from crown.notification.v1.notification_pb2 import NotificationData
 from crown.notification.v1.types_pb2 import Category, FilterAction, Priority
 from crown.store import Database
+from crown.tls import Identity, Link
 from crown.token_file import Token
 from crown.vault import Key
 from services.ingest.dispatch import verdict
@@ -38,6 +39,8 @@ from services.ingest.dispatch.verdict import SEND, Verdict
 log = logs.get(__name__)
 
 ITEMS_MOST = 1_000
+# What a filter's certificate has to name, where its address is but a number.
+_NAME = "ingest-filter"
 _METHOD = "/crown.notification.v1.FilterService/FilterNotifications"
 # A filter that is away is asked again after a second, and then more and more rarely.
 _LIMITS = Limits(calls_least=3, slow_s=math.inf, open_s=1.0, open_most_s=10.0)
@@ -56,12 +59,8 @@ class _Question:
 class FilterClient:
     """The connection to a filter. `limit_s` is what a call may take."""
 
-    def __init__(self, address: str, token: Token, limit_s: float) -> None:
-        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
-        # Decoded here: gRPC hands out None for what cannot be.
-        self._filter: grpc.aio.UnaryUnaryMultiCallable[FilterNotificationsRequest, bytes] = (
-            self._channel.unary_unary(_METHOD, FilterNotificationsRequest.SerializeToString)
-        )
+    def __init__(self, address: str, token: Token, limit_s: float, identity: Identity | None = None) -> None:
+        self._link = Link(address, identity, _NAME, _OPTIONS)
         self._token = token
         self._limit_s = limit_s
         self._circuit = Circuit(_LIMITS)
@@ -76,9 +75,11 @@ class FilterClient:
             return []
         try:
             metadata = (("authorization", f"Bearer {await self._token.current()}"),)
-            raw = await self._filter(
-                FilterNotificationsRequest(items=items), metadata=metadata, timeout=self._limit_s
+            # Decoded here: gRPC hands out None for what cannot be.
+            ask: grpc.aio.UnaryUnaryMultiCallable[FilterNotificationsRequest, bytes] = (
+                self._link.channel().unary_unary(_METHOD, FilterNotificationsRequest.SerializeToString)
             )
+            raw = await ask(FilterNotificationsRequest(items=items), metadata=metadata, timeout=self._limit_s)
             answer = FilterNotificationsResponse.FromString(raw)
         except grpc.aio.AioRpcError as error:
             return self._failed(call, error.code().name, loop.time())
@@ -110,7 +111,7 @@ class FilterClient:
 
     async def close(self) -> None:
         """Ends the connection."""
-        await self._channel.close()
+        await self._link.close()
 
 
 class Filtering:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from crown import logs, rpc
+from crown import logs, rpc, tls
 from crown.settings import file_of
 from crown.token_file import Token
 from services.realtime.relay import connection, feeds_file
@@ -21,7 +21,7 @@ async def main(settings: RelaySettings, stopping: asyncio.Event) -> None:
     """Follows every feed until `stopping`, then lets what is on its way to ingest arrive."""
     feeds = feeds_file.read(Path(settings.feeds_path))
     token = Token(settings.token.get_secret_value(), file_of("CROWN_RELAY_TOKEN"))
-    ingest = Ingest(settings.ingest_address, token.current)
+    ingest = Ingest(settings.ingest_address, token.current, tls.identity(settings))
     server = rpc.HealthServer(settings)
     async with server.serving(ingest.healthy), connection.session() as http, asyncio.TaskGroup() as tasks:
         outboxes = [Outbox(feed.name, ingest, settings.in_flight, tasks) for feed in feeds]

@@ -3,51 +3,63 @@
 from __future__ import annotations
 
 import asyncio
-
-import grpc
+from typing import TYPE_CHECKING
 
 from crown import logs
 from crown.client.calls import OPTIONS, Calls, TokenSource
 from crown.errors import CrownError, InProgress, NotAllowed, OutcomeUnknown, Unauthenticated, Unavailable
 from crown.notification.v1.ingest_service_pb2 import SendNotificationRequest
 from crown.notification.v1.ingest_service_pb2_grpc import IngestServiceStub
+from crown.tls import Identity, Link
+
+if TYPE_CHECKING:
+    # Stubs alone know of it.
+    from crown.notification.v1.ingest_service_pb2_grpc import IngestServiceAsyncStub
 
 log = logs.get(__name__)
 
 _HEALTH_LIMIT_S = 3.0
+# What its certificate has to name, where its address is but a number.
+_NAME = "ingest-api"
 
 
 class Ingest:
     """One connection to ingest's API, or to the gateway."""
 
-    def __init__(self, address: str, token: TokenSource) -> None:
-        self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
-        self._stub = IngestServiceStub(self._channel)
+    def __init__(self, address: str, token: TokenSource, identity: Identity | None = None) -> None:
+        self._link = Link(address, identity, _NAME, OPTIONS)
+        self._channel = self._link.channel()
+        self._stub: IngestServiceAsyncStub = IngestServiceStub(self._channel)
         self._calls = Calls(token)
         self._welcome = True
 
     async def take(self, request: SendNotificationRequest) -> str:
         """Has the notification accepted and answers its id. Raises CrownError."""
         try:
-            answer = await self._calls.unary(self._stub.SendNotification, request)
+            answer = await self._calls.unary(self._current().SendNotification, request)
         except (Unauthenticated, NotAllowed) as error:
             self._welcomed(False, error.reason)
             raise
         self._welcomed(True)
         return answer.notification_id
 
+    def _current(self) -> IngestServiceAsyncStub:
+        if (channel := self._link.channel()) is not self._channel:
+            self._channel, self._stub = channel, IngestServiceStub(channel)
+        return self._stub
+
     async def healthy(self) -> bool:
         """Whether ingest can be reached and takes our token."""
         try:
             async with asyncio.timeout(_HEALTH_LIMIT_S):
-                await self._channel.channel_ready()
+                await self._link.channel().channel_ready()
         except TimeoutError:
             return False
         return self._welcome
 
     async def close(self) -> None:
         """Ends the connection and what is under way on it."""
-        await self._channel.close()
+        await self._link.close()
 
     def _welcomed(self, welcome: bool, reason: str = "") -> None:
         if welcome != self._welcome:
