@@ -72,6 +72,7 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
             _spare_the_collector()
             await node.everyone.start()
             shown = identity.server_context() if identity else None
+            listeners.tell_of_handshakes()
             await node.people.listen(bound, shown)
             await node.sessions.start()
             await node.polls.listen(polled, shown)

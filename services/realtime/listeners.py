@@ -9,14 +9,16 @@ import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from crown import tls
+from crown import logs, tls
 from crown.settings import SettingsError
 from crown.tls import Identity
 
 if TYPE_CHECKING:
     from services.realtime.settings import Settings
+
+log = logs.get(__name__)
 
 WEBSOCKET = "websocket"
 LONGPOLL = "longpoll"
@@ -29,6 +31,7 @@ Listen = Callable[[socket.socket, ssl.SSLContext | None], Awaitable[None]]
 BACKLOG = 4_096
 # Bytes that the kernel keeps for a client that does not read; it doubles what is asked.
 _KERNEL_QUEUE_BYTES = 128 << 10
+_HANDSHAKE_FAILED = "SSL handshake failed"
 _ENTRY = re.compile(r"([a-z]+)=([0-9]{1,9})")
 
 
@@ -79,6 +82,19 @@ async def renew(bound: socket.socket, listen: Listen, identity: Identity) -> Non
             continue
         shown, bound = papers, bound.dup()
         await listen(bound, context)
+
+
+def tell_of_handshakes() -> None:
+    """Has the log say in a line that a connection did not come about by TLS, for which the loop has a page."""
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if str(context.get("message", "")).startswith(_HANDSHAKE_FAILED):
+            error = context.get("exception")
+            log.warning("tls_handshake_failed", error=getattr(error, "reason", None) or type(error).__name__)
+        else:
+            loop.default_exception_handler(context)
+
+    asyncio.get_running_loop().set_exception_handler(handle)
 
 
 def stop_with_supervisor(settings: Settings, stopping: asyncio.Event) -> None:

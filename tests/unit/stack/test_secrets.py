@@ -15,8 +15,47 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.verification import PolicyBuilder, Store
 from sendgrid.helpers.eventwebhook import EventWebhook
 
-from stack import keys
-from stack.secrets import USERS, Secrets
+from stack import certificates, keys
+from stack.secrets import AUTHORITY, CERTIFICATE, KEY, USERS, Secrets
+
+
+def pem(folder: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate((folder / CERTIFICATE).read_bytes())
+
+
+def test_a_part_s_certificate_names_it_and_is_the_authority_s(secrets: Secrets) -> None:
+    folder = secrets.tls("email")
+    store = Store(x509.load_pem_x509_certificates((folder / AUTHORITY).read_bytes()))
+    PolicyBuilder().store(store).build_server_verifier(x509.DNSName("email")).verify(pem(folder), [])
+    names = PolicyBuilder().store(store).build_client_verifier().verify(pem(folder), []).subjects
+    assert names == [x509.DNSName("email")]
+    key = serialization.load_pem_private_key((folder / KEY).read_bytes(), None)
+    assert key.public_key() == pem(folder).public_key()
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    assert stat.S_IMODE((folder / KEY).stat().st_mode) == 0o600
+
+
+def test_a_certificate_is_kept_until_it_is_about_to_end(
+    secrets: Secrets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = secrets.tls("email")
+    before = pem(folder)
+    secrets.renew()
+    assert pem(folder) == before
+    monkeypatch.setattr(certificates, "RENEWED", certificates.LIFE)
+    secrets.renew()
+    assert pem(folder) != before
+    # What was before is not kept, and all three changed at once.
+    assert len([path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]) == 1
+
+
+def test_a_new_authority_renews_all(secrets: Secrets) -> None:
+    before = {name: pem(secrets.tls(name)) for name in ("email", "gateway")}
+    (secrets.folder / "tls-authority.pem").unlink()
+    secrets.renew()
+    assert all(pem(secrets.tls(name)).issuer == one.issuer for name, one in before.items())
+    assert all(pem(secrets.tls(name)) != one for name, one in before.items())
+    assert len({(secrets.tls(name) / AUTHORITY).read_text() for name in before}) == 1
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import jwt
 import pytest
 
 from stack import services
+from stack.errors import StackError
 from stack.secrets import Secrets
 from stack.services import ROLES
 from stack.settings import Settings
@@ -134,3 +135,33 @@ def test_the_relay_s_own_token_goes_to_nobody_else(tmp_path: Path) -> None:
     assert read(environment(tmp_path, "realtime-relay", **given), "CROWN_RELAY_TOKEN") == "hush"
     for name in NAMES:
         assert not [one for one in environment(tmp_path, name, **given) if "RELAY" in one]
+
+
+def test_parts_speak_in_the_clear_unless_the_stack_is_told_otherwise(tmp_path: Path) -> None:
+    for given in ({}, {"CROWN_STACK_MTLS": "off"}, {"CROWN_TLS_FOLDER": "/elsewhere"}):
+        assert not [name for name in environment(tmp_path, "email", **given) if "TLS" in name]
+    with pytest.raises(StackError, match="CROWN_STACK_MTLS is neither on nor off"):
+        environment(tmp_path, "email", CROWN_STACK_MTLS="yes")
+
+
+@pytest.mark.parametrize(
+    ("name", "callers"),
+    [
+        *((name, "gateway,operator") for name in ("email", "push", "sms", "realtime")),
+        ("ingest-api", "gateway,realtime-relay,operator"),
+        *((name, "operator") for name in NAMES if name.startswith("ingest-") and name != "ingest-api"),
+    ],
+)
+def test_each_is_told_who_it_is_and_who_may_call(tmp_path: Path, name: str, callers: str) -> None:
+    found = environment(tmp_path, name, CROWN_STACK_MTLS="on")
+    assert found["CROWN_TLS_CALLERS"] == callers
+    assert found["CROWN_TLS_FOLDER"] == str(tmp_path / "tls" / name)
+    assert (tmp_path / "tls" / name / "tls.crt").exists()
+
+
+def test_processes_of_one_service_are_called_the_same(tmp_path: Path) -> None:
+    given = {"CROWN_STACK_PORT_BASE": "13000", "CROWN_STACK_MTLS": "on", "CROWN_STACK_SCALE": "email=2"}
+    settings = Settings.read(given)
+    (role,) = (role for role in services.roles(settings.given) if role.name == "email-2")
+    found = services.environment(settings, Secrets(tmp_path), role)
+    assert found["CROWN_TLS_FOLDER"] == str(tmp_path / "tls" / "email")
