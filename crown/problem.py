@@ -13,6 +13,8 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from crown.errors import DOMAIN, CrownError, Violation
+from crown.notification.v1.error_reason_pb2 import ErrorReason
+from crown.notification.v1.error_reason_pb2 import error as facts
 
 # A status travels in headers, of which clients take 8 KiB in all; what is longer would hide the error.
 _MESSAGE_MOST_CHARS = 500
@@ -28,6 +30,20 @@ def status(error: CrownError, request_id: str = "") -> status_pb2.Status:
         message=shortened(error.message),
         details=[_any(part) for part in _details(error, request_id)],
     )
+
+
+def code(reason: str) -> int:
+    """The number of the gRPC code that errors of this reason have. Raises ValueError where there is no such reason."""
+    value = ErrorReason.DESCRIPTOR.values_by_name.get(f"ERROR_REASON_{reason}")
+    if value is None or not value.GetOptions().HasExtension(facts):
+        raise ValueError(f"{reason} is not in error_reason.proto")
+    return int(value.GetOptions().Extensions[facts].code)
+
+
+def refusal(reason: str, message: str) -> status_pb2.Status:
+    """What the gateway says by itself: a Status with an ErrorInfo, known before there is a request."""
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)
+    return status_pb2.Status(code=code(reason), message=message, details=[_any(info)])
 
 
 def as_json(error: CrownError, request_id: str = "") -> bytes:

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 
+from crown import problem
 from gateway import contract
 from gateway.template import ConfigurationError, Scope, dump, expand, socket_address
 
@@ -74,12 +75,38 @@ def _tables(written: dict[str, list[contract.Row]]) -> dict[str, list[contract.R
     files = contract.load(HERE / "crown.binpb")
     clusters = {str(row["service"]): str(row["cluster"]) for row in written["services"]}
     return written | {
+        "errors": [_error(row) for row in written["errors"]],
         "rest": contract.rest_rows(files),
         "rest_streams": contract.rest_stream_rows(files),
         "own_tokens": contract.own_token_rows(files),
         "wrong_methods": contract.wrong_method_rows(files),
         "streams": contract.stream_rows(files, clusters),
     }
+
+
+def _error(written: Mapping[str, Any]) -> contract.Row:
+    """A row of the errors with what its reason says, and all that a gRPC caller is told."""
+    reason = str(written["reason"])
+    told = str(written.get("grpc_reason", reason))
+    # Clients compare the message with that of the details, which are made before anything is refused.
+    message = str(written["plain"] if "plain" in written else written["message"])
+    status = problem.refusal(told, message)
+    headers = {
+        "grpc-status": str(status.code),
+        # Unpadded, as gRPC sends it.
+        "grpc-status-details-bin": base64.b64encode(status.SerializeToString()).decode().rstrip("="),
+    }
+    added = [_header(name, value) for name, value in headers.items()]
+    return {
+        **written,
+        "code": problem.code(reason),
+        "grpc_message": message,
+        "grpc_headers": [*written.get("headers", ()), *added],
+    }
+
+
+def _header(name: str, value: str) -> dict[str, Any]:
+    return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
 def _endpoints(written: Mapping[str, str], variables: Scope) -> dict[str, list[contract.Row]]:

@@ -5,18 +5,60 @@ The reasons that errors carry. Every error is a google.rpc.Status whose details 
 one of these, without its prefix, as `reason` and "crown.notification.v1" as `domain`; REST prints the same as JSON.
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import descriptor_pb2 as _descriptor_pb2
+from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf.internal import extension_dict as _extension_dict
+from google.rpc import code_pb2 as _code_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 10):
-    from typing import TypeAlias as _TypeAlias
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
-    from typing_extensions import TypeAlias as _TypeAlias
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ErrorRetry:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ErrorRetryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorRetry.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ERROR_RETRY_UNSPECIFIED: _ErrorRetry.ValueType  # 0
+    """Not given."""
+    ERROR_RETRY_NEVER: _ErrorRetry.ValueType  # 1
+    """No: the same call is refused again."""
+    ERROR_RETRY_AFTER_CHANGE: _ErrorRetry.ValueType  # 2
+    """Once something in the call, or its token, is another."""
+    ERROR_RETRY_LATER: _ErrorRetry.ValueType  # 3
+    """Yes, after RetryInfo where there is one: nothing has happened."""
+    ERROR_RETRY_SAME_KEY: _ErrorRetry.ValueType  # 4
+    """Yes, with the same idempotency key: it may have happened."""
+    ERROR_RETRY_PERHAPS: _ErrorRetry.ValueType  # 5
+    """Perhaps: nobody knows."""
+
+class ErrorRetry(_ErrorRetry, metaclass=_ErrorRetryEnumTypeWrapper):
+    """ErrorRetry says whether the same call may succeed later."""
+
+ERROR_RETRY_UNSPECIFIED: ErrorRetry.ValueType  # 0
+"""Not given."""
+ERROR_RETRY_NEVER: ErrorRetry.ValueType  # 1
+"""No: the same call is refused again."""
+ERROR_RETRY_AFTER_CHANGE: ErrorRetry.ValueType  # 2
+"""Once something in the call, or its token, is another."""
+ERROR_RETRY_LATER: ErrorRetry.ValueType  # 3
+"""Yes, after RetryInfo where there is one: nothing has happened."""
+ERROR_RETRY_SAME_KEY: ErrorRetry.ValueType  # 4
+"""Yes, with the same idempotency key: it may have happened."""
+ERROR_RETRY_PERHAPS: ErrorRetry.ValueType  # 5
+"""Perhaps: nobody knows."""
+Global___ErrorRetry: _TypeAlias = ErrorRetry  # noqa: Y015
 
 class _ErrorReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -27,197 +69,182 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Never sent."""
     ERROR_REASON_INVALID_REQUEST: _ErrorReason.ValueType  # 1
-    """The request breaks rules of the contract; a BadRequest detail lists every violation.
-    INVALID_ARGUMENT, HTTP 400. Example: {"reason": "INVALID_REQUEST", "domain": "crown.notification.v1"}
-    """
+    """The request breaks rules of the contract; a BadRequest detail lists every violation."""
     ERROR_REASON_UNDECODABLE: _ErrorReason.ValueType  # 2
-    """The request is not a message of this RPC: broken bytes, bad UTF-8, nested too deep.
-    INVALID_ARGUMENT, HTTP 400. Example: {"reason": "UNDECODABLE"}
-    """
+    """The request is not a message of this RPC: broken bytes, bad UTF-8, nested too deep."""
     ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 3
-    """No token, or one that is expired, forged or for somebody else. UNAUTHENTICATED, HTTP 401.
-    Example: {"reason": "TOKEN_MISSING"}
-    """
+    """There is no token, or not where it belongs."""
     ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 4
-    """The token does not verify. UNAUTHENTICATED, HTTP 401. Example: {"reason": "TOKEN_INVALID"}"""
+    """The token does not verify."""
     ERROR_REASON_NOT_ALLOWED: _ErrorReason.ValueType  # 5
-    """The caller may not do this. PERMISSION_DENIED, HTTP 403.
-    Example: {"reason": "NOT_ALLOWED", "metadata": {"needs": "scope notifications.send"}}
-    """
+    """The caller may not do this."""
     ERROR_REASON_NOT_FOUND: _ErrorReason.ValueType  # 6
-    """There is no such thing. NOT_FOUND, HTTP 404. Example: {"reason": "NOT_FOUND"}"""
+    """There is no such thing."""
     ERROR_REASON_KEY_REUSED: _ErrorReason.ValueType  # 7
-    """The idempotency key was used with another body. ALREADY_EXISTS, HTTP 409.
-    Example: {"reason": "KEY_REUSED", "metadata": {"notification_id": "…"}}
-    """
+    """The idempotency key was used with another body."""
     ERROR_REASON_IN_PROGRESS: _ErrorReason.ValueType  # 8
-    """The same call is still being worked on. ABORTED, HTTP 409; retry. Example: {"reason": "IN_PROGRESS"}"""
+    """The same call is still being worked on."""
     ERROR_REASON_PAYLOAD_TOO_LARGE: _ErrorReason.ValueType  # 9
-    """The message is larger than its bound. RESOURCE_EXHAUSTED, HTTP 413 at the gateway.
-    Example: {"reason": "PAYLOAD_TOO_LARGE"}
-    """
+    """The message is larger than its bound."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 10
-    """Too many calls; a RetryInfo says when. RESOURCE_EXHAUSTED, HTTP 429.
-    Example: {"reason": "RATE_LIMITED"}
-    """
+    """Too many calls; a RetryInfo says when."""
     ERROR_REASON_INTAKE_FULL: _ErrorReason.ValueType  # 11
-    """The intake is full; a RetryInfo says when to retry. UNAVAILABLE, HTTP 503.
-    Example: {"reason": "INTAKE_FULL"}
-    """
+    """The intake is full; a RetryInfo says when to retry."""
     ERROR_REASON_BUS_UNAVAILABLE: _ErrorReason.ValueType  # 12
-    """The bus is away: nothing was accepted; retry. UNAVAILABLE, HTTP 503.
-    Example: {"reason": "BUS_UNAVAILABLE"}
-    """
+    """The bus is away: nothing was accepted; retry."""
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 13
-    """The store is away; retry. UNAVAILABLE, HTTP 503. Example: {"reason": "STORE_UNAVAILABLE"}"""
+    """The store is away; retry."""
     ERROR_REASON_PROVIDER_UNAVAILABLE: _ErrorReason.ValueType  # 14
-    """A provider is away or refused for now; retry. UNAVAILABLE, HTTP 503.
-    Example: {"reason": "PROVIDER_UNAVAILABLE", "metadata": {"provider": "twilio"}}
-    """
+    """A provider is away or refused for now; retry."""
     ERROR_REASON_PROVIDER_REFUSED: _ErrorReason.ValueType  # 15
-    """A provider refused for good. FAILED_PRECONDITION, HTTP 400.
-    Example: {"reason": "PROVIDER_REFUSED", "metadata": {"provider": "twilio", "code": "21211"}}
-    """
+    """A provider refused for good."""
     ERROR_REASON_OUTCOME_UNKNOWN: _ErrorReason.ValueType  # 16
-    """There was no time to learn the outcome; retry with the same idempotency key.
-    DEADLINE_EXCEEDED, HTTP 504. Example: {"reason": "OUTCOME_UNKNOWN"}
-    """
+    """There was no time to learn the outcome; retry with the same idempotency key."""
     ERROR_REASON_DEADLINE_TOO_SHORT: _ErrorReason.ValueType  # 17
-    """The caller's deadline left too little time to begin. DEADLINE_EXCEEDED, HTTP 504.
-    Example: {"reason": "DEADLINE_TOO_SHORT"}
-    """
+    """The caller's deadline left too little time to begin."""
     ERROR_REASON_STALE_ETAG: _ErrorReason.ValueType  # 18
-    """Somebody else changed it first: read again. ABORTED, HTTP 409. Example: {"reason": "STALE_ETAG"}"""
+    """Somebody else changed it first: read again."""
     ERROR_REASON_NOT_READY: _ErrorReason.ValueType  # 19
-    """One of the parts named in the metadata is not ready. UNAVAILABLE, HTTP 503.
-    Example: {"reason": "NOT_READY", "metadata": {"not_ready": "email, sms"}}
-    """
+    """One of the parts named in the metadata is not ready."""
     ERROR_REASON_NO_ADDRESS: _ErrorReason.ValueType  # 20
-    """The person has no address for this channel. FAILED_PRECONDITION, HTTP 400.
-    Example: {"reason": "NO_ADDRESS"}
-    """
+    """The person has no address for this channel."""
     ERROR_REASON_SUPPRESSED: _ErrorReason.ValueType  # 22
-    """Nothing is sent to this address any more. FAILED_PRECONDITION, HTTP 400.
-    Example: {"reason": "SUPPRESSED", "metadata": {"why": "COMPLAINT"}}
-    """
+    """Nothing is sent to this address any more."""
     ERROR_REASON_SIGNATURE_INVALID: _ErrorReason.ValueType  # 23
-    """What claims to come from a provider is not signed by it, or too old. PERMISSION_DENIED, HTTP 403.
-    Example: {"reason": "SIGNATURE_INVALID"}
-    """
+    """What claims to come from a provider is not signed by it, or too old."""
     ERROR_REASON_CAP_REACHED: _ErrorReason.ValueType  # 24
-    """A cap on spending or on the number of messages is reached. RESOURCE_EXHAUSTED, HTTP 429.
-    Example: {"reason": "CAP_REACHED", "metadata": {"cap": "day"}}
-    """
+    """A cap on spending or on the number of messages is reached."""
     ERROR_REASON_NOT_REPLAYABLE: _ErrorReason.ValueType  # 25
-    """The dead letter was discarded or settled, or what it says is gone. FAILED_PRECONDITION, HTTP 400.
-    Example: {"reason": "NOT_REPLAYABLE"}
-    """
+    """The dead letter was discarded or settled, or what it says is gone."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 26
-    """More calls are under way than can be worked on; nothing was done. UNAVAILABLE, HTTP 503.
-    Example: {"reason": "OVERLOADED"}
-    """
+    """More calls are under way than can be worked on; nothing was done."""
+    ERROR_REASON_UNSUPPORTED: _ErrorReason.ValueType  # 27
+    """This method, or this call, is not there; a header Allow says which methods are."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 21
-    """A fault of ours; the request id finds it in the logs. INTERNAL, HTTP 500.
-    Example: {"reason": "INTERNAL"}
-    """
+    """A fault of ours; the request id finds it in the logs."""
 
-class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """ErrorReason tells a program why a call failed. The names are stable; the messages are for people."""
+class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper): ...
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 1
-"""The request breaks rules of the contract; a BadRequest detail lists every violation.
-INVALID_ARGUMENT, HTTP 400. Example: {"reason": "INVALID_REQUEST", "domain": "crown.notification.v1"}
-"""
+"""The request breaks rules of the contract; a BadRequest detail lists every violation."""
 ERROR_REASON_UNDECODABLE: ErrorReason.ValueType  # 2
-"""The request is not a message of this RPC: broken bytes, bad UTF-8, nested too deep.
-INVALID_ARGUMENT, HTTP 400. Example: {"reason": "UNDECODABLE"}
-"""
+"""The request is not a message of this RPC: broken bytes, bad UTF-8, nested too deep."""
 ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 3
-"""No token, or one that is expired, forged or for somebody else. UNAUTHENTICATED, HTTP 401.
-Example: {"reason": "TOKEN_MISSING"}
-"""
+"""There is no token, or not where it belongs."""
 ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 4
-"""The token does not verify. UNAUTHENTICATED, HTTP 401. Example: {"reason": "TOKEN_INVALID"}"""
+"""The token does not verify."""
 ERROR_REASON_NOT_ALLOWED: ErrorReason.ValueType  # 5
-"""The caller may not do this. PERMISSION_DENIED, HTTP 403.
-Example: {"reason": "NOT_ALLOWED", "metadata": {"needs": "scope notifications.send"}}
-"""
+"""The caller may not do this."""
 ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 6
-"""There is no such thing. NOT_FOUND, HTTP 404. Example: {"reason": "NOT_FOUND"}"""
+"""There is no such thing."""
 ERROR_REASON_KEY_REUSED: ErrorReason.ValueType  # 7
-"""The idempotency key was used with another body. ALREADY_EXISTS, HTTP 409.
-Example: {"reason": "KEY_REUSED", "metadata": {"notification_id": "…"}}
-"""
+"""The idempotency key was used with another body."""
 ERROR_REASON_IN_PROGRESS: ErrorReason.ValueType  # 8
-"""The same call is still being worked on. ABORTED, HTTP 409; retry. Example: {"reason": "IN_PROGRESS"}"""
+"""The same call is still being worked on."""
 ERROR_REASON_PAYLOAD_TOO_LARGE: ErrorReason.ValueType  # 9
-"""The message is larger than its bound. RESOURCE_EXHAUSTED, HTTP 413 at the gateway.
-Example: {"reason": "PAYLOAD_TOO_LARGE"}
-"""
+"""The message is larger than its bound."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 10
-"""Too many calls; a RetryInfo says when. RESOURCE_EXHAUSTED, HTTP 429.
-Example: {"reason": "RATE_LIMITED"}
-"""
+"""Too many calls; a RetryInfo says when."""
 ERROR_REASON_INTAKE_FULL: ErrorReason.ValueType  # 11
-"""The intake is full; a RetryInfo says when to retry. UNAVAILABLE, HTTP 503.
-Example: {"reason": "INTAKE_FULL"}
-"""
+"""The intake is full; a RetryInfo says when to retry."""
 ERROR_REASON_BUS_UNAVAILABLE: ErrorReason.ValueType  # 12
-"""The bus is away: nothing was accepted; retry. UNAVAILABLE, HTTP 503.
-Example: {"reason": "BUS_UNAVAILABLE"}
-"""
+"""The bus is away: nothing was accepted; retry."""
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 13
-"""The store is away; retry. UNAVAILABLE, HTTP 503. Example: {"reason": "STORE_UNAVAILABLE"}"""
+"""The store is away; retry."""
 ERROR_REASON_PROVIDER_UNAVAILABLE: ErrorReason.ValueType  # 14
-"""A provider is away or refused for now; retry. UNAVAILABLE, HTTP 503.
-Example: {"reason": "PROVIDER_UNAVAILABLE", "metadata": {"provider": "twilio"}}
-"""
+"""A provider is away or refused for now; retry."""
 ERROR_REASON_PROVIDER_REFUSED: ErrorReason.ValueType  # 15
-"""A provider refused for good. FAILED_PRECONDITION, HTTP 400.
-Example: {"reason": "PROVIDER_REFUSED", "metadata": {"provider": "twilio", "code": "21211"}}
-"""
+"""A provider refused for good."""
 ERROR_REASON_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 16
-"""There was no time to learn the outcome; retry with the same idempotency key.
-DEADLINE_EXCEEDED, HTTP 504. Example: {"reason": "OUTCOME_UNKNOWN"}
-"""
+"""There was no time to learn the outcome; retry with the same idempotency key."""
 ERROR_REASON_DEADLINE_TOO_SHORT: ErrorReason.ValueType  # 17
-"""The caller's deadline left too little time to begin. DEADLINE_EXCEEDED, HTTP 504.
-Example: {"reason": "DEADLINE_TOO_SHORT"}
-"""
+"""The caller's deadline left too little time to begin."""
 ERROR_REASON_STALE_ETAG: ErrorReason.ValueType  # 18
-"""Somebody else changed it first: read again. ABORTED, HTTP 409. Example: {"reason": "STALE_ETAG"}"""
+"""Somebody else changed it first: read again."""
 ERROR_REASON_NOT_READY: ErrorReason.ValueType  # 19
-"""One of the parts named in the metadata is not ready. UNAVAILABLE, HTTP 503.
-Example: {"reason": "NOT_READY", "metadata": {"not_ready": "email, sms"}}
-"""
+"""One of the parts named in the metadata is not ready."""
 ERROR_REASON_NO_ADDRESS: ErrorReason.ValueType  # 20
-"""The person has no address for this channel. FAILED_PRECONDITION, HTTP 400.
-Example: {"reason": "NO_ADDRESS"}
-"""
+"""The person has no address for this channel."""
 ERROR_REASON_SUPPRESSED: ErrorReason.ValueType  # 22
-"""Nothing is sent to this address any more. FAILED_PRECONDITION, HTTP 400.
-Example: {"reason": "SUPPRESSED", "metadata": {"why": "COMPLAINT"}}
-"""
+"""Nothing is sent to this address any more."""
 ERROR_REASON_SIGNATURE_INVALID: ErrorReason.ValueType  # 23
-"""What claims to come from a provider is not signed by it, or too old. PERMISSION_DENIED, HTTP 403.
-Example: {"reason": "SIGNATURE_INVALID"}
-"""
+"""What claims to come from a provider is not signed by it, or too old."""
 ERROR_REASON_CAP_REACHED: ErrorReason.ValueType  # 24
-"""A cap on spending or on the number of messages is reached. RESOURCE_EXHAUSTED, HTTP 429.
-Example: {"reason": "CAP_REACHED", "metadata": {"cap": "day"}}
-"""
+"""A cap on spending or on the number of messages is reached."""
 ERROR_REASON_NOT_REPLAYABLE: ErrorReason.ValueType  # 25
-"""The dead letter was discarded or settled, or what it says is gone. FAILED_PRECONDITION, HTTP 400.
-Example: {"reason": "NOT_REPLAYABLE"}
-"""
+"""The dead letter was discarded or settled, or what it says is gone."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 26
-"""More calls are under way than can be worked on; nothing was done. UNAVAILABLE, HTTP 503.
-Example: {"reason": "OVERLOADED"}
-"""
+"""More calls are under way than can be worked on; nothing was done."""
+ERROR_REASON_UNSUPPORTED: ErrorReason.ValueType  # 27
+"""This method, or this call, is not there; a header Allow says which methods are."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 21
-"""A fault of ours; the request id finds it in the logs. INTERNAL, HTTP 500.
-Example: {"reason": "INTERNAL"}
-"""
+"""A fault of ours; the request id finds it in the logs."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
+
+@_typing.final
+class ErrorFacts(_message.Message):
+    """ErrorFacts is what holds for every error of one reason, whatever the surface."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CODE_FIELD_NUMBER: _builtins.int
+    HTTP_STATUSES_FIELD_NUMBER: _builtins.int
+    RETRY_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    code: _code_pb2.Code.ValueType
+    """The gRPC code, which is also `code` in JSON."""
+    retry: Global___ErrorRetry.ValueType
+    """Whether to call again."""
+    action: _builtins.str
+    """What its reader does about it."""
+    @_builtins.property
+    def http_statuses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The HTTP statuses that it comes with, the usual one first."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """An example of the ErrorInfo's metadata; empty where there is none."""
+
+    def __init__(
+        self,
+        *,
+        code: _code_pb2.Code.ValueType = ...,
+        http_statuses: _abc.Iterable[_builtins.int] | None = ...,
+        retry: Global___ErrorRetry.ValueType = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        action: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "code", b"code", "http_statuses", b"http_statuses", "metadata", b"metadata", "retry", b"retry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErrorFacts: _TypeAlias = ErrorFacts  # noqa: Y015
+
+ERROR_FIELD_NUMBER: _builtins.int
+error: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.EnumValueOptions, Global___ErrorFacts]
+"""The facts of this reason."""
