@@ -26,6 +26,7 @@ from crown.errors import (
     StoreUnavailable,
     TooLarge,
     Undecodable,
+    Unsupported,
     Violation,
 )
 from crown.incoming import Incoming
@@ -102,7 +103,7 @@ class Door:
         wrapped = {
             m.name: self._handler(m, getattr(servicer, m.name), checks.get(m.name)) for m in service.methods
         }
-        return grpc.method_handlers_generic_handler(service.full_name, wrapped)
+        return _Service(service.full_name, wrapped)
 
     def _handler(
         self, method: MethodDescriptor, behaviour: Any, check: Check | None
@@ -118,6 +119,31 @@ class Door:
         if method.server_streaming:
             return grpc.unary_stream_rpc_method_handler(_stream(entry, behaviour))
         return grpc.unary_unary_rpc_method_handler(_unary(entry, behaviour))
+
+
+class _Service(grpc.GenericRpcHandler):
+    """The calls of one service. What it does not know is refused here, since gRPC would leave out why."""
+
+    def __init__(self, name: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
+        self._folder = f"/{name}/"
+        self._handlers = {self._folder + method: handler for method, handler in handlers.items()}
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """The handler of this path; None where it is another service's."""
+        path = handler_call_details.method
+        found = self._handlers.get(path)
+        if found is None and path.startswith(self._folder):
+            return grpc.unary_unary_rpc_method_handler(_no_such_call)
+        return found
+
+
+async def _no_such_call(_raw: bytes, context: Context) -> bytes:
+    error = Unsupported("there is no such call; compare the contract with that of this server")
+    request_id = _metadata(context)["x-request-id"]
+    await context.abort(error.code, error.message, problem.trailers(error, request_id))
+    raise error
 
 
 class _Entry:

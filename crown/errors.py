@@ -7,6 +7,7 @@ CrownError
 │   └── TokenMissing    UNAUTHENTICATED       …or there is none
 ├── NotAllowed          PERMISSION_DENIED     a good token for somebody else
 ├── NotFound            NOT_FOUND
+├── Unsupported         UNIMPLEMENTED         no such call, or not by this method
 ├── KeyReused           ALREADY_EXISTS        idempotency key with another body
 ├── InProgress          ABORTED               the same call is being worked on
 ├── Stale               ABORTED               somebody else changed it first; read again
@@ -14,8 +15,8 @@ CrownError
 ├── RateLimited         RESOURCE_EXHAUSTED    the caller is above its rate; nothing happened; retry later
 ├── CapReached          RESOURCE_EXHAUSTED    a cap on spending or on the number of messages
 ├── SignatureInvalid    PERMISSION_DENIED     not from the provider that it claims to be from
-├── Refused             FAILED_PRECONDITION   a provider's final no, or nowhere to send to
-│   └── Suppressed, NoAddress, NotReplayable
+├── Refused             FAILED_PRECONDITION   a provider's final no, or nothing may be sent
+│   └── Suppressed, NotReplayable
 ├── Unavailable         UNAVAILABLE           nothing happened; retry
 │   └── IntakeFull, Overloaded, BusUnavailable, StoreUnavailable, ProviderUnavailable, NotReady
 ├── DeadlineTooShort    DEADLINE_EXCEEDED     nothing happened: too little time was left to begin
@@ -120,6 +121,13 @@ class NotFound(CrownError):
     reason = "NOT_FOUND"
 
 
+class Unsupported(CrownError):
+    """There is no such call here."""
+
+    code = grpc.StatusCode.UNIMPLEMENTED
+    reason = "UNSUPPORTED"
+
+
 class KeyReused(CrownError):
     """The idempotency key stands for another body."""
 
@@ -176,7 +184,7 @@ class SignatureInvalid(CrownError):
 
 
 class Refused(CrownError):
-    """A provider refused for good, or there is nowhere to send to."""
+    """A provider refused for good."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = "PROVIDER_REFUSED"
@@ -186,12 +194,6 @@ class Suppressed(Refused):
     """Nothing is sent to this address any more."""
 
     reason = "SUPPRESSED"
-
-
-class NoAddress(Refused):
-    """The person has no address for this channel."""
-
-    reason = "NO_ADDRESS"
 
 
 class NotReplayable(Refused):

@@ -33,7 +33,7 @@ def status(error: CrownError, request_id: str = "") -> status_pb2.Status:
 
 
 def code(reason: str) -> int:
-    """The number of the gRPC code that errors of this reason have. Raises ValueError where there is no such reason."""
+    """The number of the gRPC code of this reason. Raises ValueError where there is no such reason."""
     value = ErrorReason.DESCRIPTOR.values_by_name.get(f"ERROR_REASON_{reason}")
     if value is None or not value.GetOptions().HasExtension(facts):
         raise ValueError(f"{reason} is not in error_reason.proto")

@@ -37,8 +37,8 @@ errors of each call, is in [protos](../protos/crown/notification/v1). A call wit
 
 
 def compiled() -> descriptor_pb2.FileDescriptorSet:
-    """The descriptors of the contract's services, with the comments of the protos."""
-    protos = sorted(str(path) for path in (ROOT / _PROTOS).glob("*_service.proto"))
+    """The descriptors of the contract, with the comments of the protos."""
+    protos = sorted(str(path) for path in (ROOT / _PROTOS).glob("*.proto"))
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "set.binpb"
         command = (

@@ -8,6 +8,9 @@ tools/check_packages.sh
 python tools/links.py
 python -m tools.calls_page --check
 python -m tools.access_page --check
+python -m tools.errors_page --check
+python -m tools.openapi --check
+python -m tools.openapi_page --check
 python -m tools.metrics_page --check
 python -m tools.dashboards --check
 python -m tools.reliability_page --check

@@ -31,7 +31,19 @@ NAME_MOST_CHARS = 4_096
 RENEWAL = "access_token"
 # Seconds that a join may take; clients give up after ten.
 JOIN_TIMEOUT_S = 5.0
-_CRASHED = {"reason": "channel_crash"}
+# In Phoenix's own words, which its clients know, with the code and the message that each error here has.
+_UNMATCHED: dict[str, Any] = {
+    "reason": "unmatched topic",
+    "code": 5,
+    "message": "there is no such topic, or it is not joined",
+}
+_TOO_MANY: dict[str, Any] = {
+    "reason": "too many channels joined",
+    "code": 8,
+    "message": f"a socket is on {CHANNELS_MOST} topics at most",
+}
+_JOIN_CRASHED: dict[str, Any] = {"reason": "join crashed", "code": 13, "message": "internal error"}
+_CRASHED: dict[str, Any] = {"reason": "channel_crash", "code": 13, "message": "internal error"}
 _NOTHING: dict[str, Any] = {}
 
 
@@ -155,7 +167,7 @@ class Socket:
         if message.event == "phx_leave":
             self._reply(message.join_ref, message, "ok", {})
         else:
-            self._reply(NULL, message, "error", {"reason": "unmatched topic"})
+            self._reply(NULL, message, "error", _UNMATCHED)
 
     def _leave(self, message: Message, channel: Channel) -> None:
         self._end(channel)
@@ -216,7 +228,7 @@ class Socket:
         if older is not None:
             self._end(older)
         if len(self._channels) >= CHANNELS_MOST:
-            self._reply(message.join_ref, message, "error", {"reason": "too many channels joined"})
+            self._reply(message.join_ref, message, "error", _TOO_MANY)
             return
         kind, topic = found
         channel = kind(message, topic, self, self._backend)
@@ -300,7 +312,7 @@ async def _attempt(channel: Channel, payload: Payload) -> Welcome | dict[str, An
         return _refusal(BusUnavailable("the bus does not answer; try again"))
     except Exception as error:
         log.error("join_crashed", topic_kind=type(channel).__name__, exc_info=error)
-        return {"reason": "join crashed"}
+        return _JOIN_CRASHED
 
 
 def _refusal(error: CrownError) -> dict[str, Any]:

@@ -22,6 +22,11 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class _ErrorRetry:
@@ -39,7 +44,7 @@ class _ErrorRetryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorRetry
     ERROR_RETRY_LATER: _ErrorRetry.ValueType  # 3
     """Yes, after RetryInfo where there is one: nothing has happened."""
     ERROR_RETRY_SAME_KEY: _ErrorRetry.ValueType  # 4
-    """Yes, with the same idempotency key: it may have happened."""
+    """Yes, with the same idempotency key: it may have happened, or happens right now."""
     ERROR_RETRY_PERHAPS: _ErrorRetry.ValueType  # 5
     """Perhaps: nobody knows."""
 
@@ -55,7 +60,7 @@ ERROR_RETRY_AFTER_CHANGE: ErrorRetry.ValueType  # 2
 ERROR_RETRY_LATER: ErrorRetry.ValueType  # 3
 """Yes, after RetryInfo where there is one: nothing has happened."""
 ERROR_RETRY_SAME_KEY: ErrorRetry.ValueType  # 4
-"""Yes, with the same idempotency key: it may have happened."""
+"""Yes, with the same idempotency key: it may have happened, or happens right now."""
 ERROR_RETRY_PERHAPS: ErrorRetry.ValueType  # 5
 """Perhaps: nobody knows."""
 Global___ErrorRetry: _TypeAlias = ErrorRetry  # noqa: Y015
@@ -106,8 +111,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Somebody else changed it first: read again."""
     ERROR_REASON_NOT_READY: _ErrorReason.ValueType  # 19
     """One of the parts named in the metadata is not ready."""
-    ERROR_REASON_NO_ADDRESS: _ErrorReason.ValueType  # 20
-    """The person has no address for this channel."""
+    @_builtins.property
+    @_deprecated("""This enum value has been marked as deprecated using proto enum value options.""")
+    def ERROR_REASON_NO_ADDRESS(self) -> _ErrorReason.ValueType:   # 20
+        """Not sent any more: who has no address is not refused, the delivery is suppressed with this as its reason."""
     ERROR_REASON_SUPPRESSED: _ErrorReason.ValueType  # 22
     """Nothing is sent to this address any more."""
     ERROR_REASON_SIGNATURE_INVALID: _ErrorReason.ValueType  # 23
@@ -166,7 +173,7 @@ ERROR_REASON_STALE_ETAG: ErrorReason.ValueType  # 18
 ERROR_REASON_NOT_READY: ErrorReason.ValueType  # 19
 """One of the parts named in the metadata is not ready."""
 ERROR_REASON_NO_ADDRESS: ErrorReason.ValueType  # 20
-"""The person has no address for this channel."""
+"""Not sent any more: who has no address is not refused, the delivery is suppressed with this as its reason."""
 ERROR_REASON_SUPPRESSED: ErrorReason.ValueType  # 22
 """Nothing is sent to this address any more."""
 ERROR_REASON_SIGNATURE_INVALID: ErrorReason.ValueType  # 23

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from tests.integration.gateway.conftest import Gateway
 
 FILES = {
+    "/openapi": ("openapi.html", "text/html; charset=utf-8"),
+    "/openapi.yaml": ("openapi.yaml", "application/yaml"),
+    "/openapi/openapi.css": ("openapi.css", "text/css; charset=utf-8"),
+    "/openapi/openapi.js": ("openapi.js", "text/javascript; charset=utf-8"),
     "/demo": ("demo.html", "text/html; charset=utf-8"),
     "/demo/demo.css": ("demo.css", "text/css; charset=utf-8"),
     "/demo/demo.js": ("demo.js", "text/javascript; charset=utf-8"),

@@ -117,7 +117,14 @@ async def test_it_makes_sense_of_every_answer(
     assert "first closed" in said
     for step in ("push", "binary"):
         assert (said[step]["status"], said[step]["response"]["reason"]) == ("error", "INVALID_REQUEST")
-    assert said["unmatched"] == {"status": "error", "response": {"reason": "unmatched topic"}}
+    assert said["unmatched"] == {
+        "status": "error",
+        "response": {
+            "reason": "unmatched topic",
+            "code": 5,
+            "message": "there is no such topic, or it is not joined",
+        },
+    }
     assert (said["left"], said["left again"]) == ("ok", "ok")
     assert script.said("open") == [1, 2]
 

@@ -578,6 +578,13 @@ async def test_every_error_names_its_request(door: Caller) -> None:
     assert all(made)
 
 
+async def test_a_call_that_is_not_there_is_refused_in_the_same_shape(door: Caller) -> None:
+    found = await door.refused(SEND + "s", GOOD, x_request_id="mine")
+    assert (found.code, found.reason) == (grpc.StatusCode.UNIMPLEMENTED, "UNSUPPORTED")
+    assert found.request_id == "mine"
+    assert door.servicer.seen == []
+
+
 async def test_a_huge_request_id_is_not_thrown_back(door: Caller) -> None:
     found = await door.refused(SEND, b"\xff", x_request_id="x" * 7_000)
     assert found.reason == "UNDECODABLE"

@@ -25,6 +25,7 @@ CODES = {
     errors.TokenMissing: (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING"),
     errors.NotAllowed: (grpc.StatusCode.PERMISSION_DENIED, "NOT_ALLOWED"),
     errors.NotFound: (grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
+    errors.Unsupported: (grpc.StatusCode.UNIMPLEMENTED, "UNSUPPORTED"),
     errors.KeyReused: (grpc.StatusCode.ALREADY_EXISTS, "KEY_REUSED"),
     errors.InProgress: (grpc.StatusCode.ABORTED, "IN_PROGRESS"),
     errors.Stale: (grpc.StatusCode.ABORTED, "STALE_ETAG"),
@@ -33,7 +34,6 @@ CODES = {
     errors.CapReached: (grpc.StatusCode.RESOURCE_EXHAUSTED, "CAP_REACHED"),
     errors.SignatureInvalid: (grpc.StatusCode.PERMISSION_DENIED, "SIGNATURE_INVALID"),
     errors.Suppressed: (grpc.StatusCode.FAILED_PRECONDITION, "SUPPRESSED"),
-    errors.NoAddress: (grpc.StatusCode.FAILED_PRECONDITION, "NO_ADDRESS"),
     errors.NotReplayable: (grpc.StatusCode.FAILED_PRECONDITION, "NOT_REPLAYABLE"),
     errors.Refused: (grpc.StatusCode.FAILED_PRECONDITION, "PROVIDER_REFUSED"),
     errors.NotReady: (grpc.StatusCode.UNAVAILABLE, "NOT_READY"),
@@ -73,7 +73,8 @@ def test_no_error_is_missing_above() -> None:
 
 def test_every_reason_of_the_contract_has_its_error_and_no_other_is_told() -> None:
     reasons = {f"ERROR_REASON_{reason}" for _, reason in CODES.values()}
-    assert {*reasons, "ERROR_REASON_UNSPECIFIED"} == set(ErrorReason.keys())
+    old = {value.name for value in ErrorReason.DESCRIPTOR.values if value.GetOptions().deprecated}
+    assert {*reasons, *old, "ERROR_REASON_UNSPECIFIED"} == set(ErrorReason.keys())
 
 
 def test_a_violation_names_field_rule_and_what_is_allowed() -> None:

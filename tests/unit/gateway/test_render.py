@@ -175,7 +175,7 @@ def pages(document: dict[str, Any]) -> dict[str, Any]:
 def test_pages_are_served_where_a_folder_is_named() -> None:
     assert pages(rendered()) == {}
     found = pages(rendered(GATEWAY_WEB=str(HERE / "web")))
-    assert len(found) == 13
+    assert len(found) == 17
     assert {"/demo", "/demo/demo.css", "/demo/demo.js", "/demo/phoenix.mjs"} < set(found)
     assert {"/console", "/console/console.js", "/console/figures.js", "/console/phoenix.mjs"} < set(found)
     for route in found.values():

@@ -13,10 +13,10 @@ WEB = HERE / "web"
 VENDORED = [line.split() for line in (WEB / "vendored.sha256").read_text().splitlines()]
 SCRIPTS = (
     "demo.js", "console.js", "console-draw.js", "console-figures.js", "console-letters.js", "console-panels.js",
-    "console-story.js",
+    "console-story.js", "openapi.js",
 )  # fmt: skip
-PAGES = ("demo.html", "console.html")
-OWN = (*PAGES, *SCRIPTS, "demo.css", "console.css")
+PAGES = ("demo.html", "console.html", "openapi.html")
+OWN = (*PAGES, *SCRIPTS, "demo.css", "console.css", "openapi.css", "openapi.yaml")
 
 
 @pytest.mark.parametrize(("digest", "name"), VENDORED, ids=lambda value: value[-40:])

@@ -126,7 +126,7 @@ async def test_who_is_removed_is_sent_away_for_good(enter: Any, hub: Hub, backen
         "removed",
         "phx_close",
     ]
-    assert (await bob.ask("1", "2", CHAT, "typing", {}))[0][4]["response"] == {"reason": "unmatched topic"}
+    assert (await bob.ask("1", "2", CHAT, "typing", {}))[0][4]["response"]["reason"] == "unmatched topic"
     assert (await ann.ask("1", "2", CHAT, "typing", {}))[0][4]["status"] == "ok"
 
 

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
 OK: dict[str, Any] = {"status": "ok", "response": {}}
 TOPIC = "user:ann"
-UNMATCHED = {"status": "error", "response": {"reason": "unmatched topic"}}
+UNMATCHED = {
+    "status": "error",
+    "response": {
+        "reason": "unmatched topic",
+        "code": 5,
+        "message": "there is no such topic, or it is not joined",
+    },
+}
 
 
 class Room(Channel):
@@ -178,7 +185,14 @@ async def test_joining_again_in_vain_ends_the_older_all_the_same(member: Connect
 async def test_a_hundred_topics_and_no_more(client: Connection) -> None:
     for number in range(100):
         await client.ask(number, number, f"room:{number}", "phx_join", {})
-    too_many = {"status": "error", "response": {"reason": "too many channels joined"}}
+    too_many = {
+        "status": "error",
+        "response": {
+            "reason": "too many channels joined",
+            "code": 8,
+            "message": "a socket is on 100 topics at most",
+        },
+    }
     assert await client.ask("x", "x", "room:100", "phx_join", {}) == [
         ["x", "x", "room:100", "phx_reply", too_many]
     ]
@@ -189,7 +203,10 @@ async def test_a_hundred_topics_and_no_more(client: Connection) -> None:
 
 
 async def test_a_crash_in_join_is_told_without_its_text(client: Connection) -> None:
-    crashed = {"status": "error", "response": {"reason": "join crashed"}}
+    crashed = {
+        "status": "error",
+        "response": {"reason": "join crashed", "code": 13, "message": "internal error"},
+    }
     assert await client.ask("1", "1", "room:1", "phx_join", {"break": 1}) == [
         ["1", "1", "room:1", "phx_reply", crashed]
     ]
@@ -198,7 +215,13 @@ async def test_a_crash_in_join_is_told_without_its_text(client: Connection) -> N
 
 async def test_a_crash_later_ends_the_channel_and_not_the_connection(member: Connection) -> None:
     assert await member.ask("1", "2", "room:1", "break", {}) == [
-        ["1", "1", "room:1", "phx_error", {"reason": "channel_crash"}]
+        [
+            "1",
+            "1",
+            "room:1",
+            "phx_error",
+            {"reason": "channel_crash", "code": 13, "message": "internal error"},
+        ]
     ]
     assert await member.ask("1", "3", "room:1", "echo", {}) == [[None, "3", "room:1", "phx_reply", UNMATCHED]]
     assert len(await member.ask(None, "4", "phoenix", "heartbeat", {})) == 1

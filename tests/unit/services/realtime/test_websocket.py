@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from services.realtime import closecodes
@@ -27,12 +25,6 @@ def test_a_frame_says_its_size(size: int, head: str) -> None:
     assert frame.hex().startswith(head)
     assert len(frame) == len(head) // 2 + size
     assert framed(Frame(b"x" * size, binary=True)) == b"\x82" + frame[1:]
-
-
-def test_every_close_code_is_in_the_table() -> None:
-    told = set(re.findall(r"^\| (\d{4}) ", closecodes.__doc__ or "", re.MULTILINE))
-    used = {str(close.code) for close in vars(closecodes).values() if isinstance(close, Close)}
-    assert told == used
 
 
 def test_codes_from_3000_on_say_by_their_number_whether_to_come_back() -> None:
