@@ -25,7 +25,8 @@ def process(layout: Layout, secrets: Secrets, port: int, monitor_port: int) -> P
         command=(str(binary.in_scripts("nats-server")), "--config", str(configuration)),
         address=f"{LOOPBACK}:{port}",
         ports={NAME: port, "nats monitor": monitor_port},
-        probe=probes.http(monitor_port, "/healthz?js-server-only=true"),
+        # With its streams: after a full disk it serves, and stores nothing until it is started anew.
+        probe=probes.http(monitor_port, "/healthz"),
         prepare=prepare,
     )
 
