@@ -63,10 +63,11 @@ class Streams:
             found.append(_stored(answer["message"]))
             after = found[-1].sequence
 
-    async def unsettled(self) -> int:
-        """How many messages consumers still have to get or to settle, in all streams together."""
+    async def unsettled(self, prefix: str = "") -> int:
+        """How many messages consumers still have to get or to settle, in all streams together whose names begin with
+        `prefix`."""
         count = 0
-        for stream in await self.names():
+        for stream in (name for name in await self.names() if name.startswith(prefix)):
             for consumer in (await self._api(f"CONSUMER.LIST.{stream}", {}))["consumers"] or ():
                 count += consumer["num_pending"] + consumer["num_ack_pending"]
         return count
@@ -100,7 +101,7 @@ async def streams(environment: Mapping[str, str]) -> AsyncIterator[Streams]:
         """The default prints a traceback for each attempt to connect again."""
 
     await client.connect(
-        environment["NATS_URL"],
+        environment["NATS_URL"].split(","),
         user=environment["NATS_USER"],
         password=secret(environment, "NATS_PASSWORD"),
         max_reconnect_attempts=-1,

@@ -58,7 +58,7 @@ class Site:
         self._streams = streams
         self._db = db
         self._http = http
-        self._gateway = gateway
+        self.gateway = gateway
         self._watch = Watch(stack, http)
         # Whether a record is being made: from `begin` until `evidence`.
         self.begun = False
@@ -67,7 +67,7 @@ class Site:
 
     def load(self, book: Book, chance: random.Random) -> Load:
         """Clients of the gateway that keep their ledger in `book`."""
-        return Load(self._gateway, self.stack.token(service="feed"), book, chance)
+        return Load(self.gateway, self.stack.token(service="feed"), book, chance)
 
     async def begin(self, *, empty: bool = False) -> None:
         """From here on counts what is found. With `empty` the store forgets what became of earlier notifications, and
