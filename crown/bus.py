@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,12 @@ _CONNECT_TIMEOUT_S = 4.0
 _PING_INTERVAL_S = 5.0
 # Seconds between two tries to make streams and consumers what they have to be after a reconnect.
 _RECOVER_PAUSE_S = 1.0
+# Where NATS tells a user what it may do, and what it says to one who did something else.
+RIGHTS = "$SYS.REQ.USER.INFO"
+_RIGHTS_TIMEOUT_S = 2.0
+_FORBIDDEN = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"', re.IGNORECASE)
+_NO_STREAM = 10059
+_NO_CONSUMER = 10014
 
 
 class _Error(msgspec.Struct):
@@ -53,6 +60,24 @@ class PubAck(msgspec.Struct):
     error: _Error | None = None
 
 
+class _Publish(msgspec.Struct):
+    allow: list[str] | None = None
+
+
+class _Permissions(msgspec.Struct):
+    publish: _Publish = msgspec.field(default_factory=_Publish)
+
+
+class _User(msgspec.Struct):
+    permissions: _Permissions = msgspec.field(default_factory=_Permissions)
+
+
+class _Rights(msgspec.Struct):
+    """What the server answers to a user who asks what it may do; nothing said is nothing forbidden."""
+
+    data: _User = msgspec.field(default_factory=_User)
+
+
 class BusError(Exception):
     """JetStream refused; `err_code` is its number for why."""
 
@@ -62,6 +87,7 @@ class BusError(Exception):
 
 
 _PUB_ACK = msgspec.json.Decoder(PubAck)
+_RIGHTS_TOLD = msgspec.json.Decoder(_Rights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +106,12 @@ class Bus:
         self.client = client
         self.closed = asyncio.Event()
         self._streams = streams
-        self._acks: dict[str, asyncio.Future[Msg]] = {}
+        # Who waits for an answer: the subject that was asked, and where the answer goes.
+        self._acks: dict[str, tuple[str, asyncio.Future[Msg]]] = {}
         self._tokens = itertools.count()
-        self._inbox = f"_INBOX.{os.urandom(9).hex()}"
+        self._inbox = ""
+        # Whether this user may make streams and consumers.
+        self._makes = True
         self._on_reconnect: list[Callable[[], Awaitable[None]]] = []
         self._recovery: asyncio.Task[None] | None = None
         self._last_error = ""
@@ -90,7 +119,7 @@ class Bus:
 
     @classmethod
     async def connect(cls, settings: Settings, name: str) -> Bus:
-        """Connects, and makes the streams what crown/subjects.py says. Raises BusUnavailable."""
+        """Connects, and makes the streams what crown/subjects.py says where the user may. Raises BusUnavailable."""
         bus = cls(Client(), subjects.streams(settings.stream_max_bytes, settings.stream_replicas))
         try:
             await bus._connect(settings, name)
@@ -110,6 +139,8 @@ class Bus:
                     name=name,
                     user=settings.nats_user or None,
                     password=settings.nats_password.get_secret_value() or None,
+                    # Each user hears answers below a prefix of its own, so that none reads those of another.
+                    inbox_prefix=inbox_prefix(settings.nats_user),
                     # The defaults give up for good after two minutes and notice a dead link after four.
                     max_reconnect_attempts=-1,
                     reconnect_time_wait=0.5,  # type: ignore[arg-type]
@@ -122,8 +153,10 @@ class Bus:
                     reconnected_cb=self._on_reconnected,
                     closed_cb=self._on_closed,
                 )
+                self._inbox = self.client.new_inbox()
                 await self.client.subscribe(f"{self._inbox}.*", cb=self._on_ack)
                 await vitals.answer(self.client, name)
+                self._makes = await self._may_make()
         except (nats.errors.Error, OSError, TimeoutError) as error:
             why = self._last_error or type(error).__name__
             raise BusUnavailable(f"cannot connect to NATS, which NATS_URL names ({why})") from error
@@ -165,16 +198,21 @@ class Bus:
         """A call of JetStream's API. Raises BusError with its error code; BusUnavailable."""
         body = msgspec.json.encode(request) if request is not None else b""
         try:
-            answer = await self.client.request(f"{_API}.{call}", body, timeout=_API_TIMEOUT_S)
-        except (nats.errors.Error, TimeoutError) as error:
-            raise BusUnavailable(f"JetStream does not answer ({type(error).__name__})") from error
+            answer = await self._answer(Outgoing(f"{_API}.{call}", body), {}, _API_TIMEOUT_S)
+        except TimeoutError as error:
+            raise BusUnavailable("JetStream does not answer in time") from error
+        if _nobody(answer):
+            raise BusUnavailable("JetStream does not answer: nobody listens")
         found: dict[str, Any] = msgspec.json.decode(answer.data)
         if "error" in found:
             raise BusError(found["error"].get("err_code", 0), found["error"].get("description", ""))
         return found
 
     async def ensure(self) -> None:
-        """Makes every stream what it has to be; one that is so already is left alone."""
+        """Makes every stream what it has to be; one that is so already is left alone. Who may not make streams leaves
+        it to `prepare`, which may."""
+        if not self._makes:
+            return
         for wanted in self._streams:
             await self._ensure_stream({"storage": "file", "retention": "limits", **wanted})
 
@@ -183,7 +221,7 @@ class Bus:
         try:
             found = (await self.api(f"STREAM.INFO.{name}"))["config"]
         except BusError as error:
-            if error.err_code != 10059:  # stream not found
+            if error.err_code != _NO_STREAM:
                 raise
             # Two services may come here at once: the second finds the same settings and is content.
             await self.api(f"STREAM.CREATE.{name}", wanted)
@@ -195,9 +233,33 @@ class Bus:
             await self.api(f"STREAM.UPDATE.{name}", {**found, **changed})
 
     async def ensure_consumer(self, consumer: subjects.Consumer) -> None:
-        """Makes `consumer` what it has to be; work that is under way goes on."""
+        """Makes `consumer` what it has to be; work that is under way goes on. Who may not make consumers looks
+        whether it is there, and raises BusUnavailable where it is not."""
+        if not self._makes:
+            await self._look_for(consumer)
+            return
         request = {"stream_name": consumer.stream, "config": consumer.settings()}
         await self.api(f"CONSUMER.DURABLE.CREATE.{consumer.stream}.{consumer.name}", request)
+
+    async def _look_for(self, consumer: subjects.Consumer) -> None:
+        try:
+            await self.api(f"CONSUMER.INFO.{consumer.stream}.{consumer.name}")
+        except BusError as error:
+            if error.err_code not in {_NO_STREAM, _NO_CONSUMER}:
+                raise
+            raise BusUnavailable(
+                f"{consumer.stream} has no consumer {consumer.name}: `python -m services.ingest prepare` makes it"
+            ) from error
+
+    async def _may_make(self) -> bool:
+        """Whether the server lets this user make streams and consumers. True where it does not say."""
+        try:
+            answer = await self.client.request(RIGHTS, b"", timeout=_RIGHTS_TIMEOUT_S)
+        except (nats.errors.Error, TimeoutError):
+            return True
+        allowed = _RIGHTS_TOLD.decode(answer.data).data.permissions.publish.allow
+        wanted = f"{_API}.STREAM.CREATE.{subjects.DEAD}"
+        return allowed is None or any(subjects.covers(pattern, wanted) for pattern in allowed)
 
     # -- publishing
 
@@ -263,20 +325,26 @@ class Bus:
             raise BusUnavailable(f"the bus is away ({type(error).__name__})") from error
 
     async def _confirm(self, message: Outgoing, headers: Mapping[str, str], timeout_s: float) -> PubAck:
+        try:
+            return _read_ack(await self._answer(message, headers, timeout_s))
+        except TimeoutError:
+            raise OutcomeUnknown("the bus did not confirm in time") from None
+
+    async def _answer(self, message: Outgoing, headers: Mapping[str, str], timeout_s: float) -> Msg:
+        """What comes back for `message`. Raises TimeoutError, and BusUnavailable where it cannot be sent or NATS does
+        not let this user publish there."""
         token = str(next(self._tokens))
         future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
-        self._acks[token] = future
+        self._acks[token] = message.subject, future
         try:
             async with asyncio.timeout(timeout_s):
                 await self._send(message, headers, f"{self._inbox}.{token}")
-                return _read_ack(await future)
-        except TimeoutError:
-            raise OutcomeUnknown("the bus did not confirm in time") from None
+                return await future
         finally:
             self._acks.pop(token, None)
 
     async def _on_ack(self, message: Msg) -> None:
-        future = self._acks.get(message.subject.rpartition(".")[2])
+        _, future = self._acks.get(message.subject.rpartition(".")[2], ("", None))
         if future is not None and not future.done():
             future.set_result(message)
 
@@ -284,9 +352,21 @@ class Bus:
 
     async def _on_error(self, error: Exception) -> None:
         words = str(error) if isinstance(error, nats.errors.Error) else ""
+        if found := _FORBIDDEN.search(words):
+            self._note_forbidden(found[1], found[2])
+            return
         # The server's own words say more than how the link then broke.
         self._last_error = words or self._last_error or type(error).__name__
         log.warning("bus_error", error=words or type(error).__name__)
+
+    def _note_forbidden(self, act: str, subject: str) -> None:
+        """NATS does not let this user do what our code does: whoever set up its rights has to hear of it, and who
+        waits for an answer that will not come."""
+        metrics.BUS_FORBIDDEN.labels(act).inc()
+        log.error("bus_forbidden", act=act, subject=_shortened(subject))
+        for asked, future in self._acks.values():
+            if asked.lower() == subject.lower() and not future.done():
+                future.set_exception(BusUnavailable("NATS does not let this user publish there"))
 
     async def _on_disconnected(self) -> None:
         metrics.BUS.set(0)
@@ -333,8 +413,23 @@ def _command(message: Outgoing, headers: str) -> bytes:
     )
 
 
+def inbox_prefix(user: str) -> str:
+    """Below what `user` of NATS hears answers; without one, what everybody takes."""
+    return f"_INBOX_{user}" if user else "_INBOX"
+
+
+def _shortened(subject: str) -> str:
+    """A subject without what it says of people, which stands behind the kind of topic."""
+    return ".".join(subject.split(".")[: 6 if subject.startswith("$") else 3])
+
+
+def _nobody(message: Msg) -> bool:
+    """Whether the answer is the server's own word that nobody listens there."""
+    return bool(message.headers) and (message.headers or {}).get("Status") == "503"
+
+
 def _read_ack(message: Msg) -> PubAck:
-    if message.headers and message.headers.get("Status") == "503":
+    if _nobody(message):
         raise BusUnavailable("no stream takes this subject now")
     ack = _PUB_ACK.decode(message.data)
     if ack.error is not None:

@@ -247,6 +247,11 @@ READY = _gauge(
     "crown_ready", "1 while the process can do its work, as its gRPC health says", Section.PROCESS, over="min"
 )
 BUS = _gauge("crown_bus_connected", "1 while connected to NATS", Section.PROCESS, over="min")
+BUS_FORBIDDEN = _counter(
+    "crown_bus_forbidden_total", "What this process did that NATS does not let its user do", Section.PROCESS,
+    Label("act", "what it did", ("publish", "subscription")),
+    note="the table of rights that NATS has is not the one of this version: see [rights.md](rights.md)",
+)  # fmt: skip
 LOOP_LAG = _histogram(
     "crown_loop_lag_seconds", "How late timers of the event loop come", Section.PROCESS, buckets=_LAG,
     note="something runs for long without letting go: it holds up all that the process does",

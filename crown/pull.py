@@ -4,7 +4,6 @@ as far as there is room. Faster than fetches, and a request that gets lost is no
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import deque
 from datetime import UTC, datetime
@@ -99,7 +98,7 @@ class Pull:
         self._waiting: deque[Message] = deque()
         self._requested = 0
         self._heard = 0.0
-        self._inbox = f"_INBOX.{os.urandom(9).hex()}"
+        self._inbox = ""
         self._subscription: Subscription | None = None
         self._watch: asyncio.Task[None] | None = None
         self._pausing = False
@@ -107,6 +106,7 @@ class Pull:
     async def start(self) -> None:
         """Makes the consumer what it has to be and asks for the first messages."""
         await self._bus.ensure_consumer(self.consumer)
+        self._inbox = self._bus.client.new_inbox()
         self._subscription = await self._bus.client.subscribe(self._inbox, cb=self._on_message)
         self._bus.on_reconnect(self._again)
         await self._request()

@@ -250,6 +250,9 @@ _INDEXES: Mapping[str, list[IndexModel]] = {
     ],
 }
 
+# The collections that have indexes besides that of their ids.
+INDEXED = tuple(_INDEXES)
+
 
 class Store:
     """A connection to MongoDB. `db` is the database that the address names, or `crown`."""
@@ -278,11 +281,12 @@ class Store:
 
     @classmethod
     async def connect(cls, settings: Settings, name: str) -> Store:
-        """Connects and makes the indexes. Raises StoreUnavailable."""
+        """Connects, and makes the indexes where the user may; else `prepare` has. Raises StoreUnavailable."""
         store = cls.open(settings, name)
         try:
-            for collection, indexes in _INDEXES.items():
-                await store.db[collection].create_indexes(indexes)
+            if await _may_make_indexes(store.db):
+                for collection, indexes in _INDEXES.items():
+                    await store.db[collection].create_indexes(indexes)
         except PyMongoError as error:
             await store.close()
             raise StoreUnavailable(
@@ -307,6 +311,13 @@ class Store:
     async def close(self) -> None:
         """Closes the connections."""
         await self._client.close()
+
+
+async def _may_make_indexes(db: Database) -> bool:
+    """True also where MongoDB asks nobody who they are."""
+    told = (await db.command("connectionStatus", showPrivileges=True))["authInfo"]
+    privileges = told["authenticatedUserPrivileges"]
+    return not told["authenticatedUsers"] or any("createIndex" in one["actions"] for one in privileges)
 
 
 async def missing_indexes(db: Database) -> list[str]:

@@ -70,6 +70,18 @@ def token(user_supplied: str) -> str:
     return urlsafe_b64encode(user_supplied.encode()).rstrip(b"=").decode()
 
 
+def covers(pattern: str, subject: str) -> bool:
+    """Whether `pattern`, which may have wildcards, takes `subject`, which may have some, too: then all that it
+    takes."""
+    wanted, given = pattern.split("."), subject.split(".")
+    for at, part in enumerate(wanted):
+        if part == ">":
+            return len(given) > at
+        if at >= len(given) or given[at] == ">" or (part != "*" and part != given[at]):
+            return False
+    return len(wanted) == len(given)
+
+
 def intake_stream(lane: str) -> str:
     """The stream of accepted notifications."""
     return f"INTAKE_{lane}"

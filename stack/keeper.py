@@ -38,10 +38,11 @@ class Keeper:
         self._healthy_since: float | None = None
         self._crashes = 0
 
-    async def keep(self, needed: Sequence[Keeper]) -> None:
-        """Runs until cancelled. Raises StartFailed when the process never becomes healthy in its limit."""
-        for other in needed:
-            await other.first_healthy.wait()
+    async def keep(self, needed: Sequence[asyncio.Event]) -> None:
+        """Runs, once all of `needed` are set, until cancelled. Raises StartFailed when the process never becomes
+        healthy in its limit."""
+        for one in needed:
+            await one.wait()
         try:
             async with asyncio.timeout(self.process.start_limit_s) as limit:
                 while True:

@@ -10,7 +10,7 @@ from functools import partial
 from stack import elsewhere, probes, providers, services
 from stack.errors import NotInstalled, StackError
 from stack.layout import Layout
-from stack.process import Process
+from stack.process import Preparation, Process
 from stack.secrets import Secrets
 from stack.servers import envoy, mongod, nats, valkey
 from stack.settings import LOOPBACK, Settings
@@ -34,6 +34,7 @@ class Plan:
     secrets: Secrets
     processes: dict[str, Process]
     external: dict[str, str]  # server name -> address
+    preparation: Preparation | None = None  # None: nobody wants to be prepared for
 
 
 def make(settings: Settings, only: Sequence[str] = ()) -> Plan:
@@ -47,12 +48,15 @@ def make(settings: Settings, only: Sequence[str] = ()) -> Plan:
     external = elsewhere.addresses(settings.given)
     names = wanted(only, settings.given)
     builders = _builders(settings, layout, secrets)
+    processes = _built({name: builders[name] for name in names if name not in external})
+    prepared = any(process.prepared for process in processes.values())
     return Plan(
         settings=settings,
         layout=layout,
         secrets=secrets,
-        processes=_built({name: builders[name] for name in names if name not in external}),
+        processes=processes,
         external={name: external[name] for name in names if name in external},
+        preparation=services.preparation(settings, secrets) if prepared else None,
     )
 
 

@@ -29,6 +29,7 @@ _SERVICES = {
     "realtime-relay": (38, 58),
     "ingest-webhook": (39, 59),
     "ingest-filter": (42, 62),
+    "prepare": (43, 63),
 }
 
 

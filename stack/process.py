@@ -24,9 +24,19 @@ class Process:
     probe: Probe
     environment: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()  # these are healthy before it starts
+    prepared: bool = False  # the plan's preparation is done before it starts
     prepare: Callable[[], None] = _nothing  # writes its configuration, before every start
     start_limit_s: float = 60  # how long the first start may take until it is healthy
     grace_s: float = 10  # from SIGTERM to SIGKILL
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """A command that ends by itself, and is run before the processes that want to be `prepared`."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    needs: tuple[str, ...]  # these are healthy before it is run
 
 
 def layers(processes: Mapping[str, Process]) -> list[list[str]]:

@@ -17,8 +17,13 @@ from pathlib import Path
 from stack import certificates, keys
 from stack.layout import write_private
 
-# Who has credentials of its own at NATS, MongoDB and Valkey. `operator`, for tests and people, may do all.
-SERVICES = ("ingest", "realtime", "email", "push", "sms")
+# Who has credentials of its own at NATS, MongoDB and Valkey; stack/rights.py says what each may do. `operator`, for
+# tests and people, may do all.
+PREPARE = "prepare"
+SERVICES = (
+    *("ingest-api", "ingest-dispatch", "ingest-record", "ingest-webhook"),
+    *("realtime", "email", "push", "sms", PREPARE),
+)
 OPERATOR = "operator"
 USERS = (*SERVICES, OPERATOR)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from stack import elsewhere, probes, providers, scale, tokens
 from stack.errors import StackError
-from stack.process import Process
-from stack.secrets import OPERATOR, Secrets
+from stack.process import Preparation, Process
+from stack.secrets import OPERATOR, PREPARE, Secrets
 from stack.servers import mongod, valkey
 from stack.settings import LOOPBACK, Settings
 
@@ -36,11 +36,11 @@ class Role:
 
 
 ROLES = (
-    Role("ingest-api", "ingest", ("services.ingest", "api")),
-    Role("ingest-dispatch-critical", "ingest", ("services.ingest", "dispatch"), lanes="critical"),
-    Role("ingest-dispatch", "ingest", ("services.ingest", "dispatch"), lanes="normal,bulk"),
-    Role("ingest-record", "ingest", ("services.ingest", "record")),
-    Role("ingest-webhook", "ingest", ("services.ingest", "webhook")),
+    Role("ingest-api", "ingest-api", ("services.ingest", "api")),
+    Role("ingest-dispatch-critical", "ingest-dispatch", ("services.ingest", "dispatch"), lanes="critical"),
+    Role("ingest-dispatch", "ingest-dispatch", ("services.ingest", "dispatch"), lanes="normal,bulk"),
+    Role("ingest-record", "ingest-record", ("services.ingest", "record")),
+    Role("ingest-webhook", "ingest-webhook", ("services.ingest", "webhook")),
     Role("email", "email", ("services.email",), needs=(*_STORES, "mailbox", "sandbox")),
     Role("push", "push", ("services.push",), needs=(*_STORES, "sandbox")),
     Role("sms", "sms", ("services.sms",), needs=(*_STORES, "sandbox")),
@@ -51,7 +51,7 @@ ROLES = (
 RELAY = Role("realtime-relay", "relay", ("services.realtime.relay",), needs=("ingest-api",))
 
 # The suite's own filter. Part of a stack only where the caller asks for it; who has one of their own names that.
-FILTER = Role("ingest-filter", "ingest", ("services.ingest", "filter"))
+FILTER = Role("ingest-filter", "filter", ("services.ingest", "filter"), needs=())
 _FILTER_VARIABLE = "CROWN_STACK_FILTER"
 _OWN_FILTER = "reference"
 
@@ -111,6 +111,20 @@ def _more(role: Role, count: int) -> list[Role]:
     return [replace(role, name=name, first=role.name) for _, name in scale.more({role.name: count})]
 
 
+def preparation(settings: Settings, secrets: Secrets) -> Preparation:
+    """What makes streams, consumers and indexes before the first service starts."""
+    return Preparation(
+        (sys.executable, "-m", "services.ingest", "prepare"),
+        {
+            **connections(settings, secrets, PREPARE),
+            **_handed_on(settings.given),
+            "CROWN_BIND": LOOPBACK,
+            "CROWN_METRICS_PORT": str(settings.ports.metrics(PREPARE)),
+        },
+        needs=("mongod", "nats"),
+    )
+
+
 def process(settings: Settings, secrets: Secrets, role: Role) -> Process:
     ports = settings.ports
     opens = {role.name: ports.grpc(role.name), f"{role.name} metrics": ports.metrics(role.name)}
@@ -125,6 +139,7 @@ def process(settings: Settings, secrets: Secrets, role: Role) -> Process:
         ports=opens,
         probe=probes.grpc(ports.grpc(role.name), shown(settings, secrets), role.kind),
         needs=role.needs,
+        prepared="nats" in role.needs,
         grace_s=15,  # more than the services' own grace (CROWN_GRACE_S), so that they report what was left
     )
 
@@ -133,7 +148,7 @@ def environment(settings: Settings, secrets: Secrets, role: Role) -> dict[str, s
     """Every setting of one service process."""
     ports = settings.ports
     result = {
-        **(_relay(settings, secrets) if role is RELAY else connections(settings, secrets, role.user)),
+        **_reached(settings, secrets, role),
         **_handed_on(settings.given),
         **providers.environment(settings, secrets, role.kind),
         "CROWN_BIND": LOOPBACK,
@@ -160,6 +175,13 @@ def environment(settings: Settings, secrets: Secrets, role: Role) -> dict[str, s
 def shown(settings: Settings, secrets: Secrets, name: str = OPERATOR) -> Path | None:
     """The folder of the certificate that the part `name` shows the others; None where they speak in the clear."""
     return secrets.tls(name) if settings.mtls else None
+
+
+def _reached(settings: Settings, secrets: Secrets, role: Role) -> dict[str, str]:
+    if role is RELAY:
+        return _relay(settings, secrets)
+    # It keeps what it knows to itself.
+    return trust(settings, secrets) if role is FILTER else connections(settings, secrets, role.user)
 
 
 def connections(settings: Settings, secrets: Secrets, user: str) -> dict[str, str]:

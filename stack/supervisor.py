@@ -11,17 +11,21 @@ import signal
 import sys
 from collections.abc import Mapping
 
-from stack import logs, plan, state
+from stack import leash, logs, plan, state
 from stack.errors import StackError, StartFailed
 from stack.keeper import Keeper
 from stack.layout import Layout
 from stack.plan import Plan
-from stack.process import layers
-from stack.settings import Settings
+from stack.process import Preparation, layers
+from stack.settings import ROOT, Settings
 from stack.state import Health, Phase, ProcessStatus, StackState
 
 _LOG_CHECK_INTERVAL_S = 5.0
 _CERTIFICATE_CHECK_INTERVAL_S = 600.0
+_PREPARE = "prepare"
+_PREPARE_LIMIT_S = 60.0
+_PREPARE_TRIES = 3
+_PREPARE_PAUSE_S = 1.0
 
 # What processes inherit. Not the rest: the caller's secrets are no business of every process.
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -35,9 +39,10 @@ class Supervisor:
         self._plan = made
         self._phase = Phase.STARTING
         self._failure: StartFailed | None = None
-        inherited = inherited_environment(made.settings.given)
+        self._prepared = asyncio.Event()
+        self._inherited = inherited_environment(made.settings.given)
         self._keepers = {
-            name: Keeper(process, made.layout, inherited, self._report)
+            name: Keeper(process, made.layout, self._inherited, self._report)
             for name, process in made.processes.items()
         }
 
@@ -58,12 +63,58 @@ class Supervisor:
                 group.create_task(keeper.keep(self._needed(keeper)), name=name)
                 for name, keeper in self._keepers.items()
             ]
+            if self._plan.preparation is not None:
+                tasks.append(group.create_task(self._prepare(self._plan.preparation), name=_PREPARE))
             tasks.append(group.create_task(self._announce()))
             tasks.append(group.create_task(self._cap_logs()))
             tasks.append(group.create_task(self._renew_certificates()))
             await stop.wait()
             for task in tasks:
                 task.cancel()
+
+    async def _prepare(self, preparation: Preparation) -> None:
+        """Prepares what the services find as they start, and again what a server that was started anew may have
+        lost."""
+        needed = [self._keepers[name] for name in preparation.needs if name in self._keepers]
+        for keeper in needed:
+            await keeper.first_healthy.wait()
+        for left in reversed(range(_PREPARE_TRIES)):
+            if await self._run_once(preparation):
+                break
+            if not left:
+                raise StartFailed(_PREPARE, f"it did not end well {_PREPARE_TRIES} times")
+            await asyncio.sleep(_PREPARE_PAUSE_S)
+        self._prepared.set()
+        starts = [keeper.status.restarts for keeper in needed]
+        while True:
+            await asyncio.sleep(_PREPARE_PAUSE_S)
+            now = [keeper.status.restarts for keeper in needed]
+            healthy = all(keeper.status.health is Health.HEALTHY for keeper in needed)
+            if now != starts and healthy and await self._run_once(preparation):
+                starts = now
+
+    async def _run_once(self, preparation: Preparation) -> bool:
+        """Runs it, and answers whether it ended well."""
+        with self._plan.layout.log(_PREPARE).open("ab") as log:
+            running = await asyncio.create_subprocess_exec(
+                *leash.command(preparation.command, sys.executable, os.getpid()),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**self._inherited, **preparation.environment},
+                cwd=ROOT,
+            )
+        try:
+            async with asyncio.timeout(_PREPARE_LIMIT_S):
+                status = await running.wait()
+        except TimeoutError:
+            status = -1
+        finally:
+            if running.returncode is None:
+                running.kill()
+        if status:
+            logs.say(f"{_PREPARE}: it ended with status {status}, see `crown logs {_PREPARE}`")
+        return not status
 
     async def _announce(self) -> None:
         for keeper in self._keepers.values():
@@ -99,8 +150,10 @@ class Supervisor:
         self._report()
         logs.say("down")
 
-    def _needed(self, keeper: Keeper) -> list[Keeper]:
-        return [self._keepers[name] for name in keeper.process.needs if name in self._keepers]
+    def _needed(self, keeper: Keeper) -> list[asyncio.Event]:
+        needs = (self._keepers[name] for name in keeper.process.needs if name in self._keepers)
+        prepared = [self._prepared] if keeper.process.prepared and self._plan.preparation else []
+        return [*(other.first_healthy for other in needs), *prepared]
 
     def _fail(self, group: BaseExceptionGroup[StackError]) -> None:
         first = next(error for error in group.exceptions if isinstance(error, StackError))

@@ -1,6 +1,6 @@
 """Makes streams, consumers and indexes, and ends: what a deployment does before its first process starts, and again
-with each new version. Processes make what they need by themselves, too; this one makes all, and says how it went.
-Doing it again changes nothing."""
+with each new version. Processes whose users may do so make what they need by themselves, too; where each has a user
+of its own, only the one of this role may. Doing it again changes nothing."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ log = logs.get(__name__)
 
 async def prepare(settings: IngestSettings, _stopping: asyncio.Event) -> None:
     """Raises BusUnavailable and StoreUnavailable: then some of it is done, and the rest is by doing it again."""
+    # The indexes first: nobody writes to the store before there are streams.
+    store = await Store.connect(settings, "ingest-prepare")
+    await store.close()
     try:
         await _on_the_bus(settings)
     except BusError as error:
         raise BusUnavailable(f"JetStream refuses: {error}") from error
-    store = await Store.connect(settings, "ingest-prepare")
-    await store.close()
     log.info("prepared", consumers=len(list(consumers())))
 
 

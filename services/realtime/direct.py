@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -58,12 +57,13 @@ class Direct:
     def __init__(self, bus: Bus, stream: str) -> None:
         self._bus = bus
         self._call = f"$JS.API.DIRECT.GET.{stream}"
-        self._inbox = f"_INBOX.{os.urandom(9).hex()}"
+        self._inbox = ""
         self._tokens = itertools.count()
         self._asked: dict[str, _Asked] = {}
 
     async def start(self) -> None:
         """Listens for answers, from now on and after every reconnect. Raises BusUnavailable."""
+        self._inbox = self._bus.client.new_inbox()
         try:
             await self._bus.client.subscribe(f"{self._inbox}.*", future=Tap(self._take))  # type: ignore[arg-type]
         except nats.errors.Error as error:

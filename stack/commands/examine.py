@@ -24,10 +24,9 @@ from crown import store, subjects
 from stack import services
 from stack.commands.nats_client import connected
 from stack.control import Stack
-from stack.secrets import read
+from stack.secrets import OPERATOR, read
 
-# What asks: dispatch and the record role have these rights.
-_USER = "ingest"
+_PREPARE = "`python -m services.ingest prepare`"
 _LIMIT_S = 5.0
 _CONFIGURED_LIMIT_S = 60.0
 # Schedules, atomic batches and the way a full stream refuses are as new as this.
@@ -62,7 +61,7 @@ def examine(stack: Stack) -> list[Finding]:
 
 
 async def _examine(stack: Stack) -> list[Finding]:
-    told = services.connections(stack.settings, stack.secrets, _USER)
+    told = services.connections(stack.settings, stack.secrets, OPERATOR)
     found = await asyncio.gather(
         _configuration(stack), _bus(told), _store(told), _cache(told), return_exceptions=False
     )
@@ -133,7 +132,7 @@ async def _streams(client: Client) -> list[Finding]:
     missing = [name for name in wanted if name not in there]
     findings = []
     if missing:
-        text = f"{', '.join(missing)} are missing: every service makes them as it starts; see `crown logs ingest-api`"
+        text = f"{', '.join(missing)} are missing: {_PREPARE} makes them; see `crown logs prepare`"
         findings.append(Finding("streams", text, bad=True))
     for name in (name for name in wanted if name in there):
         bound, used = there[name].config.max_bytes or 0, there[name].state.bytes
@@ -177,7 +176,7 @@ async def _store(told: Mapping[str, str]) -> list[Finding]:
         _replicated(hello),
         Finding(
             "indexes",
-            f"{', '.join(missing)} are missing: restart `ingest-record`, which makes them",
+            f"{', '.join(missing)} are missing: {_PREPARE} makes them",
             bad=True,
         )
         if missing

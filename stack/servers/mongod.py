@@ -36,6 +36,7 @@ def process(layout: Layout, secrets: Secrets, port: int) -> Process:
         "--keyFile", str(secrets.mongod_member_key()),
         "--wiredTigerCacheSizeGB", "1",  # the default is half of the machine
         "--quiet",
+        "--noscripting",  # no JavaScript inside the server, whoever asks
         "--setParameter", "diagnosticDataCollectionEnabled=false",
         # A member that is told to stop waits 15 s for others to take over; here there are none.
         "--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100",

@@ -1,4 +1,5 @@
-"""nats-server with JetStream that answers only after an fsync, and a user per service."""
+"""nats-server with JetStream that answers only after an fsync, and a user per service
+who may do what stack/rights.py says."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import json
 from stack import probes
 from stack.layout import Layout, write_private
 from stack.process import Process
-from stack.secrets import USERS, Secrets, read
+from stack.secrets import OPERATOR, Secrets, read
 from stack.servers import binary
 from stack.settings import LOOPBACK
 
@@ -65,5 +66,19 @@ system_account: SYS
 
 
 def _users(secrets: Secrets) -> str:
-    rows = ({"user": user, "password": read(secrets.nats_password(user))} for user in USERS)
+    # Late: who only asks for an address needs none of what the tables are made from.
+    from stack import rights
+
+    rows: list[dict[str, object]] = [
+        {
+            "user": user,
+            "password": read(secrets.nats_password(user)),
+            "permissions": {
+                "publish": {"allow": list(may.publish)},
+                "subscribe": {"allow": list(may.subscribe)},
+            },
+        }
+        for user, may in rights.NATS.items()
+    ]
+    rows.append({"user": OPERATOR, "password": read(secrets.nats_password(OPERATOR))})
     return "\n".join(f"      {json.dumps(row)}" for row in rows)

@@ -8,7 +8,7 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from stack.errors import NotReady
-from stack.secrets import OPERATOR, SERVICES, Secrets, read
+from stack.secrets import OPERATOR, Secrets, read
 from stack.servers.mongod import DATABASE, REPLICA_SET
 from stack.settings import LOOPBACK
 
@@ -74,11 +74,23 @@ class Member:
         raise NotReady("the replica set elects its primary")
 
     async def _add_services(self, operator: _Client) -> None:
-        answer = await operator[DATABASE].command("usersInfo")
-        known = {user["user"] for user in answer["users"]}
-        for name in SERVICES:
-            if name not in known:
-                await self._add_user(operator, name, DATABASE, "readWrite")
+        """Makes the role and the user of each service what stack/rights.py says, and removes other users."""
+        # Late: only the one who founds needs the tables.
+        from stack import rights
+
+        database = operator[DATABASE]
+        users = {one["user"] for one in (await database.command("usersInfo"))["users"]}
+        roles = {one["role"] for one in (await database.command("rolesInfo"))["roles"]}
+        for name in rights.MONGODB:
+            role = rights.mongodb_role(name)
+            verb = "updateRole" if role in roles else "createRole"
+            await database.command(verb, role, privileges=rights.privileges(name, DATABASE), roles=[])
+            if name in users:
+                await database.command("updateUser", name, roles=[role])
+            else:
+                await self._add_user(operator, name, DATABASE, role)
+        for name in users - set(rights.MONGODB):
+            await database.command("dropUser", name)
 
     async def _add_user(self, client: _Client, name: str, database: str, role: str) -> None:
         password = read(self._secrets.mongod_password(name))

@@ -1,4 +1,5 @@
-"""Valkey with a user per service, in memory only: nothing in it is irreplaceable."""
+"""Valkey with a user per service who may do what stack/rights.py says, in memory only: nothing in it is
+irreplaceable."""
 
 from __future__ import annotations
 
@@ -9,14 +10,11 @@ import platform
 from stack import probes
 from stack.layout import Layout, write_private
 from stack.process import Process
-from stack.secrets import OPERATOR, SERVICES, Secrets, read
+from stack.secrets import OPERATOR, Secrets, read
 from stack.servers import binary
 from stack.settings import LOOPBACK
 
 NAME = "valkey"
-
-# Everything on data and scripts; nothing that reconfigures, dumps or empties the server.
-_SERVICE_RIGHTS = "~* &* +@all -@admin -@dangerous +info"
 
 
 def process(layout: Layout, secrets: Secrets, port: int) -> Process:
@@ -58,12 +56,15 @@ maxmemory-policy noeviction
 
 
 def access_list(secrets: Secrets) -> str:
+    """The file of users."""
+    # Late: who only asks for an address needs none of what the tables are made from.
+    from stack import rights
+
     rows = ["user default off"]
-    for user in SERVICES:
-        rows.append(f"user {user} on {_hash(secrets, user)} {_SERVICE_RIGHTS}")
-    rows.append(f"user {OPERATOR} on {_hash(secrets, OPERATOR)} ~* &* +@all")
+    rows += [rights.valkey_row(user, _hash(secrets, user)) for user in rights.VALKEY]
+    rows.append(f"user {OPERATOR} on #{_hash(secrets, OPERATOR)} ~* &* +@all")
     return "\n".join(rows) + "\n"
 
 
 def _hash(secrets: Secrets, user: str) -> str:
-    return "#" + hashlib.sha256(read(secrets.valkey_password(user)).encode()).hexdigest()
+    return hashlib.sha256(read(secrets.valkey_password(user)).encode()).hexdigest()

@@ -42,7 +42,7 @@ _ENVIRONMENT = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts last what looks at everything that the others left behind."""
     here = Path(__file__).parent
-    last = (here / "test_readme.py", here / "test_privacy.py")
+    last = (here / "test_readme.py", here / "test_privacy.py", here / "test_rights.py")
     items.sort(key=lambda item: last.index(item.path) + 1 if item.path in last else 0)
 
 

@@ -15,11 +15,12 @@ import nats.errors
 import psutil
 import pytest
 import redis.asyncio
-import redis.exceptions
 from nats.aio.client import Client
 from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure
 
+from crown import bus
+from stack import rights, services
 from stack.control import Stack
 from stack.errors import StackError, StartFailed
 from stack.secrets import SERVICES
@@ -44,9 +45,8 @@ def monitor(stack: Stack, path: str) -> dict[str, Any]:
 
 
 def settings_of(stack: Stack, user: str) -> dict[str, str]:
-    """The settings of one service, with the files read."""
-    name = "ingest-api" if user == "ingest" else user
-    found = stack.environment(name)
+    """How one user connects, with the files read."""
+    found = services.connections(stack.settings, stack.secrets, user)
     files = {
         key.removesuffix("_FILE"): Path(path).read_text() for key, path in found.items() if "_FILE" in key
     }
@@ -63,6 +63,7 @@ async def connect(stack: Stack, user: str, password: str | None = None) -> Clien
             password=password or found["NATS_PASSWORD"],
             allow_reconnect=False,
             connect_timeout=5,
+            inbox_prefix=bus.inbox_prefix(found["NATS_USER"]),
         )
     except nats.errors.Error:
         await client.close()  # a refused client keeps its socket
@@ -78,7 +79,8 @@ def test_nats_says_itself_that_it_syncs_always(stack: Stack) -> None:
 @pytest.mark.parametrize("user", USERS)
 async def test_every_service_has_a_login_of_its_own_at_nats(stack: Stack, user: str) -> None:
     client = await connect(stack, user)
-    assert (await client.jetstream().account_info()).limits.max_storage == -1
+    told = await client.request(bus.RIGHTS, b"")
+    assert json.loads(told.data)["data"]["user"] == user
     await client.close()
 
 
@@ -90,9 +92,15 @@ async def test_nats_lets_nobody_in_with_a_wrong_password(stack: Stack) -> None:
 @pytest.mark.parametrize("user", USERS)
 async def test_every_service_has_a_login_of_its_own_at_mongod(stack: Stack, user: str) -> None:
     async with AsyncMongoClient[dict[str, Any]](settings_of(stack, user)["DATABASE_URL"]) as client:
+        told = await client.admin.command("connectionStatus")
+        assert [one["user"] for one in told["authInfo"]["authenticatedUsers"]] == [user]
+
+
+async def test_transactions_are_there(stack: Stack) -> None:
+    async with AsyncMongoClient[dict[str, Any]](settings_of(stack, "ingest-api")["DATABASE_URL"]) as client:
         async with client.start_session() as session, await session.start_transaction():
-            await client.crown.logins.insert_one({"user": user}, session=session)
-        assert await client.crown.logins.count_documents({"user": user}) == 1
+            await client.crown.groups.insert_one({"_id": "one"}, session=session)
+        assert await client.crown.groups.count_documents({"_id": "one"}) == 1
 
 
 async def test_a_service_reads_no_other_database(stack: Stack) -> None:
@@ -101,17 +109,10 @@ async def test_a_service_reads_no_other_database(stack: Stack) -> None:
             await client.admin.command("usersInfo")
 
 
-@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("user", [*rights.VALKEY, "operator"])
 async def test_every_service_has_a_login_of_its_own_at_valkey(stack: Stack, user: str) -> None:
     async with redis.asyncio.from_url(settings_of(stack, user)["REDIS_HOST"]) as client:
-        await client.set(f"login:{user}", 1, ex=60)
-        assert await client.get(f"login:{user}") == b"1"
-
-
-async def test_a_service_does_not_empty_valkey(stack: Stack) -> None:
-    async with redis.asyncio.from_url(settings_of(stack, "email")["REDIS_HOST"]) as client:
-        with pytest.raises(redis.exceptions.NoPermissionError):
-            await client.flushall()
+        assert await client.ping()
 
 
 @pytest.mark.parametrize("name", ["mongod", "nats", "valkey"])
@@ -123,21 +124,21 @@ def test_a_killed_server_is_back_soon(stack: Stack, name: str) -> None:
 
 
 async def test_going_down_keeps_what_the_servers_hold(stack: Stack) -> None:
-    client = await connect(stack, "ingest")
+    client = await connect(stack, "operator")
     await client.jetstream().add_stream(name="KEPT", subjects=["kept"])
     await client.jetstream().publish("kept", b"a message")
     await client.close()
-    async with AsyncMongoClient[dict[str, Any]](settings_of(stack, "ingest")["DATABASE_URL"]) as database:
+    async with AsyncMongoClient[dict[str, Any]](settings_of(stack, "operator")["DATABASE_URL"]) as database:
         await database.crown.kept.insert_one({"_id": 1})
 
     stack.down()
     assert {one.health for one in stack.status()} == {Health.STOPPED}
     stack.up()
 
-    client = await connect(stack, "ingest")
+    client = await connect(stack, "operator")
     assert (await client.jetstream().stream_info("KEPT")).state.messages == 1
     await client.close()
-    async with AsyncMongoClient[dict[str, Any]](settings_of(stack, "ingest")["DATABASE_URL"]) as database:
+    async with AsyncMongoClient[dict[str, Any]](settings_of(stack, "operator")["DATABASE_URL"]) as database:
         assert await database.crown.kept.count_documents({}) == 1
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from stack import rights
 from stack.errors import StackError
 from stack.layout import Layout
-from stack.secrets import Secrets
+from stack.secrets import SERVICES, USERS, Secrets
 from stack.servers import binary, envoy, mongod, nats, valkey
 from stack.settings import Settings
 
@@ -26,21 +27,15 @@ def test_nats_syncs_always_and_lets_nobody_in_without_a_password(layout: Layout)
     assert "sync_interval: always" in text
     assert 'http: "127.0.0.1:3023"' in text
     assert "no_auth_user" not in text
-    assert text.count('"password"') == 6
+    assert text.count('"password"') == len(USERS)
+    assert text.count('"permissions"') == len(SERVICES)
 
 
 def test_valkey_knows_its_services_and_no_stranger(tmp_path: Path) -> None:
     lines = valkey.access_list(Secrets(tmp_path)).splitlines()
     assert lines[0] == "user default off"
-    assert [line.split()[1] for line in lines[1:]] == [
-        "ingest",
-        "realtime",
-        "email",
-        "push",
-        "sms",
-        "operator",
-    ]
-    assert "-@dangerous" in lines[1]
+    assert [line.split()[1] for line in lines[1:]] == [*rights.VALKEY, "operator"]
+    assert all(" resetchannels -@all ~crown:" in line for line in lines[1:-1])
 
 
 def test_the_operator_of_mongod_is_known_to_the_whole_server(tmp_path: Path) -> None:

@@ -26,9 +26,13 @@ def read(environment: dict[str, str], name: str) -> str:
     return Path(environment[f"{name}_FILE"]).read_text()
 
 
+def user_of(name: str) -> str:
+    return next(role.user for role in ROLES if role.name == name)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_service_knows_where_it_listens_and_whom_it_reaches(tmp_path: Path, name: str) -> None:
-    user = name.partition("-")[0]
+    user = user_of(name)
     found = environment(tmp_path, name)
     assert found["CROWN_BIND"] == "127.0.0.1"
     assert int(found["CROWN_METRICS_PORT"]) - int(found["CROWN_GRPC_PORT"]) == 20
@@ -43,7 +47,7 @@ def test_every_service_knows_where_it_listens_and_whom_it_reaches(tmp_path: Path
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_service_gets_the_credentials_of_another(tmp_path: Path, name: str) -> None:
-    user = name.partition("-")[0]
+    user = user_of(name)
     own = {value for key, value in environment(tmp_path, name).items() if key.endswith("_FILE")}
     others = {other for other in services.ROLES if other.user != user}
     for other in others:
@@ -114,6 +118,18 @@ def test_the_relay_knows_ingest_its_feeds_and_its_token_and_nothing_else(tmp_pat
     }
     claims = jwt.decode(read(found, "CROWN_RELAY_TOKEN"), options={"verify_signature": False})
     assert (claims["use"], claims["sub"], claims["scope"]) == ("service", "relay", "notifications.send")
+
+
+def test_the_own_filter_reaches_neither_bus_nor_stores(tmp_path: Path) -> None:
+    settings = Settings.read({"CROWN_STACK_FILTER": "reference"})
+    found = services.environment(settings, Secrets(tmp_path), services.FILTER)
+    assert not [name for name in found if name.startswith(("NATS", "DATABASE", "REDIS", "CROWN_DATA"))]
+
+
+def test_what_prepares_has_a_user_of_its_own(tmp_path: Path) -> None:
+    found = services.preparation(Settings.read({}), Secrets(tmp_path))
+    assert found.environment["NATS_USER"] == "prepare"
+    assert Path(found.environment["DATABASE_URL_FILE"]).read_text().startswith("mongodb://prepare:")
 
 
 def test_dispatch_is_told_of_the_caller_s_filter(tmp_path: Path) -> None:
