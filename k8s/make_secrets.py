@@ -16,15 +16,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from stack import keys, tokens
+from stack import keys, rights, tokens
 from stack.layout import write_private
 from stack.secrets import SERVICES, Secrets
 
 SUITE, DATA = "crown", "crown-data"
 _MONGODB = ",".join(f"crown-{number}.crown-svc.{DATA}.svc.cluster.local:27017" for number in range(3))
 _VALKEY = f"valkey.{DATA}.svc.cluster.local:6379"
-# Everything on data and scripts; nothing that reconfigures, dumps or empties the server.
-_VALKEY_RIGHTS = "~* &* +@all -@admin -@dangerous +info"
 _TOKEN_TTL_S = 365 * 24 * 3600
 
 
@@ -94,7 +92,8 @@ def _users(kept: Kept) -> None:
         mongodb = kept.value(DATA, f"mongodb-{user}", "password", _password)
         valkey = kept.value(SUITE, f"{user}-credentials", "REDIS_HOST", partial(_redis, user))
         digest = hashlib.sha256(valkey.partition("@")[0].rpartition(":")[2].encode()).hexdigest()
-        rows.append(f"user {user} on #{digest} {_VALKEY_RIGHTS}")
+        # What prepares reaches no cache.
+        rows += [rights.valkey_row(user, digest)] if user in rights.VALKEY else []
         url = f"mongodb://{user}:{mongodb}@{_MONGODB}/crown?replicaSet=crown&authSource=crown"
         kept.put(SUITE, f"{user}-credentials", "NATS_PASSWORD", nats)
         kept.put(SUITE, f"{user}-credentials", "DATABASE_URL", url)

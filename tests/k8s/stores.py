@@ -100,7 +100,12 @@ def start_mongodb(cluster: Cluster, passwords: Mapping[str, str]) -> Box:
     with client:
         _until(lambda: _initiated(client, host), f"MongoDB does not start:\n{box.said()[-2000:]}")
         _until(lambda: client.admin.command("hello")["isWritablePrimary"], "MongoDB has no primary")
-        for user in Manifests.render(DEPENDENCIES).find("MongoDBCommunity", "crown")["spec"]["users"]:
+        found = Manifests.render(DEPENDENCIES).find("MongoDBCommunity", "crown")["spec"]
+        for role in found["security"]["roles"]:
+            client[role["db"]].command(
+                "createRole", role["role"], privileges=role["privileges"], roles=role["roles"]
+            )
+        for user in found["users"]:
             roles = [{"role": role["name"], "db": role["db"]} for role in user["roles"]]
             client[user["db"]].command("createUser", user["name"], pwd=passwords[user["name"]], roles=roles)
     return box
