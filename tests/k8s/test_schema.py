@@ -80,8 +80,29 @@ _MONGODB = _exactly(
         type={"const": "ReplicaSet"},
         version={"type": "string", "pattern": r"^\d+\.\d+\.\d+$"},
         security=_exactly(
-            ("authentication",), authentication=_exactly(("modes",), modes={"const": ["SCRAM"]})
+            ("authentication",),
+            authentication=_exactly(("modes",), modes={"const": ["SCRAM"]}),
+            roles={
+                "type": "array",
+                "items": _exactly(
+                    ("db", "privileges", "role"),
+                    role=_NAME,
+                    db=_NAME,
+                    roles={"const": []},
+                    privileges={
+                        "type": "array",
+                        "items": _exactly(
+                            ("actions", "resource"),
+                            actions={"type": "array", "items": {"type": "string"}},
+                            resource=_exactly(
+                                ("db", "collection"), db=_NAME, collection={"type": "string", "minLength": 1}
+                            ),
+                        ),
+                    },
+                ),
+            },
         ),
+        additionalMongodConfig=_exactly(**{"security.javascriptEnabled": {"const": False}}),
         users={
             "type": "array",
             "items": _exactly(
