@@ -102,7 +102,7 @@ _MONGODB = _exactly(
                 ),
             },
         ),
-        additionalMongodConfig=_exactly(**{"security.javascriptEnabled": {"const": False}}),
+        additionalMongodConfig={"const": {"security.javascriptEnabled": False}},
         users={
             "type": "array",
             "items": _exactly(

@@ -63,7 +63,9 @@ class Rig:
     @contextmanager
     def api(self) -> Iterator[None]:
         """The real ingest API."""
-        environment = {**os.environ, **self.stack.environment("ingest-api")}
+        # As the one who may make streams: nobody else does so here.
+        own = {**self.stack.environment("ingest-api"), **self.stack.environment("operator")}
+        environment = {**os.environ, **own}
         command = [sys.executable, "-m", "services.ingest", "api"]
         with _running(command, self._home / "ingest-api.log", environment):
             yield
