@@ -18,7 +18,6 @@ gives the same verdict, so histories made by hand show that each promise, when b
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,6 +57,7 @@ _LETTERS: Mapping[str, frozenset[str]] = {
 # So long after a fault nobody has to know of it yet, and so long after its end it may still be told.
 _NOTICE_S = 12.0
 _SETTLE_S = 10.0
+_MOMENT_S = 5.0
 # What our processes may write to their logs by starting, connecting and ending.
 _LOG_BYTES = 1 << 20
 # As quick as before: by so much, and what a machine that is busy adds by itself.
@@ -408,11 +408,18 @@ def _health(case: _Case) -> Iterator[Problem]:
             Invariant.HEALTH, f"something was away for {fault.end - fault.begin:.0f} s, and nothing said so"
         )
     around = Span(fault.begin, fault.end + _SETTLE_S)
-    # Once may be an answer that was late.
-    for one, other in itertools.pairwise(looks):
-        if one in bad and other in bad and not (around.holds(one.time) or around.holds(other.time)):
-            when = one.time - fault.begin
-            yield Problem(Invariant.HEALTH, f"{when:+.1f} s from the fault: {one}, though nothing was away")
+    # For a moment an answer may be late, on a machine that is busy.
+    since: float | None = None
+    for look in looks:
+        if around.holds(look.time) or look not in bad:
+            since = None
+            continue
+        since = look.time if since is None else since
+        if look.time - since > _MOMENT_S:
+            when = since - fault.begin
+            yield Problem(
+                Invariant.HEALTH, f"{when:+.1f} s from the fault and on: {look}, and nothing was away"
+            )
             return
 
 

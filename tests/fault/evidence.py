@@ -82,11 +82,12 @@ class Span:
 @dataclass(frozen=True, slots=True)
 class Look:
     """How the suite said it was at `time`, in seconds since 1970: `ready` by /readyz at the gateway, and whom the
-    supervisor found not to serve."""
+    supervisor found not to serve. `told` is what the first complained of."""
 
     time: float
     ready: bool
     unwell: frozenset[str] = frozenset()
+    told: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,8 @@ class Watch:
                 if one.pid is not None and one.name in self._ours:
                     self._measure(one.name, one.pid)
             began = time.time()
-            self.looks.append(Look(began, await self._ready(), unwell))
+            told = await self._complaint()
+            self.looks.append(Look(began, not told, unwell, told))
             await asyncio.sleep(_PERIOD_S)
 
     def _measure(self, name: str, pid: int) -> None:
@@ -126,13 +127,14 @@ class Watch:
         self.most[name] = Most(max(before.rss_mb, now.rss_mb), max(before.descriptors, now.descriptors))
         self.series.setdefault(name, []).append(now)
 
-    async def _ready(self) -> bool:
+    async def _complaint(self) -> str:
+        """What /readyz complains of; empty: nothing."""
         try:
             async with asyncio.timeout(_ANSWER_LIMIT_S):
                 async with self._http.get(f"{self._stack.settings.gateway_url}/readyz") as answer:
-                    return answer.status == 200
-        except (aiohttp.ClientError, TimeoutError):
-            return False
+                    return "" if answer.status == 200 else await answer.text()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return type(error).__name__
 
     async def _counters(self) -> dict[str, _Counters]:
         return dict(zip(self._ours, await asyncio.gather(*map(self._count, self._ours)), strict=True))
