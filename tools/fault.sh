@@ -47,12 +47,12 @@ all() {
   rm -f docs/figures/faults.json
   output=$(mktemp)
   trap 'rm -f "$output"' EXIT
-  tools/test.sh $fault -- "${elsewhere[@]}" --publish --durations=0 "$@" > "$output" 2>&1 &
+  tools/test.sh $fault -- "${elsewhere[@]}" --one-by-one --publish --durations=0 "$@" > "$output" 2>&1 &
   other=$!
-  tools/test.sh "${files[@]}" -- --publish --durations=0 "$@" || status=$?
+  tools/test.sh "${files[@]}" -- --one-by-one --publish --durations=0 "$@" || status=$?
   wait $other || status=$?
   cat "$output"
-  tools/test.sh "${last[@]}" -- --publish --durations=0 "$@" || status=$?
+  tools/test.sh "${last[@]}" -- --one-by-one --publish --durations=0 "$@" || status=$?
   .venv/bin/python -m tools.reliability_page
   exit "$status"
 }

@@ -29,6 +29,11 @@ def results(_all: list[Result], pytestconfig: pytest.Config) -> Iterator[list[Re
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
+        "--one-by-one",
+        action="store_true",
+        help="As `make fault` has it: more moments, each in a run of its own.",
+    )
+    parser.addoption(
         "--publish", action="store_true", help="Keep the figures of the runs in docs/figures/faults.json."
     )
 
