@@ -103,6 +103,15 @@ class Site:
         """From now on this provider works."""
         await self._post(self.stack.settings.ports.sandbox, "/script", {"provider": provider, "clear": True})
 
+    async def times(self) -> tuple[float, float]:
+        """The first and the last time that the timeline bears, in seconds since 1970."""
+        ends = [
+            one["time"].timestamp()
+            for order in (1, -1)
+            async for one in self._db.timeline.find().sort("time", order).limit(1)
+        ]
+        return ends[0], ends[-1]
+
     async def refusals(self, provider: str) -> list[float]:
         """When calls of the provider reached nobody, in seconds since 1970."""
         page = await self._page(

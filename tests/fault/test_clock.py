@@ -4,6 +4,7 @@ nothing comes twice, and nothing is lost. The clocks are those of tests/fault/sk
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ SENDS = 450
 RATE = 75.0
 PEOPLE = 30
 QUIET_LIMIT_S = 90.0
+MINUTE_S = 60.0
 HOUR_S = 3_600.0
 DAY_S = 24 * HOUR_S
 # Not the API, whose callers' tokens would rightly be too old or too new, nor push, which signs such a token for
@@ -99,6 +101,10 @@ async def test_a_wrong_clock_ends_nothing_early_and_sends_nothing_twice(
 
     try:
         await _judged(f"clocks {title}", scene, fault, tmp_path, results)
+        # They were really wrong.
+        first, last = await scene.times()
+        wrong = last if ahead_s > 0 else first
+        assert abs(wrong - time.time() - ahead_s) < MINUTE_S
     finally:
         clocks.set(0.0)
 
