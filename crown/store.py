@@ -56,6 +56,8 @@ _PING_LIMIT_S = 2.0
 _DUPLICATE = 11_000
 # Longer than a notification can be scheduled ahead.
 ERASURES_KEPT_S = 400 * _DAY_S
+# Longer than any notification is kept.
+LETTERS_KEPT_S = 400 * _DAY_S
 _INDEXES: Mapping[str, list[IndexModel]] = {
     "notifications": [
         # Those alone whose senders want to hear what becomes of them.
@@ -209,13 +211,18 @@ _INDEXES: Mapping[str, list[IndexModel]] = {
             name="replay",
             partialFilterExpression={"replay_id": {"$exists": True}},
         ),
+        # Longer than what they are about.
+        IndexModel([("create_time", ASCENDING)], name="old", expireAfterSeconds=LETTERS_KEPT_S),
     ],
     # Long after its items were told that they went out in it.
     "digests": [
         IndexModel([("create_time", ASCENDING)], name="old", expireAfterSeconds=30 * _DAY_S),
         IndexModel([("user_id", ASCENDING)], name="person"),
     ],
-    "replays": [IndexModel([("state", ASCENDING), ("create_time", ASCENDING)], name="state")],
+    "replays": [
+        IndexModel([("state", ASCENDING), ("create_time", ASCENDING)], name="state"),
+        IndexModel([("create_time", ASCENDING)], name="old", expireAfterSeconds=LETTERS_KEPT_S),
+    ],
     "broadcasts": [
         IndexModel([("number", DESCENDING)], name="newest", unique=True),
         # One of two that are written at once has to look again which is the one before it.
@@ -234,6 +241,8 @@ _INDEXES: Mapping[str, list[IndexModel]] = {
             partialFilterExpression={"next_time": {"$exists": True}},
         ),
         IndexModel([("sender", ASCENDING), ("_id", ASCENDING)], name="sender"),
+        # Whom it names; those from before there were such hashes are found as None.
+        IndexModel([("people", ASCENDING)], name="people"),
     ],
     "members": [
         IndexModel([("group_id", ASCENDING), ("user_id", ASCENDING)], name="group"),
@@ -318,6 +327,17 @@ async def _may_make_indexes(db: Database) -> bool:
     told = (await db.command("connectionStatus", showPrivileges=True))["authInfo"]
     privileges = told["authenticatedUserPrivileges"]
     return not told["authenticatedUsers"] or any("createIndex" in one["actions"] for one in privileges)
+
+
+def collections() -> dict[str, int | None]:
+    """Every collection that has indexes, and the seconds after which what stands in it goes by itself; None where it
+    does not."""
+    return {
+        name: next(
+            (i.document["expireAfterSeconds"] for i in found if "expireAfterSeconds" in i.document), None
+        )
+        for name, found in _INDEXES.items()
+    }
 
 
 async def missing_indexes(db: Database) -> list[str]:

@@ -15,6 +15,7 @@ python -m tools.metrics_page --check
 python -m tools.dashboards --check
 python -m tools.reliability_page --check
 python -m tools.licences --check
+python -m tools.retention_page --check
 python -m tools.claims
 python -m tools.floors
 

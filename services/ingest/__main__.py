@@ -118,7 +118,7 @@ async def api(settings: IngestSettings, stopping: asyncio.Event) -> None:
     server.add(_only(preference_service_pb2.DESCRIPTOR), preferences, preferences.checks())
     server.add(_only(contact_service_pb2.DESCRIPTOR), contacts, contacts.checks())
     server.add(_only(dead_letter_service_pb2.DESCRIPTOR), dead_letters, dead_letters.checks())
-    people = PersonService(Finisher(Eraser(bus, store, redis, data_key)), Exporter(store.db, data_key))
+    people = PersonService(Finisher(Eraser(bus, store, redis, data_key)), Exporter(store.db, redis, data_key))
     server.add(_only(person_service_pb2.DESCRIPTOR), people)
     books = BooksService(bus, store.db)
     server.add(_only(books_service_pb2.DESCRIPTOR), books, books.checks())

@@ -158,6 +158,11 @@ class History:
         return {user_id: found.get(user_id, _READS.pack(*_NO_READS)) for user_id in user_ids}
 
 
+async def forget(redis: Redis, user_id: str) -> None:
+    """Forgets what a person got and read. Raises RedisError."""
+    await redis.delete(_sends_key(user_id), _reads_key(user_id))
+
+
 def _counted(rows: Iterable[Document]) -> bytes:
     counts = list(_NO_READS)
     for row in rows:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from pymongo import DeleteMany, ReplaceOne, UpdateOne
 from redis.asyncio import Redis
 
@@ -20,11 +21,14 @@ from crown.clock import now, timestamp
 from crown.erasures import Erasures, Mark
 from crown.ids import webhook as hook
 from crown.ledger import FINAL, Change
-from crown.notification.v1.events_pb2 import DeliveryEvent, DisconnectEvent
+from crown.notification.v1.dead_letter_service_pb2 import DeadLetterFilter
+from crown.notification.v1.events_pb2 import DeliveryEvent, DisconnectEvent, IntakeEvent
 from crown.notification.v1.types_pb2 import Channel, DeliveryState
 from crown.store import Document, Store
 from crown.vault import Key
+from services.ingest.dispatch import history
 from services.ingest.people.remains import ERASED, remains
+from services.ingest.schedules.book import Book
 
 log = logs.get(__name__)
 
@@ -42,6 +46,7 @@ class Eraser:
         self._store = store
         self._db = store.db
         self._redis = redis
+        self._schedules = Book(store.db, data_key)
         self.erasures = Erasures(store.db, data_key)
 
     async def destroy_key(self, mark: Mark) -> None:
@@ -59,6 +64,7 @@ class Eraser:
             await self._hide(rows)
         await self._bus.api("STREAM.PURGE.REALTIME", {"filter": _live(mark)})
         await presence.forget(self._redis, mark.user_id)
+        await history.forget(self._redis, mark.user_id)
 
     async def last(self, mark: Mark) -> None:
         """`first` again, for what was under way then; and nothing names them any more. Raises as `first`."""
@@ -88,9 +94,27 @@ class Eraser:
             self._db.dead_letters.delete_many({"user_id": user_id, "create_time": old}),
             self._db.digests.delete_many({"user_id": user_id, "create_time": old}),
         )
+        await self._schedules.forget(user_id, mark.time)
+        await self._forget_letters(mark)
         if not mark.passes:
             # They have no time; who comes later marks anew.
             await self._db.broadcast_marks.delete_many({"user_id": user_id})
+
+    async def _forget_letters(self, mark: Mark) -> None:
+        """Takes them out of what operators may have delivered again: letters that nobody could read, which have the
+        whole order in them, and replays of letters of theirs."""
+        where = {"user_id": "", "create_time": {"$lte": mark.time}, "body": {"$exists": True}}
+        async for letter in self._db.dead_letters.find(where, {"body": 1, "stream": 1}):
+            if mark.user_id.encode() not in letter["body"]:
+                continue
+            is_order = bool(subjects.source(letter["stream"], ""))
+            if body := _without(letter["body"], mark.user_id) if is_order else b"":
+                await self._db.dead_letters.update_one({"_id": letter["_id"]}, {"$set": {"body": body}})
+            else:
+                await self._db.dead_letters.delete_one({"_id": letter["_id"]})
+        async for replay in self._db.replays.find({"create_time": {"$lte": mark.time}}, {"filter": 1}):
+            if DeadLetterFilter.FromString(replay["filter"]).user_id == mark.user_id:
+                await self._db.replays.delete_one({"_id": replay["_id"]})
 
     # -- the ledger
 
@@ -163,6 +187,18 @@ class Eraser:
                 await self._db.ledger.bulk_write(places, ordered=False, session=session)
 
         await self._store.together(exchange)
+
+
+def _without(body: bytes, user_id: str) -> bytes:
+    """An order without them; empty where it was for nobody else, or is none that anybody can read."""
+    try:
+        event = IntakeEvent.FromString(body)
+    except DecodeError:
+        return b""
+    for ids in (event.user_ids, event.audience.exclude_user_ids):
+        while user_id in ids:
+            ids.remove(user_id)
+    return event.SerializeToString() if event.user_ids or event.HasField("audience") else b""
 
 
 def _live(mark: Mark) -> str:

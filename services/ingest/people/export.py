@@ -11,19 +11,29 @@ from typing import Any
 import msgspec
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError, Message
+from redis.asyncio import Redis
 
 from crown import choices
 from crown.clock import now, timestamp
 from crown.notification.v1.events_pb2 import NotificationContent
 from crown.notification.v1.notification_pb2 import Address, NotificationData
-from crown.notification.v1.types_pb2 import Category, Channel, DeviceKind, Platform, SuppressionReason
+from crown.notification.v1.types_pb2 import (
+    Category,
+    Channel,
+    DeadLetterState,
+    DeviceKind,
+    Platform,
+    SuppressionReason,
+)
 from crown.people import People
 from crown.preferences import Preferences
+from crown.presence import Presence
 from crown.recipients import Contact, Device, Recipients
 from crown.store import Database, Document
 from crown.suppressions import Suppressions
 from crown.vault import Key, VaultError
 from services.ingest.overview import deliveries
+from services.ingest.schedules.book import Book
 from services.ingest.timeline import told
 
 # Rows that are read, and written, at a time.
@@ -34,15 +44,18 @@ _TIMES = ("create_time", "expire_time", "read_time", "seen_time", "archive_time"
 class Exporter:
     """Writes exports."""
 
-    def __init__(self, db: Database, data_key: Key) -> None:
+    def __init__(self, db: Database, redis: Redis, data_key: Key) -> None:
         self._db = db
+        self._presence = Presence(redis)
+        self._schedules = Book(db, data_key)
         self._people = People(db, data_key)
         self._recipients = Recipients(db, self._people)
         self._preferences = Preferences(db)
         self._suppressions = Suppressions(db, data_key)
 
     async def written(self, user_id: str) -> AsyncGenerator[bytes, None]:
-        """The document in parts. Raises PyMongoError."""
+        """The document in parts. Raises PyMongoError, and NotReady where Redis is away."""
+        seen = (await self._presence.of_people([user_id]))[user_id]
         contact = await self._recipients.contact(user_id)
         kept = await self._preferences.get(user_id)
         chosen = await self._db.preferences.find_one({"_id": user_id}, {"_id": 0, "etag": 0})
@@ -50,12 +63,15 @@ class Exporter:
         head = {
             "user_id": user_id,
             "export_time": _text(now()),
+            "last_active_time": _text(seen.last_active_time),
             "contact": _contact(contact),
             "devices": [_device(device) for device in devices],
             "preferences": {"categories": choices.spelled_out(kept.choices), "chosen": _plain(chosen or {})},
             "groups": [one async for one in self._groups(user_id)],
             "suppressions": [one async for one in self._suppressed(contact)],
             "broadcast_marks": [one async for one in self._marks(user_id)],
+            "schedules": [one async for one in self._scheduled(user_id)],
+            "dead_letters": [one async for one in self._given_up(user_id)],
         }
         yield _encoded(head)[:-1] + b',"notifications":['
         comma = b""
@@ -83,6 +99,31 @@ class Exporter:
     async def _marks(self, user_id: str) -> AsyncIterator[Document]:
         async for row in self._db.broadcast_marks.find({"user_id": user_id}, {"_id": 0, "user_id": 0}):
             yield _plain(row)
+
+    async def _scheduled(self, user_id: str) -> AsyncIterator[Document]:
+        async for row, notification in self._schedules.naming(user_id):
+            # Of others whom it is for nothing is told.
+            to_them = notification.user_id == user_id or user_id in notification.user_ids
+            yield {
+                "schedule_id": row["_id"],
+                "sender": row["sender"],
+                "cron": row["cron"],
+                "time_zone": row["time_zone"],
+                "next_time": _text(row.get("next_time")),
+                **({"data": _json(notification.data)} if to_them else {}),
+                **({"address": _json(notification.address)} if notification.HasField("address") else {}),
+            }
+
+    async def _given_up(self, user_id: str) -> AsyncIterator[Document]:
+        async for row in self._db.dead_letters.find({"user_id": user_id}):
+            yield {
+                "dead_letter_id": row["_id"],
+                "notification_id": row["notification_id"],
+                "channel": Channel.Type.Name(row["channel"]),
+                "reason": row["reason"],
+                "state": DeadLetterState.Type.Name(row["state"]),
+                "create_time": _text(row["create_time"]),
+            }
 
     # -- notifications
 

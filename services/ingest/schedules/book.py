@@ -1,12 +1,13 @@
 """The schedules in the store. What they send is sealed there, the people and groups that it is for included.
 
 A document: {_id, sender, name, cron, time_zone, state, next_time, last_time, last_notification_id, create_time,
-update_time, content, wrapped_key, lease_time}. `next_time` stands where it is active. `lease_time` is until when
+update_time, content, wrapped_key, people, lease_time}. `next_time` stands where it is active. `people` are keyed
+hashes of whom the content names: by them it is found when somebody is to be forgotten. `lease_time` is until when
 somebody who has found it due is left to send it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -107,6 +108,26 @@ class Book:
             change["$unset"]["next_time"] = 1
         await self._schedules.update_one(same, change)
 
+    async def naming(self, user_id: str) -> AsyncIterator[tuple[Document, SendNotificationRequest]]:
+        """The schedules whose notification names a person, each with it."""
+        # What was written before there were hashes has to be looked into.
+        where = {"people": {"$in": [self._tag(user_id), None]}}
+        async for found in self._schedules.find(where):
+            notification = self.notification(found)
+            if user_id in _named(notification):
+                yield found, notification
+
+    async def forget(self, user_id: str, time: datetime) -> None:
+        """Takes a person out of every schedule from before `time`. One that was for them alone is deleted."""
+        async for found, notification in self.naming(user_id):
+            same = {"_id": found["_id"], "update_time": found["update_time"]}
+            if found["update_time"] > time:
+                continue
+            if _without(notification, user_id):
+                await self._schedules.update_one(same, {"$set": self._sealed(notification)})
+            else:
+                await self._schedules.delete_one(same)
+
     def notification(self, found: Document) -> SendNotificationRequest:
         """What it sends."""
         sealed = Sealed(ciphertext=found["content"], wrapped_key=found["wrapped_key"])
@@ -116,12 +137,41 @@ class Book:
         return await self._schedules.find_one_and_update(where, change, return_document=ReturnDocument.AFTER)
 
     def _fields(self, plan: Plan, present: datetime) -> Document:
-        sealed = vault.seal(self._data_key, plan.notification.SerializeToString())
         return {
             "name": plan.name,
             "cron": plan.cron,
             "time_zone": plan.time_zone or "UTC",
             "update_time": present,
+            **self._sealed(plan.notification),
+        }
+
+    def _sealed(self, notification: SendNotificationRequest) -> Document:
+        sealed = vault.seal(self._data_key, notification.SerializeToString())
+        return {
             "content": sealed.ciphertext,
             "wrapped_key": sealed.wrapped_key,
+            "people": [self._tag(user_id) for user_id in sorted(_named(notification))],
         }
+
+    def _tag(self, user_id: str) -> bytes:
+        return vault.tag(self._data_key, "schedule", user_id)
+
+
+def _named(notification: SendNotificationRequest) -> set[str]:
+    """Everybody whom it names."""
+    found = {notification.user_id, *notification.user_ids, *notification.exclude_user_ids}
+    return (found | {notification.actor.user_id}) - {""}
+
+
+def _without(notification: SendNotificationRequest, user_id: str) -> bool:
+    """Takes a person out of it; whether it still is for somebody."""
+    if notification.user_id == user_id:
+        return False
+    for ids in (notification.user_ids, notification.exclude_user_ids):
+        if user_id in ids:
+            ids.remove(user_id)
+    if notification.actor.user_id == user_id:
+        notification.ClearField("actor")
+    return bool(
+        notification.user_id or notification.user_ids or notification.group_ids or notification.everyone
+    )

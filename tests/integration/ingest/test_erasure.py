@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import bson
 import pytest
 from bson import json_util
 
@@ -12,15 +13,22 @@ from crown import subjects
 from crown.bus import Outgoing
 from crown.choices import Choices
 from crown.clock import now
+from crown.ids import webhook as hook
+from crown.kept import Where, of
+from crown.notification.v1.dead_letter_service_pb2 import DeadLetterFilter
+from crown.notification.v1.events_pb2 import IntakeEvent
+from crown.notification.v1.ingest_service_pb2 import SendNotificationRequest
 from crown.notification.v1.types_pb2 import Channel, DeliveryState, DeviceKind, Platform, SuppressionReason
 from crown.outcome import Delivered, Discard, Retry
 from crown.people import People
 from crown.preferences import Preferences
 from crown.recipients import Contact, Device, Recipients
+from crown.store import Document
 from crown.suppressions import Suppressions
 from crown.vault import Key, VaultError
 from services.ingest.people.erasure import Eraser
 from services.ingest.people.finisher import Finisher
+from services.ingest.schedules.book import Book, Plan
 from tests.integration.crown.scripted import Scripted, delivering
 from tests.integration.local import Local
 from tests.integration.rig import Rig, until
@@ -72,6 +80,34 @@ async def everything_in_the_store(local: Local) -> str:
     )
 
 
+async def collections_that_name(local: Local, person: str) -> set[str]:
+    """Byte by byte, so that what stands in a message counts too."""
+    names = await local.db.list_collection_names()
+    return {
+        name
+        for name in names
+        if any([person.encode() in bson.encode(row) async for row in local.db[name].find({})])
+    }
+
+
+async def written_by_others(local: Local, person: str, row: Document) -> None:
+    """What parts of the suite that do not run here would have written about a person and a row of theirs."""
+    about = {
+        "notification_id": row["notification_id"],
+        "user_id": person,
+        "create_time": now(),
+        "time": now(),
+    }
+    word = hook(row["deliveries"]["push"]["id"], "DELIVERED_TO_PROVIDER")
+    await local.db.timeline.insert_one({"_id": "t", **about})
+    await local.db.webhooks.insert_one({"_id": word, **about, "open": []})
+    await local.db.digests.insert_one({"_id": "d", **about})
+    await local.db.dead_letters.insert_one({"_id": "l", **about, "state": 1})
+    await local.db.broadcast_marks.insert_one({"_id": f"{person}/b", "user_id": person})
+    asked = DeadLetterFilter(user_id=person).SerializeToString()
+    await local.db.replays.insert_one({"_id": "r", "filter": asked, "by": "ann", "create_time": now()})
+
+
 async def everything_on_the_bus(local: Local) -> list[bytes]:
     found = []
     for stream in (s["name"] for s in subjects.streams(1 << 20)):
@@ -102,10 +138,15 @@ async def test_nothing_of_them_is_left(rig: Rig, local: Local, finisher: Finishe
     assert notification is not None
     assert len(await local.live(known)) == 1
     assert await local.db.threads.count_documents({}) == 1
-    assert known in await everything_in_the_store(local)
+    await written_by_others(local, known, row)
+    # Everywhere where it can be, so that what is looked for afterwards was there.
+    assert await collections_that_name(local, known) == {
+        kept.name for kept in of(Where.MONGODB).values() if kept.of_a_person.startswith("id") if kept.erased
+    } - {"erasures"}
 
     await erase(finisher, known)
 
+    assert await collections_that_name(local, known) == set()
     text = await everything_in_the_store(local)
     assert known not in text
     assert CANARY not in text
@@ -154,6 +195,83 @@ async def test_the_key_goes_first(local: Local, finisher: Finisher, known: str) 
     recipients = Recipients(local.db, People(local.db, local.data_key))
     found = await recipients.contact(known)
     assert (found.email, found.phone) == ("", "")
+
+
+async def test_schedules_forget_them(local: Local, finisher: Finisher, known: str) -> None:
+    """One that was for them alone goes; of others they are taken out, also where nobody had hashed whom it names."""
+    book = Book(local.db, local.data_key)
+    title: Any = {"title": "Hi"}
+    other = local.somebody()
+    plans = {
+        "alone": SendNotificationRequest(user_id=known, data=title, address={"email": "x@y.example"}),  # type: ignore[arg-type]
+        "last": SendNotificationRequest(user_ids=[known], data=title),
+        "among": SendNotificationRequest(user_ids=[known, other], data=title),
+        "before hashes": SendNotificationRequest(user_ids=[other, known], data=title),
+        "left out": SendNotificationRequest(group_ids=["g"], exclude_user_ids=[known], data=title),
+        "actor": SendNotificationRequest(user_id=other, data=title, actor={"user_id": known, "name": "Ann"}),  # type: ignore[arg-type]
+        "others'": SendNotificationRequest(user_id=f"{known}2", data=title),
+    }
+    for name, notification in plans.items():
+        await book.add(name, "feed", Plan(name, "0 9 * * *", "UTC", notification), now())
+    await local.db.schedules.update_one({"_id": "before hashes"}, {"$unset": {"people": ""}})
+    before = {row["_id"]: row async for row in local.db.schedules.find({})}
+
+    await erase(finisher, known)
+
+    after = {row["_id"]: row async for row in local.db.schedules.find({})}
+    assert after.keys() == plans.keys() - {"alone", "last"}
+    assert after["others'"] == before["others'"]
+    left = {name: book.notification(row) for name, row in after.items()}
+    assert [name for name, one in left.items() if name != "others'" and known in str(one)] == []
+    assert list(left["among"].user_ids) == list(left["before hashes"].user_ids) == [other]
+    assert (list(left["left out"].group_ids), left["actor"].user_id) == (["g"], other)
+    assert not left["actor"].HasField("actor")
+    # When it is sent next is not changed by it.
+    assert {after[name]["next_time"] for name in after} == {before["among"]["next_time"]}
+    # Who comes later may be in schedules again.
+    await book.add("new", "feed", Plan("new", "0 9 * * *", "UTC", plans["alone"]), now())
+    await erase(finisher, local.somebody())
+    assert await local.db.schedules.count_documents({"_id": "new"}) == 1
+
+
+async def test_letters_that_nobody_could_read_forget_them(
+    local: Local, finisher: Finisher, known: str
+) -> None:
+    """Such a letter has the whole order in it: the others of it may still get it."""
+    other = local.somebody()
+    order = local.accepted(user_ids=[known, other], type="IN_APP", data=DATA).parts[0]
+    rows = {
+        "shared": {"stream": subjects.intake_stream("normal"), "body": order},
+        "garbage": {"stream": subjects.intake_stream("normal"), "body": b"\xff" + known.encode()},
+        "delivery": {"stream": subjects.delivery_stream("normal"), "body": b"\x0a\x01a" + known.encode()},
+        "others": {"stream": subjects.delivery_stream("normal"), "body": b"\x0a\x01a" + other.encode()},
+    }
+    await local.db.dead_letters.insert_many(
+        {"_id": name, "user_id": "", "create_time": now(), "state": 1, **row} for name, row in rows.items()
+    )
+    replay = {"state": "DONE", "create_time": now()}
+    theirs, of_others = DeadLetterFilter(user_id=known), DeadLetterFilter(user_id=other)
+    await local.db.replays.insert_many(
+        [
+            {"_id": "theirs", "filter": theirs.SerializeToString(), **replay},
+            {"_id": "of others", "filter": of_others.SerializeToString(), **replay},
+        ]
+    )
+
+    await erase(finisher, known)
+
+    left = {row["_id"]: row["body"] async for row in local.db.dead_letters.find({})}
+    assert left.keys() == {"shared", "others"}
+    assert list(IntakeEvent.FromString(left["shared"]).user_ids) == [other]
+    assert IntakeEvent.FromString(left["shared"]).content == IntakeEvent.FromString(order).content
+    assert [row["_id"] async for row in local.db.replays.find({})] == ["of others"]
+
+
+async def test_what_a_filter_knew_of_them_is_forgotten(rig: Rig, finisher: Finisher, known: str) -> None:
+    for key in ("sends", "reads"):
+        await rig.redis.set(f"crown:filter:{key}:{known}", b"x")
+    await erase(finisher, known)
+    assert await rig.redis.keys(f"*{known}*") == []
 
 
 async def test_a_suppression_outlives_the_person(local: Local, finisher: Finisher, known: str) -> None:

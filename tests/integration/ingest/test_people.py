@@ -16,10 +16,18 @@ from crown.notification.v1 import contact_service_pb2_grpc as contacts_grpc
 from crown.notification.v1 import inbox_service_pb2, inbox_service_pb2_grpc
 from crown.notification.v1 import person_service_pb2 as people
 from crown.notification.v1 import person_service_pb2_grpc as people_grpc
-from crown.notification.v1.types_pb2 import Channel, DeviceKind, Platform, SuppressionReason
+from crown.notification.v1.ingest_service_pb2 import SendNotificationRequest
+from crown.notification.v1.types_pb2 import (
+    Channel,
+    DeadLetterState,
+    DeviceKind,
+    Platform,
+    SuppressionReason,
+)
 from crown.people import People
 from crown.recipients import Device, Recipients
 from crown.suppressions import Suppressions
+from services.ingest.schedules.book import Book, Plan
 from tests.integration.api import Api
 from tests.integration.local import Local
 from tests.integration.rig import Rig, Service, until
@@ -208,7 +216,21 @@ async def test_an_export_has_all_that_there_is(rig: Rig, api: Service, caller: C
     await local.db.timeline.insert_one(
         {"_id": "t9", "notification_id": sent, "user_id": person, "time": now(), "reason": "E9"}
     )
+    await rig.redis.set(f"crown:presence:active:{person}", 1_795_000_000)
+    other = local.somebody()
+    title: Any = {"title": "Again"}
+    both = SendNotificationRequest(user_ids=[other, person], data=title)
+    await Book(local.db, local.data_key).add("s9", "feed", Plan("", "0 9 * * *", "UTC", both), now())
+    letter = {"user_id": person, "notification_id": sent, "channel": Channel.SMS, "reason": "GONE"}
+    state = {"state": DeadLetterState.OPEN, "create_time": now()}
+    await local.db.dead_letters.insert_one({"_id": "l9", **letter, **state})
     found = json.loads(b"".join(await caller.export(person)))
+    assert found["last_active_time"] == "2026-11-18T11:06:40Z"
+    (schedule,) = found["schedules"]
+    assert (schedule["schedule_id"], schedule["sender"], schedule["data"]) == ("s9", "feed", title)
+    assert other not in json.dumps(found)
+    (given_up,) = found["dead_letters"]
+    assert (given_up["channel"], given_up["reason"], given_up["state"]) == ("SMS", "GONE", "OPEN")
     assert found["contact"]["email"] == "a@heron.example"
     assert [(device["token"], device["platform"]) for device in found["devices"]] == [("tok", "IOS")]
     assert "never" not in json.dumps(found)
