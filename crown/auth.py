@@ -77,6 +77,8 @@ class Keys:
         self._keys: dict[str, jwt.PyJWK] = {}
         # Each as it was written, to see which have changed.
         self._written: dict[str, str] = {}
+        # Which state of a file `held` has read.
+        self._stamp = (0, 0, 0)
         self._tried = float("-inf")
         self._read_at = float("-inf")
         self._loading = asyncio.Lock()
@@ -95,18 +97,18 @@ class Keys:
         return self._keys.get(key_id)
 
     def held(self, key_id: str) -> jwt.PyJWK | None:
-        """The key named `key_id` if it was read already. A file is read here and now for one that is not known; to
-        who cannot wait, it is then not unknown either."""
-        if key_id not in self._keys and not self._far and self._may_try():
+        """The key named `key_id` if it was read already. Where the source is a file that has changed, it is read here
+        and now: who cannot wait then knows a new key, too."""
+        if key_id not in self._keys and not self._far:
             with self._told():
-                self._take(Path(self._source).read_text(encoding="utf-8"))
+                self._take_changed(Path(self._source))
         return self._keys.get(key_id)
 
     async def watch(self) -> None:
         """Reads the source again and again, once somebody has asked for a key, until it is cancelled."""
         while True:
             await asyncio.sleep(REFRESH_S)
-            if self._tried == float("-inf"):
+            if not self._keys and self._tried == float("-inf"):
                 continue
             try:
                 await self.refresh()
@@ -150,6 +152,13 @@ class Keys:
             yield
         except (OSError, ValueError, TimeoutError, jwt.PyJWTError) as error:
             log.warning("keys_unreadable", error=type(error).__name__)
+
+    def _take_changed(self, path: Path) -> None:
+        now = path.stat()
+        stamp = (now.st_ino, now.st_mtime_ns, now.st_size)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._take(path.read_text(encoding="utf-8"))
 
     def _take(self, document: str) -> None:
         keys = _parse(document)

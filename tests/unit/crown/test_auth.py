@@ -513,20 +513,47 @@ async def test_a_fault_does_not_end_the_looking(
         watch.cancel()
 
 
-def test_a_file_is_read_at_once_for_who_cannot_wait(issuer: Issuer, tmp_path: Path, ticker: Ticker) -> None:
+def test_a_file_is_read_at_once_for_who_cannot_wait(
+    issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "jwks.json"
     authenticator = Authenticator(Keys(issuer.publish(path, "rsa")), ISSUER, AUDIENCE)
-    found = authenticator.at_once(issuer.token("rsa"))
-    assert found is not None
+    assert authenticator.at_once(issuer.token("rsa")) is not None
     issuer.publish(path, "ec", "rsa")
-    # Not for each token that names a key that is not there.
-    assert authenticator.at_once(issuer.token("ec")) is None
-    ticker.now_s += 6
+    assert authenticator.at_once(issuer.token("ec")) is not None
+    reads: list[str] = []
+    monkeypatch.setattr(auth, "_parse", reads.append)
+    for number in range(5):
+        assert authenticator.at_once(issuer.token("ec", headers={"kid": f"made-up-{number}"})) is None
+    assert reads == []
+
+
+async def test_a_file_is_looked_at_again_whoever_read_it_first(
+    issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "jwks.json"
+    authenticator = Authenticator(Keys(issuer.publish(path, "ec")), ISSUER, AUDIENCE)
+    token = issuer.token("ec")
+    assert authenticator.at_once(token) is not None
+    gone = asyncio.Event()
+    authenticator.on_withdrawn(lambda _: gone.set())
+    monkeypatch.setattr(auth, "REFRESH_S", 0.01)
+    watch = asyncio.create_task(authenticator.watch())
+    try:
+        issuer.publish(path, "rsa")
+        await asyncio.wait_for(gone.wait(), 10)
+    finally:
+        watch.cancel()
+    assert authenticator.at_once(token) is None
+
+
+def test_a_file_that_is_gone_withdraws_nothing(issuer: Issuer, tmp_path: Path) -> None:
+    path = tmp_path / "jwks.json"
+    authenticator = Authenticator(Keys(issuer.publish(path, "ec")), ISSUER, AUDIENCE)
     assert authenticator.at_once(issuer.token("ec")) is not None
     path.unlink()
-    ticker.now_s += 6
-    assert authenticator.at_once(issuer.token("ec", headers={"kid": "none"})) is None
-    assert authenticator.at_once(issuer.token("ec")) is not None
+    assert authenticator.at_once(issuer.token("ec", headers={"kid": "made up"})) is None
+    assert authenticator.at_once(issuer.token("ec", sub="another")) is not None
 
 
 async def test_a_missing_file_is_no_keys(tmp_path: Path) -> None:
