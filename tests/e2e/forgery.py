@@ -27,7 +27,7 @@ def claims(**more: object) -> dict[str, object]:
     return {name: value for name, value in {**full, **more}.items() if value is not None}
 
 
-def signed(stack: Stack, header: dict[str, str] | None = None, **more: object) -> str:
+def signed(stack: Stack, header: dict[str, object] | None = None, **more: object) -> str:
     """A token that is signed as it should be, with these claims."""
     key = read(stack.secrets.signing_key())
     return jwt.encode(claims(**more), key, "ES256", headers={"kid": key_id(key), **(header or {})})
@@ -36,6 +36,18 @@ def signed(stack: Stack, header: dict[str, str] | None = None, **more: object) -
 def _by_somebody_else(stack: Stack) -> str:
     headers = {"kid": key_id(read(stack.secrets.signing_key()))}
     return jwt.encode(claims(), ec.generate_private_key(ec.SECP256R1()), "ES256", headers=headers)
+
+
+def _with_its_own_key(stack: Stack) -> str:
+    """Brings the key that it is signed with along, under the name of the good one."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    own = jwt.algorithms.ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    headers = {
+        "kid": key_id(read(stack.secrets.signing_key())),
+        "jwk": own,
+        "jku": "https://evil.example/jwks",
+    }
+    return jwt.encode(claims(), key, "ES256", headers=headers)
 
 
 def _unsigned(stack: Stack) -> str:
@@ -73,6 +85,10 @@ FORGED: dict[str, Callable[[Stack], str]] = {
     "for nothing": lambda stack: signed(stack, use=None),
     "for everything": lambda stack: signed(stack, use="root"),
     "nobody's": lambda stack: signed(stack, sub=None),
+    "key of its own": _with_its_own_key,
+    "issued in the future": lambda stack: signed(stack, iat=int(time.time()) + 3600),
+    "for a list of uses": lambda stack: signed(stack, use=["service"]),
+    "an extension": lambda stack: signed(stack, {"crit": ["exp"]}),
     "by somebody else": _by_somebody_else,
     "unsigned": _unsigned,
     "public key as secret": _with_the_public_key_as_secret,
