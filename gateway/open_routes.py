@@ -29,5 +29,8 @@ ROUTES = (
     ),
     OpenRoute("/demo", "anyone, where GATEWAY_WEB has the pages served", "A page without data of its own."),
     OpenRoute("/console", "anyone, where GATEWAY_WEB has the pages served", "The same: it asks for a token."),
+    OpenRoute(
+        "/openapi", "anyone, where GATEWAY_WEB has the pages served", "The description of every call by REST."
+    ),
     OpenRoute("/grpc.", "anyone", "gRPC's own services, health and reflection: they tell of no person."),
 )

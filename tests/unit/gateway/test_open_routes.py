@@ -57,7 +57,7 @@ def serves(route: dict[str, Any]) -> str:
     if methods and methods[0].get("exact") == "OPTIONS" and match.get("prefix") == "/":
         return "preflights, which the CORS filter answers"
     path = match.get("path") or match.get("prefix") or ""
-    page = re.match(r"/(demo|console)", path)
+    page = re.match(r"/(demo|console|openapi)(?=[/.]|$)", path)
     if path in LISTED or (page and page[0] in LISTED):
         return "listed"
     if path in GRPC or any(one.startswith(path) for one in GRPC if path.startswith("/crown.")):
