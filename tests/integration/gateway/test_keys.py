@@ -80,3 +80,17 @@ async def test_a_key_that_is_added_is_known_soon(tmp_path: Path) -> None:
             while await status(client, auth.token("new")) == 401:  # noqa: ASYNC110 -- another process
                 await asyncio.sleep(0.1)
         assert await status(client, auth.token("old")) == 503
+
+
+async def test_a_key_that_is_withdrawn_is_believed_no_longer(tmp_path: Path) -> None:
+    auth = AuthService()
+    auth.add("old")
+    auth.add("kept")
+    async with auth.server, running(tmp_path, auth) as client:
+        token = auth.token("old")
+        assert await status(client, token) == 503
+        del auth.keys["old"]
+        async with asyncio.timeout(KNOWN_WITHIN_S):
+            while await status(client, token) != 401:  # noqa: ASYNC110 -- another process
+                await asyncio.sleep(0.1)
+        assert await status(client, auth.token("kept")) == 503

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from services.realtime import group_channel
+from services.realtime import group_channel, memberships
 from services.realtime.live import Removed
 
 if TYPE_CHECKING:
@@ -152,6 +152,25 @@ async def test_a_lost_word_of_a_removal_is_made_good(
     await backend.memberships.look()
     assert events(await bob.heard(), "removed") == [{"reason": "NOT_ALLOWED"}]
     assert events(await ann.heard(), "removed") == []
+
+
+async def test_memberships_are_looked_at_twice_a_minute(
+    enter: Any, groups: FakeGroups, backend: Backend
+) -> None:
+    assert memberships.PERIOD_S <= 30
+    bob = await enter("bob")
+    watch = asyncio.create_task(backend.memberships.watch(0.01))
+    try:
+        # A store that is away sends nobody away, and does not end the looking.
+        groups.away = True
+        await asyncio.sleep(0.05)
+        assert events(await bob.heard(), "removed") == []
+        groups.away = False
+        del groups.members["lobby", "bob"]
+        await asyncio.sleep(0.05)
+        assert events(await bob.heard(), "removed") == [{"reason": "NOT_ALLOWED"}]
+    finally:
+        watch.cancel()
 
 
 async def test_both_names_of_a_topic_end_with_the_membership(enter: Any, hub: Hub) -> None:
