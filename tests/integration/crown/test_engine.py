@@ -17,7 +17,8 @@ from crown import backoff, delivery, ids, logs, metrics, newer, subjects
 from crown.bus import Outgoing
 from crown.choices import Choices
 from crown.clock import now
-from crown.ledger import Change, Claim, Ledger
+from crown.judgement import Rules
+from crown.ledger import Change, Claim, Entry, Ledger
 from crown.notification.v1.events_pb2 import DeliveryEvent, OutcomeEvent
 from crown.notification.v1.types_pb2 import Channel, DeliveryState, Priority, SuppressionReason
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
@@ -491,6 +492,28 @@ async def test_what_cannot_be_worked_is_put_aside_in_the_end(
     found = await office.ends(notification_id, "sms", "FAILED")
     assert found["reason"] == "POISON_KILLED_WORKER"
     assert await office.letters("sms", notification_id) == [("POISON_KILLED_WORKER", "POISON_KILLED_WORKER")]
+
+
+async def test_a_bug_is_not_tried_again_at_once(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may cost the bus one redelivery after the other within a millisecond."""
+    tried = []
+
+    def broken(entry: Entry, moment: datetime, rules: Rules) -> Change | None:
+        del moment, rules
+        tried.append(entry.event.delivery_id)
+        raise RuntimeError("a bug")
+
+    async def began() -> bool:
+        return bool(tried)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(delivery, "vet", broken)
+        patch.setattr(backoff, "plain_s", lambda attempt: 0.7)
+        notification_id = await office.send("sms", Delivered("SM1"))
+        await until(began)
+        await asyncio.sleep(0.5)
+        assert len(tried) == 1
+    await office.ends(notification_id, "sms", TO_PROVIDER)
 
 
 # -- claims of others

@@ -88,6 +88,20 @@ async def test_what_takes_too_much_memory(renderers: Renderers) -> None:
     assert process_of(renderers).memory_info().rss < 400 << 20
 
 
+async def test_one_that_gets_no_time_is_replaced(
+    renderers: Renderers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that stands still uses no time of the processor, by which it would end itself."""
+    await render(renderers, GOOD)
+    before = process_of(renderers)
+    with monkeypatch.context() as patch:
+        patch.setattr(pool, "WALL_MOST_S", 0.5)
+        before.suspend()
+        assert await reason(renderers, GOOD) == TIMEOUT
+    await gone(before)
+    assert (await render(renderers, GOOD)).subject == "<b>"
+
+
 async def test_one_that_was_killed_meanwhile_is_no_fault_of_the_template(renderers: Renderers) -> None:
     await render(renderers, GOOD)
     process_of(renderers).kill()

@@ -204,6 +204,12 @@ def test_the_request_s_own_key_wins_and_place_and_method_count_no_more() -> None
     assert len(found) == 1
 
 
+def test_the_same_key_of_two_services_is_two_notifications() -> None:
+    request = send(idempotency_key="k")
+    one, two = resolved(request, sender="auth"), resolved(request, sender="feed")
+    assert one.notification_id != two.notification_id
+
+
 def test_another_sender_key_method_or_place_is_another_notification() -> None:
     given: list[dict[str, Any]] = [
         {"key": "k"},

@@ -1,0 +1,148 @@
+"""Changes to what people chose, what is counted for them, and what is left of them."""
+
+from __future__ import annotations
+
+from tools.mutants.mutant import Mutant
+
+_DECIDE = "tests/unit/services/ingest/test_decide.py"
+_INGEST = "tests/integration/ingest"
+
+PEOPLE = (
+    Mutant(
+        "an opt-out is passed over",
+        "nobody gets what they turned off",
+        "crown/choices.py",
+        '        return "" if chosen else "PREFERENCE_OFF"\n',
+        '        return ""\n',
+        (f"{_DECIDE}::test_an_opt_out_is_obeyed_with_a_reason",),
+        quick=True,
+    ),
+    Mutant(
+        "marketing needs no consent",
+        "marketing waits for consent",
+        "crown/choices.py",
+        "    if channel in rules.consent:\n",
+        "    if False:\n",
+        (f"{_DECIDE}::test_marketing_waits_for_consent",),
+    ),
+    Mutant(
+        "security can be turned off",
+        "security passes every choice",
+        "crown/choices.py",
+        '    if category == "security":\n        return ""\n    if choices.all_off:\n',
+        "    if choices.all_off:\n",
+        (f"{_DECIDE}::test_security_passes_every_choice",),
+    ),
+    Mutant(
+        "there are no quiet hours",
+        "nobody is woken",
+        "services/ingest/decide.py",
+        "    if not person.choices.quiet_hours or asked.wakes or CHANNELS[channel] not in LOUD:\n",
+        "    if person or asked or channel:\n",
+        (f"{_DECIDE}::test_quiet_hours_hold_what_makes_a_sound",),
+    ),
+    Mutant(
+        "quiet hours hold security as well",
+        "what is about security wakes",
+        "services/ingest/decide.py",
+        "    if not person.choices.quiet_hours or asked.wakes or",
+        "    if not person.choices.quiet_hours or",
+        (f"{_DECIDE}::test_security_wakes_and_a_critical_lane_does_not",),
+    ),
+    Mutant(
+        "caps do not count",
+        "nobody gets more than their cap",
+        "services/ingest/decide.py",
+        "        if person.counts.get(cap, 0) >= cap.most:\n",
+        "        if False:\n",
+        (f"{_DECIDE}::test_a_cap_that_is_reached_suppresses",),
+    ),
+    Mutant(
+        "what waited is not decided anew",
+        "an opt-out counts for what waits",
+        "services/ingest/decide.py",
+        "    if refused := choices.refusal(person.choices, waiting.category, channel):\n",
+        '    if refused := "":\n',
+        (f"{_DECIDE}::test_when_its_time_has_come_the_person_is_asked_again",),
+    ),
+    Mutant(
+        "an escalation goes out though it was read",
+        "who has read it is left alone",
+        "services/ingest/decide.py",
+        "    if waiting.unless_read and read:\n",
+        "    if False:\n",
+        (f"{_DECIDE}::test_when_its_time_has_come_the_person_is_asked_again",),
+    ),
+    Mutant(
+        "a time that clocks skip is passed over",
+        "quiet hours end where clocks change",
+        "crown/quiet_hours.py",
+        "    return _after_gap(place, earlier, later)\n",
+        "    return later\n",
+        ("tests/unit/crown/test_quiet_hours.py::test_an_end_that_is_skipped_is_the_moment_after_the_gap",),
+    ),
+    Mutant(
+        "a digest has a new id each time",
+        "a digest goes out once",
+        "services/ingest/digest/builder.py",
+        "    return ids.keyed_notification(SENDER, KIND, digest.id, 0)\n",
+        "    return ids.fresh_notification()\n",
+        (f"{_INGEST}/test_digests.py::test_several_clocks_build_one",),
+    ),
+    Mutant(
+        "texts go to every country",
+        "texts go where a deployment allows, and nowhere by default",
+        "services/sms/numbers.py",
+        "        if country not in self._countries:\n",
+        "        if False:\n",
+        ("tests/unit/services/sms/test_numbers.py::test_nothing_goes_anywhere_by_default",),
+    ),
+    Mutant(
+        "dear numbers are texted",
+        "no text goes to a number that costs the sender",
+        "services/sms/numbers.py",
+        "        if dear:\n",
+        "        if False:\n",
+        ("tests/unit/services/sms/test_numbers.py::test_refusals",),
+    ),
+    Mutant(
+        "without Valkey texts have no cap",
+        "caps on texts hold while Valkey is away",
+        "services/sms/caps.py",
+        "shares = [limit // _SHARES for limit in self._limits]",
+        "shares = [limit * 1_000 for limit in self._limits]",
+        ("tests/integration/sms/test_caps.py::test_redis_away",),
+    ),
+    Mutant(
+        "the same attempt counts twice",
+        "a cap counts what is sent",
+        "services/sms/caps.py",
+        'asked = f"crown:sms:attempt:{attempt}"',
+        'asked = f"crown:sms:attempt:{attempt}:{moment.timestamp()}"',
+        ("tests/integration/sms/test_caps.py::test_the_same_attempt_counts_once",),
+    ),
+    Mutant(
+        "a caller has no rate",
+        "above its rate a caller is told when to come back",
+        "services/ingest/intake/rate.py",
+        "        if self.level(now) < min(count, self.rate.burst):\n",
+        "        if False:\n",
+        ("tests/unit/services/ingest/intake/test_rate.py::test_a_bucket_keeps_to_its_rate",),
+    ),
+    Mutant(
+        "who was erased comes back with what was accepted before",
+        "an erased person is gone",
+        "crown/erasures.py",
+        "    return erase_time is not None and time <= erase_time\n",
+        "    return False\n",
+        (f"{_INGEST}/test_erasure.py::test_what_was_accepted_before_does_not_bring_them_back",),
+    ),
+    Mutant(
+        "newer messages are worked on by older code",
+        "what newer code wrote waits for newer code",
+        "crown/newer.py",
+        "    if needs_version > VERSION:\n",
+        "    if False:\n",
+        ("tests/integration/crown/test_engine.py::test_what_newer_code_has_left_is_parked",),
+    ),
+)
