@@ -7,8 +7,7 @@ SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup node lock proto check-proto release-proto fmt lint check-adr docs \
-  test test-unit test-integration test-e2e test-power fuzz clients image-check k8s-check ops-check fault-quick fault losses \
-  audit sbom check \
+  test test-unit test-integration test-e2e test-power fuzz clients image-check k8s-check ops-check fault-quick fault mutants losses audit sbom check \
   up down status logs clean demo bench bench-quick
 
 help: ## List the targets
@@ -81,6 +80,9 @@ ops-check: setup ## Alert rules, dashboards, and the recipes with grpcurl
 
 fuzz: setup ## Our own parsers under inputs that are guided by what they reach, ten seconds each
 	tools/fuzz.sh
+
+mutants: setup node ## Apply each small wrong change to a copy, and see which test catches it
+	python -m tools.mutants
 
 losses: setup ## What a crash of a worker costs by policy, one table
 	python -m tests.fault.losses
