@@ -116,7 +116,9 @@ def stale(mutants: Sequence[Mutant]) -> list[str]:
 def main() -> int:
     """Tries the chosen ones; 0 where each was caught."""
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
-    parser.add_argument("--only", default="", help="those with this text in their name, promise, file or tests")
+    parser.add_argument(
+        "--only", default="", help="those with this text in their name, promise, file or tests"
+    )
     parser.add_argument("--quick", action="store_true", help="the few that a quick run tries")
     parser.add_argument("--list", action="store_true", help="name them, and try none")
     parser.add_argument("--publish", action="store_true", help="keep the table for docs/reliability.md")

@@ -19,7 +19,7 @@ from tools.mutants.mutant import Mutant
 
 # What is not tracked, and tests need all the same.
 _LINKED = (".venv", ".cache", "tests/js/node_modules", "tests/browser/node_modules")
-_FAILED = re.compile(r"^FAILED (\S+?)(?: - .*)?$", re.MULTILINE)
+_FAILED = re.compile(r"^FAILED (.+?)(?: - .*)?$", re.MULTILINE)
 # A test that a change makes wait is not waited for as long as one that is busy.
 _TEST_LIMIT_S = 90
 
@@ -79,7 +79,7 @@ class Copy:
         process = self._process = subprocess.Popen(
             command,
             cwd=self._folder,
-            env={**os.environ, "COLUMNS": "400"},
+            env={**os.environ, "COLUMNS": "160"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

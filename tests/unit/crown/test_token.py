@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 
+import jwt
 import pytest
+from jwt.algorithms import RSAAlgorithm
 
 from crown.token import BadToken, _bytes, read
 from tests.unit.crown.issuer import Issuer
@@ -42,3 +44,14 @@ def test_deep_nesting_is_no_header() -> None:
     deep = base64.urlsafe_b64encode(b'{"alg":' + b"[" * 100_000).rstrip(b"=").decode()
     with pytest.raises(BadToken, match="form"):
         read(f"{deep}..")
+
+
+def test_a_token_names_the_algorithm_of_its_key(issuer: Issuer) -> None:
+    """A good signature of the key, over a header that says something else of it."""
+    header = base64.urlsafe_b64encode(b'{"alg":"none","kid":"rsa"}').rstrip(b"=").decode()
+    signed = f"{header}.{issuer.token('rsa').split('.')[1]}"
+    raw = RSAAlgorithm(RSAAlgorithm.SHA256).sign(signed.encode(), issuer.private["rsa"])  # type: ignore[arg-type]
+    signature = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    (key,) = jwt.PyJWKSet.from_dict(issuer.jwks("rsa")).keys
+    with pytest.raises(BadToken, match="algorithm"):
+        read(f"{signed}.{signature}").verify(key)
