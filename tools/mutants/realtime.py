@@ -11,10 +11,13 @@ REALTIME = (
     Mutant(
         "anybody may listen to anybody",
         "a person's topic is theirs alone",
-        "services/realtime/user_channel.py",
-        '        if who.use != "user" or who.subject != self.name:\n',
-        '        if who.use != "user":\n',
-        (f"{_UNIT}/test_socket.py::test_others_topics_are_refused_with_the_joins_refs",),
+        "crown/access.py",
+        'principal.use == "user" and allowed.self and name == principal.subject:',
+        'principal.use == "user" and allowed.self:',
+        (
+            "tests/unit/crown/test_access.py::test_the_rule_of_a_topic_decides",
+            f"{_UNIT}/test_socket.py::test_others_topics_are_refused_with_the_joins_refs",
+        ),
         quick=True,
     ),
     Mutant(

@@ -113,9 +113,17 @@ TRUST = (
         "any service may do what any service may",
         "a service needs the scope",
         "crown/access.py",
-        "allowed.scope and allowed.scope in principal.scopes",
+        "allowed.scope and _has(principal, allowed)",
         "allowed.scope",
         (f"{_UNIT}/test_access.py::test_the_rule_alone_decides",),
+    ),
+    Mutant(
+        "a scope for a category is a scope for all",
+        "who may send for one category sends for no other",
+        "crown/access.py",
+        "    return allowed.by_category and bool(categories(principal, allowed.scope))\n",
+        "    return bool(categories(principal, allowed.scope))\n",
+        (f"{_UNIT}/test_access.py::test_a_scope_for_a_category_opens_only_what_looks_at_categories",),
     ),
     Mutant(
         "a token in a field is for every call",
