@@ -72,14 +72,13 @@ class Copy:
     def test(self, names: Iterable[str], limit_s: float) -> Run:
         """Runs these tests, up to the first that fails."""
         command = (
-            *self._ports, sys.executable, "-m", "pytest", "-q", "-x", "-rf", "--no-header", "--tb=short",
+            *self._ports, "env", "COLUMNS=160", sys.executable, "-m", "pytest", "-q", "-x", "-rf", "--no-header", "--tb=short",
             "-p", "no:cacheprovider", f"--timeout={_TEST_LIMIT_S}", *names,
         )  # fmt: skip
         began = time.monotonic()
         process = self._process = subprocess.Popen(
             command,
             cwd=self._folder,
-            env={**os.environ, "COLUMNS": "160"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -71,7 +71,7 @@ PEOPLE = (
         "services/ingest/decide.py",
         "    if waiting.unless_read and read:\n",
         "    if False:\n",
-        (f"{_DECIDE}::test_when_its_time_has_come_the_person_is_asked_again",),
+        (f"{_DECIDE}::test_an_escalation_waits_and_is_dropped_where_it_was_read",),
     ),
     Mutant(
         "a time that clocks skip is passed over",
