@@ -42,7 +42,7 @@ REALTIME = (
         "services/realtime/handshake.py",
         'headers.get("Origin"), headers.get("Host", "")):\n            raise Refused(403)\n        offered',
         'headers.get("Origin"), headers.get("Host", "")):\n            pass\n        offered',
-        (f"{_UNIT}/test_handshake.py::test_origins",),
+        (f"{_NODES}/test_connect.py::test_pages_of_the_same_host_may_connect",),
     ),
     Mutant(
         "a revoked token connects",
