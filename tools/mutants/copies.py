@@ -72,8 +72,8 @@ class Copy:
     def test(self, names: Iterable[str], limit_s: float) -> Run:
         """Runs these tests, up to the first that fails."""
         command = (
-            *self._ports, "env", "COLUMNS=160", sys.executable, "-m", "pytest", "-q", "-x", "-rf", "--no-header", "--tb=short",
-            "-p", "no:cacheprovider", f"--timeout={_TEST_LIMIT_S}", *names,
+            *self._ports, "env", "COLUMNS=160", sys.executable, "-m", "pytest",
+            "-q", "-x", "-rf", "--no-header", "--tb=short", "-p", "no:cacheprovider", f"--timeout={_TEST_LIMIT_S}", *names,
         )  # fmt: skip
         began = time.monotonic()
         process = self._process = subprocess.Popen(
