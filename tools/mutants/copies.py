@@ -73,7 +73,8 @@ class Copy:
         """Runs these tests, up to the first that fails."""
         command = (
             *self._ports, "env", "COLUMNS=160", sys.executable, "-m", "pytest",
-            "-q", "-x", "-rf", "--no-header", "--tb=short", "-p", "no:cacheprovider", f"--timeout={_TEST_LIMIT_S}", *names,
+            "-q", "-x", "-rf", "--no-header", "--tb=short", "-p", "no:cacheprovider",
+            f"--timeout={_TEST_LIMIT_S}", *names,
         )  # fmt: skip
         began = time.monotonic()
         process = self._process = subprocess.Popen(
