@@ -18,7 +18,9 @@ from pathlib import Path
 
 from stack import keys, rights, tokens
 from stack.layout import write_private
-from stack.secrets import SERVICES, Secrets
+from stack.plan import GATEWAY
+from stack.secrets import AUTHORITY, CERTIFICATE, KEY, SERVICES, Secrets
+from stack.services import FILTER, RELAY, ROLES
 
 SUITE, DATA = "crown", "crown-data"
 _MONGODB = ",".join(f"crown-{number}.crown-svc.{DATA}.svc.cluster.local:27017" for number in range(3))
@@ -75,6 +77,7 @@ def make(folder: Path) -> None:
     )
     _providers(kept)
     _tokens(kept)
+    _certificates(kept)
     kept.describe(SUITE, public=("crown-jwks",))
     kept.describe(DATA)
 
@@ -127,6 +130,16 @@ def _tokens(kept: Kept) -> None:
         ("filter-token", "CROWN_FILTER_TOKEN", "dispatch", "notifications.filter"),
     ):
         kept.value(SUITE, secret, key, partial(_token, signer, tokens.Use.SERVICE, name, scope))
+
+
+def _certificates(kept: Kept) -> None:
+    """What each part shows the others with components/mtls, where no cert-manager makes it. Whoever makes the Secrets
+    again within 30 days of the end of a certificate gets a new one."""
+    signer = Secrets(kept.folder / "signer")
+    for name in (GATEWAY, *(role.name for role in (*ROLES, RELAY, FILTER))):
+        folder = signer.tls(name)
+        for file in (CERTIFICATE, KEY, AUTHORITY):
+            kept.put(SUITE, f"{name}-tls", file, (folder / file).read_text(encoding="utf-8"))
 
 
 def _token(signer: Secrets, use: tokens.Use, subject: str, scope: str = "") -> str:

@@ -82,7 +82,7 @@ def stack(
         patch.setenv("CROWN_OTLP_ENDPOINT", collector.endpoint)
         patch.setenv("CROWN_TRACE_RATIO", "0")
         patch.setenv("CROWN_WEBHOOK_HOSTS", f"feed={_HOST}:{hook.getsockname()[1]}")
-        stack = _up(tmp_path_factory.mktemp("stack"))
+        stack = brought_up(tmp_path_factory.mktemp("stack"))
         try:
             yield stack
         finally:
@@ -94,9 +94,10 @@ def stack(
         _kept.append(stack.layout.logs)
 
 
-def _up(home: Path) -> Stack:
+def brought_up(home: Path, **more: str) -> Stack:
+    """A whole suite, up, with `more` in its environment."""
     for base in PORT_BASES:
-        stack = Stack(base, home, env=_ENVIRONMENT)
+        stack = Stack(base, home, env={**_ENVIRONMENT, **more})
         try:
             stack.up()
         except StackError as error:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
@@ -74,15 +75,21 @@ class Box:
     def memory(self) -> int:
         """The bytes that it holds, with its children."""
         kib = 0
-        for stat in Path("/proc").glob("[0-9]*/status"):
-            try:
-                text = stat.read_text()
-                netns = os.stat(stat.parent / "ns/net").st_ino
-            except OSError:
-                continue
-            if netns == os.stat(f"/proc/{self.holder.pid}/ns/net").st_ino and "VmRSS" in text:
-                kib += int(text.partition("VmRSS:")[2].split()[0])
+        for pid in self.pids():
+            with suppress(OSError):
+                text = Path(f"/proc/{pid}/status").read_text()
+                if "VmRSS" in text:
+                    kib += int(text.partition("VmRSS:")[2].split()[0])
         return kib * 1024
+
+    def pids(self) -> list[int]:
+        """Every process in its network."""
+        found, own = [], os.stat(f"/proc/{self.holder.pid}/ns/net").st_ino
+        for path in Path("/proc").glob("[0-9]*/ns/net"):
+            with suppress(OSError):
+                if os.stat(path).st_ino == own:
+                    found.append(int(path.parts[2]))
+        return found
 
 
 @dataclass
@@ -213,10 +220,18 @@ class Cluster:
     def close(self) -> None:
         """Ends all."""
         for box in self.boxes.values():
+            # Envoy lives on where its parent is killed.
+            for pid in box.pids():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             for process in (box.process, box.holder):
-                if process is not None and process.poll() is None:
-                    process.kill()
+                if process is not None:
                     process.wait()
+        for _, name in socket.if_nameindex():
+            if name.startswith("pod"):
+                # It may go by itself, with the network of its pod.
+                subprocess.run(["ip", "link", "del", name], capture_output=True, check=False)
+        run("ip", "link", "del", _BRIDGE)
 
 
 def _covered(targets: Sequence[str]) -> list[str]:

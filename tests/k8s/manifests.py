@@ -21,6 +21,7 @@ SUITES = {
     "dev": "k8s/overlays/dev",
     "production": "k8s/overlays/production",
     "everything": "tests/k8s/everything",
+    "mtls": "tests/k8s/mtls",
 }
 DEPENDENCIES = "k8s/dependencies"
 NAMESPACE, DATA = "crown", "crown-data"

@@ -12,6 +12,7 @@ import yaml
 import crown
 from crown import rpc
 from crown.settings import ProcessSettings, variable
+from crown.tls import AUTHORITY, CERTIFICATE, KEY
 from gateway.render import render
 from services.email.settings import EmailSettings
 from services.ingest.filter_settings import OwnFilterSettings
@@ -43,6 +44,7 @@ _SETTINGS: dict[tuple[str, ...], type[ProcessSettings]] = {
 _GATEWAY = {
     "JWKS_URL", "JWT_ISSUER", "JWT_AUDIENCE", "CORS_ORIGINS", "GATEWAY_GRACE_S", "GATEWAY_CONCURRENCY",
     "GATEWAY_MAX_HEAP_BYTES", "GATEWAY_MAX_CONNECTIONS", "GATEWAY_WEB", "CROWN_OTLP_ENDPOINT", "CROWN_TRACE_RATIO",
+    "CROWN_TLS_FOLDER", "GATEWAY_TLS_FOLDER",
 }  # fmt: skip
 _UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
@@ -122,6 +124,38 @@ def mounts_what_it_reads(found: Manifests, secrets: Manifests) -> Problems:
                 yield f"{name}: {path} is from {called}, which has no {key}"
 
 
+def shows_who_it_is(found: Manifests) -> Problems:
+    """Where one part speaks TLS, all do: each with a certificate of its own, and probes, which have none, at a port
+    that tells health alone. Whoever calls past the gateway is among the callers."""
+    parts = [
+        one
+        for one in found.of("Deployment")
+        if one["metadata"]["labels"].get("app.kubernetes.io/component") in {"service", "gateway"}
+    ]
+    if not any("CROWN_TLS_FOLDER" in found.environment(one) for one in parts):
+        return
+    for one in parts:
+        name, told, files = one["metadata"]["name"], found.environment(one), found.files(one)
+        shown = {
+            files.get(f"{told.get('CROWN_TLS_FOLDER')}/{file}") for file in (CERTIFICATE, KEY, AUTHORITY)
+        }
+        if shown != {("Secret", f"{name}-tls", file) for file in (CERTIFICATE, KEY, AUTHORITY)}:
+            yield f"{name} shows no certificate of its own"
+        if name == "gateway":
+            continue
+        for kind in ("startup", "liveness", "readiness"):
+            if container(one)[f"{kind}Probe"]["grpc"]["port"] != int(told.get("CROWN_HEALTH_PORT", 0)):
+                yield f"{name}: {kind} shows no certificate where one is asked for"
+        for key, callee in (
+            ("CROWN_INGEST_ADDRESS", "ingest-api"),
+            ("CROWN_FILTER_ADDRESS", "ingest-filter"),
+        ):
+            if told.get(key, "").partition(":")[0] == callee:
+                callers = found.environment(found.find("Deployment", callee)).get("CROWN_TLS_CALLERS", "")
+                if name not in callers.split(","):
+                    yield f"{callee} refuses {name}"
+
+
 def _either(kind: str, name: str, *places: Manifests) -> Object:
     for place in places:
         if name in place.names(kind):
@@ -178,7 +212,8 @@ def listens_where_it_says(found: Manifests) -> Problems:
         for key, field in cls.model_fields.items():
             if key.endswith("_port"):
                 number = int(told.get(variable(field, key), field.default))
-                if ports.get(key.removesuffix("_port")) != number:
+                # What is 0 is not opened.
+                if number and ports.get(key.removesuffix("_port")) != number:
                     yield f"{one['metadata']['name']}: {key} is {number}"
 
 

@@ -10,12 +10,15 @@ import pytest
 
 from k8s import make_secrets
 from tests.k8s import references
-from tests.k8s.manifests import DATA, DEPENDENCIES, NAMESPACE, SUITES, Manifests
+from tests.k8s.manifests import DATA, DEPENDENCIES, NAMESPACE, SUITES, Manifests, container
 from tests.k8s.network import Policies
 from tests.k8s.test_policies import _remove, _set
 
 Rule = Callable[[Manifests], Iterable[str]]
 Breaking = Callable[[Manifests], None]
+
+# In dev others than these are called, too: see below.
+_WHOLE = ("production", "everything", "mtls")
 
 RULES: list[Rule] = [
     references.runs_every_process,
@@ -32,6 +35,7 @@ RULES: list[Rule] = [
     references.runs_this_version,
     references.trusts_one_issuer,
     references.pods_belong_to_their_workload,
+    references.shows_who_it_is,
 ]
 
 
@@ -47,9 +51,7 @@ def test_every_file_comes_from_a_key_that_is_made(folder: str, made_secrets: dic
     assert list(references.mounts_what_it_reads(found, made_secrets[NAMESPACE])) == []
 
 
-@pytest.mark.parametrize(
-    "folder", [SUITES["production"], SUITES["everything"]], ids=["production", "everything"]
-)
+@pytest.mark.parametrize("folder", [SUITES[name] for name in _WHOLE], ids=_WHOLE)
 def test_every_call_passes_and_no_other(folder: str) -> None:
     found = Manifests.render(folder)
     assert list(references.lets_through_what_is_needed(found, Manifests.render(DEPENDENCIES))) == []
@@ -72,7 +74,7 @@ def test_what_the_stores_mount_is_made(made_secrets: dict[str, Manifests]) -> No
 
 
 def test_each_secret_is_mounted_by_somebody(made_secrets: dict[str, Manifests]) -> None:
-    found = Manifests.render(SUITES["everything"])
+    found = Manifests.render(SUITES["mtls"])
     used = {(name, key) for one in found.workloads() for _, name, key in found.files(one).values()}
     made = {
         (one["metadata"]["name"], key) for one in made_secrets[NAMESPACE].of("Secret") for key in one["data"]
@@ -110,6 +112,20 @@ def _setting(name: str, key: str, value: str) -> Breaking:
             del one["data"][key]
         else:
             one["data"][key] = value
+
+    return breaking
+
+
+def _told(name: str, variable: str, value: str) -> Breaking:
+    """Sets a variable of a container; `-` removes it."""
+
+    def breaking(found: Manifests) -> None:
+        env = container(found.find("Deployment", name))["env"]
+        (one,) = (one for one in env if one["name"] == variable)
+        if value == "-":
+            env.remove(one)
+        else:
+            one["value"] = value
 
     return breaking
 
@@ -161,6 +177,15 @@ BROKEN: list[tuple[Rule, str, Breaking, str]] = [
     (references.pods_belong_to_their_workload, "labels",
      _set("spec selector matchLabels", {"app.kubernetes.io/name": "mail"}), "email"),
     (references.pods_belong_to_their_workload, "volumes", _set("spec template spec volumes 0", "-"), "volumes"),
+    (references.shows_who_it_is, "nothing", _told("email", "CROWN_TLS_FOLDER", "-"), "email shows no"),
+    (references.shows_who_it_is, "another's",
+     _set("spec template spec volumes 0 secret secretName", "push-tls"), "email shows no"),
+    (references.shows_who_it_is, "gateway", _told("gateway", "CROWN_TLS_FOLDER", "/run/secrets"), "gateway shows no"),
+    (references.shows_who_it_is, "probes", _set(f"{_BOX} livenessProbe grpc port", 50051), "email: liveness"),
+    (references.shows_who_it_is, "relay",
+     _told("ingest-api", "CROWN_TLS_CALLERS", "gateway"), "ingest-api refuses realtime-relay"),
+    (references.shows_who_it_is, "filter",
+     _told("ingest-filter", "CROWN_TLS_CALLERS", "-"), "ingest-filter refuses ingest-dispatch"),
 ]  # fmt: skip
 
 
@@ -170,7 +195,7 @@ BROKEN: list[tuple[Rule, str, Breaking, str]] = [
     ids=[f"{rule.__name__}: {what}" for rule, what, _, _ in BROKEN],
 )
 def test_it_is_seen_to_be_broken(rule: Rule, breaking: Breaking, says: str) -> None:
-    found = Manifests.render(SUITES["production"])
+    found = Manifests.render(SUITES["mtls" if rule is references.shows_who_it_is else "production"])
     breaking(found)
     problems = list(rule(found))
     assert any(says in problem for problem in problems), problems

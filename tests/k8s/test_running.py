@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -91,12 +92,18 @@ class Running:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """All of it, started as a cluster starts it: everything at once, and what fails again until it does not."""
-    folder = tmp_path_factory.mktemp("cluster")
+    with started(tmp_path_factory.mktemp("cluster"), "everything") as suite:
+        yield suite
+
+
+@contextmanager
+def started(folder: Path, name: str) -> Iterator[Running]:
+    """The suite of that name, running."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tokens, "ISSUER", ISSUER)
         make_secrets.make(folder / "secrets")
         cluster = Cluster(folder)
-        suite = Running(cluster, Manifests.render(SUITES["everything"]), folder / "secrets")
+        suite = Running(cluster, Manifests.render(SUITES[name]), folder / "secrets")
         try:
             _start_stores(cluster, suite)
             _start_suite(cluster, suite)
