@@ -14,6 +14,7 @@ import grpc
 
 from bench.child import Answer, Cpu, serve
 from bench.latency import Latencies
+from crown import tls
 
 _CALL_LIMIT_S = 15.0
 
@@ -66,8 +67,10 @@ class Generator:
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     async def handle(self, order: Answer) -> Answer:
-        """Runs `in_flight` calls of `method` at a time for `seconds`, after `warm_s` that do not count."""
-        call: _Call = self._channel(order["target"]).unary_unary(order["method"])
+        """Runs `in_flight` calls of `method` at a time for `seconds`, after `warm_s` that do not count; by TLS
+        where `shown` is the folder of a certificate."""
+        channel = self._channel(order["target"], order.get("shown", ""))
+        call: _Call = channel.unary_unary(order["method"])
         load = _Load(call, order)
         cpu = Cpu()
         await asyncio.gather(*(load.work() for _ in range(order["in_flight"])))
@@ -79,9 +82,10 @@ class Generator:
             "cpu": cpu.share(),
         }
 
-    def _channel(self, target: str) -> grpc.aio.Channel:
+    def _channel(self, target: str, shown: str) -> grpc.aio.Channel:
         if target not in self._channels:
-            self._channels[target] = grpc.aio.insecure_channel(target)
+            identity = tls.identity_in(shown) if shown else None
+            self._channels[target] = tls.Link(target, identity, "ingest-api").channel()
         return self._channels[target]
 
 

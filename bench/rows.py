@@ -16,6 +16,7 @@ from bench import (
     frame,
     history,
     lateness,
+    mtls,
     outage,
     stored,
     storm,
@@ -74,6 +75,7 @@ ROWS = (
     Row("bulk", bulk.measure, only=("ingest-api",)),
     Row("stream", streamed.measure, only=("ingest-api",)),
     Row("trace", traces.measure, only=("ingest-api",)),
+    Row("mtls", mtls.measure, only=("ingest-api",)),
     Row("watching", watching.measure, only=("ingest-api",)),
     Row("deliver", deliver.measure, only=_CHANNELS, env=(*_NO_CAPS, ("CROWN_EMAIL_PROVIDERS", "sendgrid"))),
     Row(

@@ -3,19 +3,11 @@ that are sampled and that are not; and what our own code takes of it, step by st
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
-import os
-import socket
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
+from bench.beside import Server, ingest, own
 from bench.child import BenchError, Child
 from bench.rounds import middle
 from bench.site import Site
@@ -24,7 +16,6 @@ from bench.unary import METHOD, body
 from crown import otlp, tracing
 
 _IN_FLIGHT = 64
-_START_LIMIT_S = 30.0
 _CALLS = 20_000
 _TRIES = 5
 _TRACE, _STEP = "a" * 32, "b" * 16
@@ -32,18 +23,12 @@ _SAMPLED, _UNSAMPLED = (f"00-{_TRACE}-{_STEP}-{flags}" for flags in ("01", "00")
 _OFF_MOST_US, _UNSAMPLED_MOST_US, _SAMPLED_MOST_US = 1.0, 10.0, 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Server:
-    target: str
-    pid: int
-
-
 async def measure(site: Site) -> list[Figure]:
     """Both ways."""
     async with Child("bench.calls") as load, Child("bench.sink") as sink:
         endpoint = (await sink.ask(10))["endpoint"]
-        async with _ingest(site, CROWN_OTLP_ENDPOINT=endpoint, CROWN_TRACE_RATIO="0") as traced:
-            plain = _Server(site.stack.address("ingest-api"), site.stack.pid("ingest-api"))
+        async with ingest(site, CROWN_OTLP_ENDPOINT=endpoint, CROWN_TRACE_RATIO="0") as traced:
+            plain = own(site)
             kinds = (
                 ("off", plain, _UNSAMPLED),
                 ("unsampled", traced, _UNSAMPLED),
@@ -133,7 +118,7 @@ def _timed(work: Callable[[], object], count: int) -> float:
     return (time.thread_time() - began) / count * 1e6
 
 
-async def _us(site: Site, load: Child, server: _Server, context: str) -> float:
+async def _us(site: Site, load: Child, server: Server, context: str) -> float:
     before = site.cpu_s(server.pid)
     answer = await load.ask(
         site.warm_s + site.seconds + 20,
@@ -149,36 +134,3 @@ async def _us(site: Site, load: Child, server: _Server, context: str) -> float:
     if answer["failed"] or not answer["made"]:
         raise BenchError(f"calls failed: {answer['failed']}")
     return (site.cpu_s(server.pid) - before) / float(answer["made"]) * 1e6
-
-
-@asynccontextmanager
-async def _ingest(site: Site, **changes: str) -> AsyncIterator[_Server]:
-    """Another process that accepts, beside the stack's own."""
-    ports = [_free() for _ in range(2)]
-    given = {"CROWN_GRPC_PORT": str(ports[0]), "CROWN_METRICS_PORT": str(ports[1]), **changes}
-    environment = {**os.environ, **site.stack.environment("ingest-api"), **given}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "services.ingest", "api"), env=environment, stdout=asyncio.subprocess.DEVNULL
-    )
-    try:
-        await _serving(ports[0])
-        yield _Server(f"127.0.0.1:{ports[0]}", process.pid)
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-async def _serving(port: int) -> None:
-    wanted = health_pb2.HealthCheckResponse.SERVING
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(_START_LIMIT_S):
-        stub = health_pb2_grpc.HealthStub(channel)
-        while True:
-            answer = await stub.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
-            if answer.status == wanted:
-                return
-            await asyncio.sleep(0.1)
-
-
-def _free() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
