@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import os
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,9 @@ _LASTING = frozenset({"num_replicas", "persist_mode"})
 _CONNECT_TIMEOUT_S = 4.0
 # Two of these unanswered, and the link is taken for dead.
 _PING_INTERVAL_S = 5.0
+# Seconds in which another server of a cluster takes over a link that was lost, as when one is told to go.
+_TAKE_OVER_S = 0.5
+_LOOK_S = 0.02
 # Seconds between two tries to make streams and consumers what they have to be after a reconnect.
 _RECOVER_PAUSE_S = 1.0
 # Where NATS tells a user what it may do, and what it says to one who did something else.
@@ -115,6 +119,8 @@ class Bus:
         self._on_reconnect: list[Callable[[], Awaitable[None]]] = []
         self._recovery: asyncio.Task[None] | None = None
         self._last_error = ""
+        # When the link was lost, in monotonic seconds; None while it stands.
+        self._lost: float | None = None
         self._pipeline = asyncio.Lock()
 
     @classmethod
@@ -165,6 +171,17 @@ class Bus:
     def connected(self) -> bool:
         """True while the link to NATS stands."""
         return bool(self.client.is_connected)
+
+    async def back(self) -> bool:
+        """Waits for a link that was lost just now, and says whether it stands again. At once where it has been gone
+        for longer, or was not gone at all: False."""
+        if self.connected:
+            return False
+        limit = (self._lost or time.monotonic()) + _TAKE_OVER_S
+        # The client sets no event when its link goes: its callback comes some moments later.
+        while not self.connected and time.monotonic() < limit:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_S)
+        return self.connected
 
     @property
     def server_id(self) -> str:
@@ -370,10 +387,12 @@ class Bus:
 
     async def _on_disconnected(self) -> None:
         metrics.BUS.set(0)
+        self._lost = time.monotonic()
         log.warning("bus_disconnected")
 
     async def _on_reconnected(self) -> None:
         metrics.BUS.set(1)
+        self._lost = None
         log.info("bus_reconnected")
         if self._recovery is not None:
             self._recovery.cancel()

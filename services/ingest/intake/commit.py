@@ -152,6 +152,8 @@ class GroupCommit:
                 unsure = True
             except (BusError, Unavailable) as error:
                 if not unsure:
+                    if isinstance(error, BusUnavailable) and await self._bus.back():
+                        continue
                     await self._refused(units, error)
                     return
                 # What went before may be stored: "no" would be a guess, and come at once again.

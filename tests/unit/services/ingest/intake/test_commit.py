@@ -27,6 +27,11 @@ class FakeBus:
         self.gate = asyncio.Event()
         self.gate.set()
         self.answer: Answer = lambda _payloads: None
+        # Whether a link that was lost is soon there again.
+        self.comes_back = False
+
+    async def back(self) -> bool:
+        return self.comes_back
 
     async def until(self, done: Callable[[], bool]) -> None:
         """Waits for what is about to happen; fails where it does not within a second."""
@@ -194,6 +199,17 @@ async def test_a_clear_no_is_told_at_once(
     found = await put_many(group, count)
     assert {type(one) for one in found} == {type(error)}
     assert sum(map(len, bus.published)) == count
+
+
+@pytest.mark.parametrize("count", [1, 50])
+async def test_a_link_that_is_soon_there_again_is_waited_for(
+    bus: FakeBus, group: GroupCommit, count: int
+) -> None:
+    """As where one server of a cluster is told to go: nobody is refused for that."""
+    bus.comes_back = True
+    bus.answer = in_turn(BusUnavailable("away"))
+    assert await put_many(group, count) == [None] * count
+    assert sorted(bus.stored) == sorted(payload(n) for n in range(count))
 
 
 async def test_a_refused_batch_is_taken_apart(bus: FakeBus, group: GroupCommit) -> None:
