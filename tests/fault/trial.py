@@ -35,6 +35,8 @@ LONG_S = 30.0
 LEAD_S = 2.0
 TAIL_S = 2.0
 ROUND_S = 4.0
+# Of one process, through all faults of a file: each takes it as the one before has left it, so what leaks adds up.
+DESCRIPTORS_MOST = 250
 PREPARE_LIMIT_S = 120.0
 QUIET_LIMIT_S = 150.0
 GIVEN = {"CROWN_SANDBOX_CALLBACKS": "off", "CROWN_SMS_PROVIDERS": "twilio"}
@@ -122,7 +124,7 @@ class Scene:
             int(fault.rate * ROUND_S),
             fault.rate,
             SEED,
-            Bounds(restarts=()),
+            Bounds(restarts=(), descriptors=DESCRIPTORS_MOST),
             QUIET_LIMIT_S,
             until_over=True,
         )
