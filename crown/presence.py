@@ -20,6 +20,7 @@ Names of nodes and phx_refs are URL-safe base64; what callers choose stands last
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from typing import Any
 
 import msgspec
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.exceptions import RedisError
 
 from crown.breaker import Away, Breaker
 from crown.errors import NotReady
@@ -181,6 +183,16 @@ class Presence:
 async def forget(redis: Redis, user_id: str) -> None:
     """Forgets when a person was last active. Their open sockets leave by themselves. Raises RedisError."""
     await redis.delete(f"crown:presence:active:{user_id}")
+
+
+async def last_active(redis: Redis, user_id: str) -> datetime | None:
+    """When a person was last active; None where that is not known. Raises NotReady."""
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            found: Any = await redis.get(f"crown:presence:active:{user_id}")
+    except (RedisError, OSError, TimeoutError) as error:
+        raise NotReady("presence is away; try again") from error
+    return _moment(found)
 
 
 def _counted(records: Iterable[bytes]) -> dict[str, int]:

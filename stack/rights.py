@@ -183,7 +183,10 @@ _ERASED: dict[str, Actions] = {
     "devices": _TAKE_OUT,
     "preferences": _TAKE_OUT,
     "members": _TAKE_OUT,
-    "dead_letters": _TAKE_OUT,
+    # Others whom an order was for stay in it.
+    "dead_letters": ("find", "update", "remove"),
+    "replays": _TAKE_OUT,
+    "schedules": ("find", "update", "remove"),
     "digests": _TAKE_OUT,
     "broadcast_marks": _TAKE_OUT,
     "erasures": _PUT,
@@ -201,8 +204,7 @@ MONGODB: Mapping[str, Mapping[str, Actions]] = {
         "groups": _ALL,
         "members": _ALL,
         "suppressions": _ALL,
-        "dead_letters": ("find", "update", "remove"),
-        "replays": _PUT,
+        "replays": _ALL,
         "schedules": _ALL,
         "broadcasts": _TAKE_OUT,
         "broadcast_marks": _ALL,
@@ -229,8 +231,7 @@ MONGODB: Mapping[str, Mapping[str, Actions]] = {
         "timeline": _ALL,
         "groups": ("find", "update", "remove"),
         "dead_letters": _ALL,
-        "replays": _CHANGE,
-        "schedules": _CHANGE,
+        "replays": ("find", "update", "remove"),
         "broadcasts": _FIND,
     },
     "ingest-webhook": {"notifications": _FIND, "webhooks": _CHANGE, "claims": _PUT},
@@ -284,14 +285,15 @@ _CONNECTS = ("ping", "client|setinfo", "select")
 _SCRIPTS = ("evalsha", "script|load", "script|exists", "time")
 _RATES = (*_SCRIPTS, "get", "set", "pexpire", "zadd", "zcard", "zremrangebyscore")
 _ACTIVE = "crown:presence:active:*"
+_FILTER = "crown:filter:*"
 
 VALKEY: Mapping[str, Keys] = {
     "ingest-api": Keys(
-        ("crown:key:*", "crown:quota:*", _ACTIVE),
+        ("crown:key:*", "crown:quota:*", _ACTIVE, _FILTER),
         (*_CONNECTS, *_SCRIPTS, "get", "set", "exists", "del", "hmget", "hset", "pexpire"),
     ),
-    "ingest-dispatch": Keys(("crown:filter:*",), (*_CONNECTS, "mget", "set", "append", "expire")),
-    "ingest-record": Keys((_ACTIVE,), (*_CONNECTS, "del")),
+    "ingest-dispatch": Keys((_FILTER,), (*_CONNECTS, "mget", "set", "append", "expire")),
+    "ingest-record": Keys((_ACTIVE, _FILTER), (*_CONNECTS, "del")),
     "email": Keys(("crown:rate:email:*",), (*_CONNECTS, *_RATES)),
     "push": Keys(("crown:rate:push:*",), (*_CONNECTS, *_RATES)),
     "sms": Keys(("crown:rate:sms:*", "crown:sms:*"), (*_CONNECTS, *_RATES, "exists", "incrby")),

@@ -13,7 +13,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError, Message
 from redis.asyncio import Redis
 
-from crown import choices
+from crown import choices, presence
 from crown.clock import now, timestamp
 from crown.notification.v1.events_pb2 import NotificationContent
 from crown.notification.v1.notification_pb2 import Address, NotificationData
@@ -27,7 +27,6 @@ from crown.notification.v1.types_pb2 import (
 )
 from crown.people import People
 from crown.preferences import Preferences
-from crown.presence import Presence
 from crown.recipients import Contact, Device, Recipients
 from crown.store import Database, Document
 from crown.suppressions import Suppressions
@@ -46,7 +45,7 @@ class Exporter:
 
     def __init__(self, db: Database, redis: Redis, data_key: Key) -> None:
         self._db = db
-        self._presence = Presence(redis)
+        self._redis = redis
         self._schedules = Book(db, data_key)
         self._people = People(db, data_key)
         self._recipients = Recipients(db, self._people)
@@ -55,7 +54,7 @@ class Exporter:
 
     async def written(self, user_id: str) -> AsyncGenerator[bytes, None]:
         """The document in parts. Raises PyMongoError, and NotReady where Redis is away."""
-        seen = (await self._presence.of_people([user_id]))[user_id]
+        active_time = await presence.last_active(self._redis, user_id)
         contact = await self._recipients.contact(user_id)
         kept = await self._preferences.get(user_id)
         chosen = await self._db.preferences.find_one({"_id": user_id}, {"_id": 0, "etag": 0})
@@ -63,7 +62,7 @@ class Exporter:
         head = {
             "user_id": user_id,
             "export_time": _text(now()),
-            "last_active_time": _text(seen.last_active_time),
+            "last_active_time": _text(active_time),
             "contact": _contact(contact),
             "devices": [_device(device) for device in devices],
             "preferences": {"categories": choices.spelled_out(kept.choices), "chosen": _plain(chosen or {})},
