@@ -13,6 +13,7 @@ shift
 # What one server or process does beside the suite under load: power, disk, streams that are full, poison, slow sockets.
 beside=(
   "$fault/power/test_nats.py::test_what_was_accepted_survives_a_power_loss[1]"
+  "$fault/power/test_broken_store.py::test_a_full_disk"
   tests/integration/ingest/test_intake_full.py
   "tests/integration/crown/test_poison.py::test_what_kills_its_workers_is_put_aside_and_the_others_go_on"
   "tests/integration/realtime/test_limits.py::test_those_who_do_not_read_cost_a_bounded_part_and_delay_nobody"

@@ -81,7 +81,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How the suite said it was at `time`, in seconds since 1970: `ready` by /readyz at the gateway, and whom the
+    """What the suite said of itself at `time`, in seconds since 1970: `ready` by /readyz at the gateway, and whom the
     supervisor found not to serve. `told` is what the first complained of."""
 
     time: float

@@ -33,6 +33,7 @@ from tests.fault.watch import Watch
 _POLL_S = 0.5
 _ROWS_A_QUERY = 5_000
 _JOIN_LIMIT_S = 30.0
+_READY_LIMIT_S = 60.0
 # For frames that are under way when the rest is done.
 _LAST_FRAMES_S = 0.5
 
@@ -79,6 +80,8 @@ class Site:
             await self._post(port, "/reset")
         for listener in self.listeners:
             listener.forget()
+        # What was before has been got over.
+        await self._watch.ready(_READY_LIMIT_S)
         await self._watch.begin()
         self._began = time.time()
         if empty:

@@ -64,6 +64,14 @@ class Watch:
         self._log_before = self._log_size()
         self._looking = asyncio.create_task(self._look())
 
+    async def ready(self, limit_s: float) -> None:
+        """Returns when the suite says that all of it is ready. Raises TimeoutError."""
+        limit = time.monotonic() + limit_s
+        while told := await self._complaint():
+            if time.monotonic() > limit:
+                raise TimeoutError(told)
+            await asyncio.sleep(_PERIOD_S)
+
     async def end(self) -> None:
         """Looks no more."""
         if self._looking is not None:
