@@ -4,13 +4,19 @@ which is what `grpcurl describe <service>.<method>` asks for: it is looked for i
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import aclosing
 from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pool
 from grpc_reflection.v1alpha import reflection
 
+from crown import ids, problem
+from crown.auth import Authenticator, bearer
+from crown.errors import CrownError, NotAllowed
+
 SERVICE_NAME = reflection.SERVICE_NAME
+_METHODS = "/grpc.reflection."
 
 
 class _Pool:
@@ -37,3 +43,38 @@ class _Pool:
 def enable(names: Iterable[str], server: grpc.aio.Server) -> None:
     """Makes `server` tell of the services called `names`, and of all that they are made of."""
     reflection.enable_server_reflection(names, server, pool=_Pool())
+
+
+class ForOperators(grpc.aio.ServerInterceptor):
+    """Answers questions about what there is only to who shows the token of an operator. Without an `authenticator`
+    nobody can, and nobody is answered."""
+
+    def __init__(self, authenticator: Authenticator | None) -> None:
+        self._authenticator = authenticator
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """As gRPC asks for each call: its handler, behind the check."""
+        handler = await continuation(handler_call_details)
+        if handler is None or not handler_call_details.method.startswith(_METHODS):
+            return handler
+
+        async def stream(given: Any, context: Any) -> Any:
+            await self._admit(context)
+            async with aclosing(handler.stream_stream(given, context)) as found:
+                async for answer in found:
+                    yield answer
+
+        return grpc.stream_stream_rpc_method_handler(
+            stream, handler.request_deserializer, handler.response_serializer
+        )
+
+    async def _admit(self, context: Any) -> None:
+        try:
+            header = dict(context.invocation_metadata()).get("authorization")
+            await self._must_be_operator(bearer(header))
+        except CrownError as error:
+            await context.abort(error.code, error.message, problem.trailers(error, ids.fresh_request()))
+
+    async def _must_be_operator(self, token: str) -> None:
+        if self._authenticator is None or (await self._authenticator.principal(token)).use != "operator":
+            raise NotAllowed("reflection is for operators here")

@@ -54,10 +54,14 @@ Healthy = Callable[[], Awaitable[bool]]
 class HealthServer:
     """A gRPC server with health and reflection, for a process that nobody calls for anything else."""
 
-    def __init__(self, settings: ProcessSettings) -> None:
+    def __init__(self, settings: ProcessSettings, authenticator: auth.Authenticator | None = None) -> None:
         self._settings = settings
         self._identity = tls.identity(settings)
-        guards = [tls.Callers(tls.callers(settings.tls_callers))] if self._identity else []
+        guards: list[grpc.aio.ServerInterceptor] = []
+        if self._identity:
+            guards.append(tls.Callers(tls.callers(settings.tls_callers)))
+        if settings.reflection == "operator":
+            guards.append(reflection.ForOperators(authenticator))
         self._server = grpc.aio.server(options=_OPTIONS, interceptors=guards)
         self._probed: grpc.aio.Server | None = None
         self.health = health.aio.HealthServicer()
@@ -140,9 +144,9 @@ class Server(HealthServer):
     """A gRPC server with health, reflection, and RPCs behind the door. `add` the servicers, then `serving`."""
 
     def __init__(self, settings: TokenSettings) -> None:
-        super().__init__(settings)
         keys = auth.Keys(settings.jwks)
         self.authenticator = auth.Authenticator(keys, settings.jwt_issuer, settings.jwt_audience)
+        super().__init__(settings, self.authenticator)
         self._door = Door(self.authenticator, going=self.going)
 
     @asynccontextmanager

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, Self
+from typing import Annotated, Any, Literal, NoReturn, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, field_validator
@@ -126,6 +126,9 @@ class ProcessSettings(BaseSettings):
     otlp_resource: str = Field("", validation_alias="OTEL_RESOURCE_ATTRIBUTES")
     # The part of the traces that begin here which is sampled; whoever calls with a trace has decided.
     trace_ratio: float = Field(0.01, validation_alias="CROWN_TRACE_RATIO", ge=0, le=1, allow_inf_nan=False)
+
+    # Whom gRPC reflection answers: everybody who reaches it (`open`), or who shows the token of an `operator`.
+    reflection: Literal["open", "operator"] = Field("open", validation_alias="CROWN_REFLECTION")
 
     # Where tests kill this process, see crown/failpoint.py; empty in real life.
     failpoint: str = Field("", validation_alias="CROWN_FAILPOINT")

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -62,6 +63,9 @@ LIVE_KEPT_EACH = 100
 # No token may live longer than this: it would outlive its revocation.
 REVOKED_KEPT_S = 7 * _DAY_S
 
+# What ids of ours are made of: none of it means anything in a subject.
+_ID = re.compile(r"[A-Za-z0-9-]+")
+
 TOPIC_KINDS = ("user", "group", "chat", "ops")
 
 
@@ -108,18 +112,27 @@ def due(channel: str, lane: str) -> str:
 
 
 def retry(channel: str, delivery_id: str) -> str:
-    """Where the next attempt of one delivery waits; one message a subject."""
-    return f"crown.retry.{channel}.{delivery_id}"
+    """Where the next attempt of one delivery waits; one message a subject. Raises ValueError where the id is none
+    of ours."""
+    return f"crown.retry.{channel}.{_own(delivery_id)}"
 
 
 def schedule(notification_id: str, part: str) -> str:
-    """Where a part of one notification waits until it is to be sent; one message a subject."""
-    return f"crown.schedule.{notification_id}.{part}"
+    """Where a part of one notification waits until it is to be sent; one message a subject. Raises ValueError where
+    the id is none of ours."""
+    return f"crown.schedule.{_own(notification_id)}.{part}"
 
 
 def schedules(notification_id: str) -> str:
-    """All parts of one notification that wait."""
+    """All parts of one notification that wait. Raises ValueError where the id is none of ours: one that is a wildcard
+    would name those of everybody."""
     return schedule(notification_id, "*")
+
+
+def _own(identifier: str) -> str:
+    if not _ID.fullmatch(identifier):
+        raise ValueError("an id on the bus has letters, digits and - only")
+    return identifier
 
 
 def due_intake(lane: str) -> str:
@@ -195,8 +208,9 @@ def closed(user_id: str, session_id: str) -> str:
 
 
 def longpoll(node: str) -> str:
-    """Where a realtime process hears requests for its long-poll sessions that reached another one; kept nowhere."""
-    return f"crown.longpoll.{node}"
+    """Where a realtime process hears requests for its long-poll sessions that reached another one; kept nowhere.
+    Raises ValueError where the name is none of ours."""
+    return f"crown.longpoll.{_own(node)}"
 
 
 def streams(max_bytes: int, replicas: int = 1) -> list[dict[str, Any]]:

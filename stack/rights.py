@@ -54,7 +54,7 @@ def _channel(channel: str) -> tuple[str, ...]:
     retriers = (subjects.retrier(channel, lane) for lane in _LANES)
     return (
         *_reads([*workers, *retriers]),
-        subjects.retry(channel, "*"),
+        f"crown.retry.{channel}.*",
         subjects.dead(channel),
         subjects.event(channel),
     )
@@ -99,7 +99,7 @@ _PUBLISHED: dict[str, tuple[str, ...]] = {
         _DELIVERIES,
         _LIVE,
         _LIVE_KEPT,
-        subjects.schedule("*", "*"),
+        "crown.schedule.*.*",
         subjects.decided("*"),
         subjects.DEAD_DISPATCH,
     ),
@@ -122,7 +122,7 @@ _PUBLISHED: dict[str, tuple[str, ...]] = {
         _LIVE,
         _LIVE_KEPT,
         subjects.REVOCATIONS,
-        subjects.longpoll("*"),
+        "crown.longpoll.*",
         f"{bus.inbox_prefix('realtime')}.>",
         subjects.VITALS_ASKED,
         *_api("STREAM.INFO", subjects.REALTIME, subjects.REVOKED),
@@ -136,7 +136,7 @@ _PUBLISHED: dict[str, tuple[str, ...]] = {
     ),
 }
 _HEARD: dict[str, tuple[str, ...]] = {
-    "realtime": (_LIVE, subjects.REVOCATIONS, subjects.longpoll("*"), subjects.VITALS_TOLD),
+    "realtime": (_LIVE, subjects.REVOCATIONS, "crown.longpoll.*", subjects.VITALS_TOLD),
 }
 
 

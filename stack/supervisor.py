@@ -78,6 +78,8 @@ class Supervisor:
         needed = [self._keepers[name] for name in preparation.needs if name in self._keepers]
         for keeper in needed:
             await keeper.first_healthy.wait()
+        # Before it is run: what ends meanwhile may lose what was prepared.
+        starts = [keeper.status.restarts for keeper in needed]
         for left in reversed(range(_PREPARE_TRIES)):
             if await self._run_once(preparation):
                 break
@@ -85,7 +87,6 @@ class Supervisor:
                 raise StartFailed(_PREPARE, f"it did not end well {_PREPARE_TRIES} times")
             await asyncio.sleep(_PREPARE_PAUSE_S)
         self._prepared.set()
-        starts = [keeper.status.restarts for keeper in needed]
         while True:
             await asyncio.sleep(_PREPARE_PAUSE_S)
             now = [keeper.status.restarts for keeper in needed]

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from stack import state
 from stack.errors import NotReady
 from stack.layout import Layout
 from stack.plan import Plan
-from stack.process import Process
+from stack.process import Preparation, Process
 from stack.secrets import Secrets
 from stack.settings import Settings
 from stack.state import Health, Phase, ProcessStatus, StackState
@@ -108,6 +109,49 @@ def bench(tmp_path: Path) -> Bench:
 
 async def nothing() -> None:
     pass
+
+
+def preparing(bench: Bench, code: str) -> Preparation:
+    """A preparation of the bench that notes that it was made, and then runs `code`."""
+    note = f"open({str(bench.folder / 'events')!r}, 'a').write('prepare\\n'); "
+    return Preparation((sys.executable, "-c", note + code), {}, needs=("store",))
+
+
+async def test_what_has_to_be_prepared_waits_until_it_is(bench: Bench) -> None:
+    bench.add("store")
+    bench.add("service", needs=("store",))
+    bench.plan.processes["service"] = replace(bench.plan.processes["service"], prepared=True)
+    bench.plan = replace(bench.plan, preparation=preparing(bench, "pass"))
+    assert await bench.run(nothing) == 0
+    assert bench.events()[:3] == ["start store", "prepare", "start service"]
+
+
+async def test_what_a_server_may_have_lost_is_prepared_again(bench: Bench) -> None:
+    bench.add("store")
+    bench.plan = replace(bench.plan, preparation=preparing(bench, "pass"))
+
+    async def kill() -> None:
+        await bench.until(lambda: bench.events().count("prepare") == 1)
+        pid = bench.of("store").pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await bench.until(lambda: bench.events().count("prepare") == 2)
+
+    assert await bench.run(kill) == 0
+
+
+async def test_a_stack_that_cannot_be_prepared_does_not_come_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stack.supervisor._PREPARE_PAUSE_S", 0.05)
+    bench.add("store")
+    bench.add("service", needs=("store",))
+    bench.plan.processes["service"] = replace(bench.plan.processes["service"], prepared=True)
+    bench.plan = replace(bench.plan, preparation=preparing(bench, "raise SystemExit(1)"))
+    assert await Supervisor(bench.plan).run(bench.stop) == 1
+    assert bench.now().failed == "prepare"
+    assert "start service" not in bench.events()
+    assert bench.events().count("prepare") == 3
 
 
 async def test_needs_start_first_and_end_last(bench: Bench) -> None:

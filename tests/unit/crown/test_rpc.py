@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import grpc
 import pytest
@@ -17,7 +18,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from crown import rpc
 from crown.errors import StoreUnavailable
 from crown.notification.v1 import inbox_service_pb2
-from crown.settings import Settings, SettingsError
+from crown.settings import ProcessSettings, Settings, SettingsError
+from tests.unit.crown.issuer import ISSUER, Issuer
 
 INBOX = inbox_service_pb2.DESCRIPTOR.services_by_name["InboxService"]
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -53,7 +55,7 @@ class Inbox:
 
 
 @asynccontextmanager
-async def served(health: Health, port: int) -> AsyncIterator[grpc.aio.Channel]:
+async def served(health: Health, port: int, **given: str) -> AsyncIterator[grpc.aio.Channel]:
     settings = Settings.model_validate(
         {
             "CROWN_BIND": "127.0.0.1",
@@ -65,6 +67,7 @@ async def served(health: Health, port: int) -> AsyncIterator[grpc.aio.Channel]:
             "CROWN_JWKS": "/nowhere",
             "CROWN_JWT_ISSUER": "nobody",
             "CROWN_DATA_KEY": base64.b64encode(bytes(range(32))).decode(),
+            **given,
         }
     )
     server = rpc.Server(settings)
@@ -214,3 +217,54 @@ async def test_a_taken_port_is_a_wrong_setting(port: int) -> None:
         with pytest.raises(SettingsError, match="CROWN_GRPC_PORT: cannot listen"):
             async with served(Health(), port):
                 pass
+
+
+async def reflected(channel: grpc.aio.Channel, token: str = "") -> int:
+    """How many services reflection lists to who shows `token`."""
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+
+    async def asked() -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
+        yield reflection_pb2.ServerReflectionRequest(list_services="")
+
+    metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    found = [answer async for answer in stub.ServerReflectionInfo(asked(), metadata=metadata)]
+    return sum(len(answer.list_services_response.service) for answer in found)
+
+
+async def test_where_it_is_for_operators_reflection_answers_nobody_else(port: int, tmp_path: Path) -> None:
+    issuer = Issuer()
+    given = {
+        "CROWN_JWKS": issuer.publish(tmp_path / "jwks.json"),
+        "CROWN_JWT_ISSUER": ISSUER,
+        "CROWN_REFLECTION": "operator",
+    }
+    async with served(Health(), port, **given) as channel:
+        assert await reflected(channel, issuer.token(use="operator")) == 4
+        for token, code in (
+            ("", grpc.StatusCode.UNAUTHENTICATED),
+            ("none", grpc.StatusCode.UNAUTHENTICATED),
+            (issuer.token(use="operator", exp=1), grpc.StatusCode.UNAUTHENTICATED),
+            (issuer.token(), grpc.StatusCode.PERMISSION_DENIED),
+            (issuer.token(use="service", sub="feed"), grpc.StatusCode.PERMISSION_DENIED),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await reflected(channel, token)
+            assert caught.value.code() == code
+        # Health is asked by who has no token.
+        await becomes(channel, SERVING)
+
+
+async def test_a_server_without_tokens_tells_nothing_where_reflection_is_for_operators(port: int) -> None:
+    settings = ProcessSettings.model_validate(
+        {
+            "CROWN_BIND": "127.0.0.1",
+            "CROWN_GRPC_PORT": port,
+            "CROWN_GRACE_S": 0,
+            "CROWN_REFLECTION": "operator",
+        }
+    )
+    async with rpc.HealthServer(settings).serving(Health()):
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await reflected(channel, Issuer().token(use="operator"))
+            assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED

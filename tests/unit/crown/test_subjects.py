@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crown import subjects
-from crown.subjects import Consumer
+from crown.subjects import Consumer, covers
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -29,20 +30,46 @@ def test_two_people_have_two_tokens(one: str, other: str) -> None:
     assert (subjects.token(one) == subjects.token(other)) == (one == other)
 
 
+# What means something to NATS, to its wire, or to who takes a subject apart.
+HOSTILE = st.one_of(
+    st.text(min_size=1),
+    st.text(alphabet=".*> \t\r\n$_:/\\{}\x00éa0-", min_size=1),
+    st.sampled_from(
+        ["*", ">", "a.*", "a.>", "a b", "\r\nPUB crown.dead.sms 0\r\n", "$JS.API.STREAM.DELETE.X"]
+    ),
+)
+
+
+@given(HOSTILE, HOSTILE)
+def test_whatever_an_id_is_a_subject_keeps_its_form(one: str, other: str) -> None:
+    for kind in subjects.TOPIC_KINDS:
+        for subject in (subjects.live_source(f"{kind}:{one}"), subjects.live(f"{kind}:{one}")):
+            assert re.fullmatch(rf"crown\.(rt|live)\.{kind}\.[A-Za-z0-9_-]+", subject)
+    for subject in (subjects.revoked(one, other), subjects.revoked(one, "")):
+        assert re.fullmatch(r"crown\.revoked\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", subject)
+    assert subjects.closed(one, other) == f"{subjects.revoked(one, other)}.kept"
+    assert (subjects.live(f"user:{one}") == subjects.live(f"user:{other}")) == (one == other)
+
+
+@given(HOSTILE)
+def test_an_id_of_ours_that_is_none_gets_into_no_subject(identifier: str) -> None:
+    makes: list[Callable[[str], str]] = [
+        lambda given: subjects.retry("sms", given),
+        lambda given: subjects.schedule(given, "0"),
+        subjects.schedules,
+        subjects.longpoll,
+    ]
+    for make in makes:
+        if re.fullmatch(r"[A-Za-z0-9-]+", identifier):
+            assert identifier in make(identifier).split(".")
+        else:
+            with pytest.raises(ValueError, match="letters, digits"):
+                make(identifier)
+
+
 def stream(name: str) -> dict[str, Any]:
     (found,) = [one for one in subjects.streams(1 << 20) if one["name"] == name]
     return found
-
-
-def covers(pattern: str, subject: str) -> bool:
-    """Whether a subject with wildcards takes another one."""
-    wanted, given = pattern.split("."), subject.split(".")
-    for at, part in enumerate(wanted):
-        if part == ">":
-            return len(given) > at
-        if at >= len(given) or part not in {"*", given[at]}:
-            return False
-    return len(wanted) == len(given)
 
 
 PUBLISHED = {
