@@ -279,6 +279,14 @@ TRUST = (
         (f"{_UNIT}/test_vault.py::test_an_altered_byte_is_noticed",),
     ),
     Mutant(
+        "schedules keep who was erased",
+        "an erased person is in no schedule",
+        "services/ingest/people/erasure.py",
+        "        await self._schedules.forget(user_id, mark.time)\n",
+        "",
+        ("tests/integration/ingest/test_erasure.py::test_schedules_forget_them",),
+    ),
+    Mutant(
         "two seals are the same",
         "equal texts cannot be told by their ciphertext",
         "crown/vault.py",

@@ -1,0 +1,84 @@
+"""Changes to what the parts of the suite believe of each other, and may do at the stores."""
+
+from __future__ import annotations
+
+from tools.mutants.mutant import Mutant
+
+_UNIT = "tests/unit/crown"
+
+PARTS = (
+    Mutant(
+        "a service takes callers without a certificate",
+        "with TLS on, nobody without a certificate gets as far as a request",
+        "crown/tls.py",
+        "            require_client_authentication=True,\n",
+        "            require_client_authentication=False,\n",
+        (f"{_UNIT}/test_tls.py::test_a_caller_without_a_certificate_is_not",),
+    ),
+    Mutant(
+        "a service takes any caller of the suite",
+        "with TLS on, a service takes callers that it is told by name",
+        "crown/tls.py",
+        "        if not self._names & shown:\n",
+        "        if False:\n",
+        (f"{_UNIT}/test_tls.py::test_others_are_not",),
+    ),
+    Mutant(
+        "a renewed certificate is not shown",
+        "a certificate is renewed without a restart",
+        "crown/tls.py",
+        "            if papers is shown:\n                return None\n",
+        "            if papers:\n                return None\n",
+        (f"{_UNIT}/test_tls.py::test_a_renewed_certificate_is_shown_at_once",),
+    ),
+    Mutant(
+        "tokens of a withdrawn key are remembered",
+        "a key that is withdrawn is believed no longer",
+        "crown/auth.py",
+        "        keys.on_withdrawn(self._forget)\n",
+        "",
+        (f"{_UNIT}/test_auth.py::test_a_withdrawn_key_is_believed_no_longer_also_where_it_was",),
+    ),
+    Mutant(
+        "e-mail takes what is for texts",
+        "a channel works on itself alone",
+        "stack/rights.py",
+        '    "email": (*_channel(_CHANNELS["email"]),',
+        '    "email": (*_channel(_CHANNELS["sms"]), *_channel(_CHANNELS["email"]),',
+        ("tests/unit/stack/test_rights.py::test_a_channel_works_on_itself_alone",),
+    ),
+    Mutant(
+        "realtime makes streams",
+        "only prepare makes streams",
+        "stack/rights.py",
+        '        "crown.longpoll.*",\n        f"{bus',
+        '        "crown.longpoll.*",\n        "$JS.API.STREAM.CREATE.*",\n        f"{bus',
+        ("tests/unit/stack/test_rights.py::test_only_prepare_makes_streams_and_consumers",),
+    ),
+    Mutant(
+        "a user hears the answers of others",
+        "answers go to whom they are for",
+        "stack/rights.py",
+        '    heard = (f"{bus.inbox_prefix(user)}.>", subjects.VITALS_ASKED)\n',
+        '    heard = ("_INBOX*.>", subjects.VITALS_ASKED)\n',
+        ("tests/unit/stack/test_rights.py::test_a_user_hears_only_its_own_answers",),
+    ),
+    Mutant(
+        "the rights at NATS are not handed to the server",
+        "a user publishes what its table lists and nothing else",
+        "stack/servers/nats.py",
+        '"publish": {"allow": list(may.publish)},',
+        '"publish": {"allow": [">"]},',
+        (
+            "tests/integration/stack/test_rights.py::test_a_user_publishes_what_its_table_lists_and_nothing_else",
+        ),
+    ),
+    Mutant(
+        "mongod runs JavaScript",
+        "no query runs code",
+        "stack/servers/mongod.py",
+        '"--noscripting",',
+        '"--quiet",',
+        ("tests/integration/stack/test_rights.py::test_mongod_runs_no_javascript",),
+    ),
+)
