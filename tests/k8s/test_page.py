@@ -36,7 +36,7 @@ def test_it_names_each_secret_and_each_key(made_secrets: dict[str, Manifests]) -
     table = PAGE.partition("## Secrets")[2].partition("\n## ")[0]
     for one in made_secrets[NAMESPACE].of("Secret"):
         name = one["metadata"]["name"]
-        short = name if f"`{name}`" in table else f"{name.partition('-')[0]}-…"
+        short = name if f"`{name}`" in table else f"{name.rpartition('-')[0]}-…"
         assert f"`{short}`" in table
         assert all(f"`{key}`" in table for key in one["data"])
     for name in made_secrets[DATA].names("Secret"):
