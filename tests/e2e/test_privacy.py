@@ -1,14 +1,18 @@
-"""Logs and metrics tell nothing about people: every address, text and token of the whole run is looked for."""
+"""Logs, metrics, traces and the files of the stores tell nothing about people: every address, text and token of the
+whole run is looked for. No process is started with a secret among its arguments."""
 
 from __future__ import annotations
 
 import json
+import secrets
 from base64 import urlsafe_b64encode
+from pathlib import Path
 
 import pytest
 
 from stack.control import Stack
 from stack.services import ROLES
+from tests.collector import Collector
 from tests.e2e.forgery import signed
 from tests.e2e.people import DEVICE_PREFIX, MAIL_DOMAIN, PHONE_PREFIX, TITLE, WORD, People, data
 from tests.e2e.phoenix import connected
@@ -23,6 +27,11 @@ CANARIES = {
     "a token": "eyJhbGci",
     "a token for the socket": urlsafe_b64encode(b"eyJhbGci").decode()[:10],
 }
+
+
+# Content that no other test sends, nor stores as a template or a name.
+SECRET = "Nachtreiher-4711"
+TRACE_ID = secrets.token_hex(16)
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +50,9 @@ async def tried(rest: Rest, feed: Caller, people: People, stack: Stack) -> None:
         await socket.pushed("notification")
         await socket.stream.send_str(f"[{TITLE}")
     await feed.settled(sent)
+    traced = {"traceparent": f"00-{TRACE_ID}-{secrets.token_hex(8)}-01"}
+    secret = {"channels": channels, "user_id": person.user_id, "data": data(message=SECRET)}
+    await feed.settled((await feed.try_send(secret, headers=traced)).ok["notification_id"])
     gone = await people.new("unregistered-heron-")
     await feed.settled(await feed.send("push", user_id=gone.user_id, data=data()))
     for body in (
@@ -81,6 +93,55 @@ async def test_no_metric_tells(rest: Rest, stack: Stack, name: str) -> None:
     async with rest.http.get(f"http://127.0.0.1:{stack.settings.ports.metrics(name)}/metrics") as answer:
         text = await answer.text()
     assert [canary for canary in CANARIES.values() if canary in text] == []
+
+
+@pytest.mark.usefixtures("tried")
+async def test_no_trace_tells(collector: Collector) -> None:
+    await collector.named(TRACE_ID, ["crown.notification.v1.IngestService/SendNotification"])
+    told = repr(collector.spans)
+    assert TRACE_ID in told
+    assert [canary for canary in (*CANARIES.values(), SECRET) if canary in told] == []
+
+
+@pytest.mark.usefixtures("tried")
+@pytest.mark.parametrize("server", ["mongod", "nats"])
+def test_no_file_of_a_store_tells(stack: Stack, server: str) -> None:
+    """What stands there is sealed, before anybody is erased. Valkey of the stack keeps no files."""
+    canaries = [MAIL_DOMAIN, PHONE_PREFIX, DEVICE_PREFIX, SECRET]
+    files = [path for path in stack.layout.data(server).rglob("*") if path.is_file()]
+    assert files
+    told = [
+        (path.name, canary)
+        for path in files
+        for content in [path.read_bytes()]
+        for canary in canaries
+        if canary.encode() in content
+    ]
+    assert told == []
+
+
+def test_no_process_has_a_secret_among_its_arguments(stack: Stack) -> None:
+    kept = [path.read_text(errors="replace") for path in stack.layout.secrets.rglob("*") if path.is_file()]
+    secret = {line.strip() for text in kept for line in text.splitlines() if len(line.strip()) >= 16}
+    assert secret
+    pids = [one.pid for one in stack.status() if one.pid]
+    assert pids
+    lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids]
+    arguments = b"\n".join(lines).decode(errors="replace")
+    assert [one[:4] for one in secret if one in arguments] == []
+
+
+async def test_a_person_exports_and_erases_themselves(feed: Caller, people: People) -> None:
+    """By the rights that each process has at the stores."""
+    person = await people.new()
+    await feed.settled(await feed.send("in_app", user_id=person.user_id, data=data()))
+    path = f"/api/v1/users/{person.user_id}"
+    before = (await person.caller.get(f"{path}:export")).ok
+    assert (before["contact"]["email"], len(before["notifications"])) == (person.email, 1)
+    assert (await person.caller.request("DELETE", path)).status == 200
+    after = (await person.caller.get(f"{path}:export")).ok
+    assert (after["contact"]["email"], after["devices"], after["schedules"]) == ("", [], [])
+    assert [one["data"] for one in after["notifications"] if one["data"]] == []
 
 
 @pytest.mark.usefixtures("tried")
