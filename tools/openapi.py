@@ -436,9 +436,11 @@ _ERRORS: dict[str, Schema] = {
         "When to call again.",
         retry_delay={"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?s$"},
     ),
+    # Without an id where what came was no request, and nobody has given it one.
     "RequestInfo": _detail(
         "RequestInfo", "The request, as logs name it.", request_id=_TEXT, serving_data=_TEXT
-    ),
+    )
+    | {"required": ["@type"]},
 }
 _EVENT: Schema = {
     "type": "object",

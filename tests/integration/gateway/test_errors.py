@@ -210,3 +210,43 @@ async def test_when_to_retry_is_a_detail_and_a_header(gateway: Gateway, code: gr
     reply = await gateway.send("POST", SEND, json={})
     assert reply.headers["retry-after"] == "3"
     assert reply.json["details"] == [{"@type": TYPE + "RetryInfo", "retry_delay": "3s"}]
+
+
+@pytest.mark.parametrize("name", ["a!b", "d1l~", "z2p'|#y", "!", "x*-y"])
+async def test_a_header_that_grpc_has_no_name_for_stays_outside(gateway: Gateway, name: str) -> None:
+    """A service would answer the call with an internal error before it looks at it."""
+    reply = await gateway.send("POST", SEND, json={}, headers={name: "1", "x-good-1.2": "2"})
+    assert reply.status == 200
+    [call] = gateway.backend.calls
+    assert call.metadata["x-good-1.2"] == "2"
+    assert name not in call.metadata
+
+
+ODD = {
+    "no base64": {"x-odd-bin": "!!!"},
+    "cut base64": {"x-odd-bin": "AAA"},
+    "no time": {"grpc-timeout": "abc"},
+    "a little time": {"grpc-timeout": "5S"},
+    "long time": {"grpc-timeout": "99999999999H"},
+    "encoding": {"grpc-encoding": "zz"},
+    "gzip": {"grpc-encoding": "gzip"},
+    "accepted encodings": {"grpc-accept-encoding": "zz,,"},
+    "inner encoding": {"grpc-internal-encoding-request": "gzip"},
+    "trailers": {"te": "gzip"},
+    "status": {"grpc-status": "99"},
+    "trace": {"grpc-trace-bin": "AA!"},
+    "attempts": {"grpc-previous-rpc-attempts": "x"},
+    "cost": {"lb-cost-bin": "x"},
+    "letters": {"idempotency-key": "caf\u00e9"},
+    "no agent": {"user-agent": ""},
+}
+
+
+@pytest.mark.parametrize("headers", ODD.values(), ids=ODD)
+async def test_a_header_that_means_something_to_grpc_is_no_fault(
+    gateway: Gateway, headers: dict[str, str]
+) -> None:
+    reply = await gateway.send("POST", SEND, json={}, headers=headers)
+    assert reply.status < 500, reply
+    if reply.status != 200:
+        check(reply, reply.status, reply.json["code"], reply.json["details"][0]["reason"])
