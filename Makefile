@@ -7,7 +7,8 @@ SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup node lock proto check-proto release-proto fmt lint check-adr docs \
-  test test-unit test-integration test-e2e test-power fuzz clients image-check k8s-check ops-check fault-quick fault mutants losses audit sbom check \
+  test test-unit test-integration test-e2e test-power fuzz openapi clients image-check k8s-check ops-check fault-quick fault \
+  mutants losses audit sbom check \
   up down status logs clean demo bench bench-quick
 
 help: ## List the targets
@@ -83,6 +84,10 @@ fuzz: setup ## Our own parsers under inputs that are guided by what they reach, 
 
 mutants: setup node ## Apply each small wrong change to a copy, and see which test catches it
 	python -m tools.mutants
+
+openapi: setup node ## Every call of the OpenAPI document under many made-up inputs; the count goes to docs/reliability.md
+	OPENAPI_EXAMPLES=8 tools/test.sh tests/e2e/test_openapi.py
+	python -m tools.reliability_page
 
 losses: setup ## What a crash of a worker costs by policy, one table
 	python -m tests.fault.losses

@@ -54,14 +54,16 @@ def page(found: Schema) -> str:
     services = [tag["name"] for tag in found["tags"]]
     parts = [_HEAD, "<nav>\n<h2>Calls</h2>\n", *_menu(services), "</nav>\n<main>\n", *_intro(found)]
     for tag in found["tags"]:
-        mine = [one for one in calls if tag["name"] in one[2]["tags"]]
-        parts.append(f'<h2 id="{tag["name"]}">{tag["name"]}</h2>\n{_prose(tag["description"])}\n')
-        parts += [_call(found, *one) for one in mine]
-    parts.append('<h2 id="webhooks">Webhooks</h2>\n')
-    for name, verbs in found["webhooks"].items():
-        parts += [_call(found, name, verb, call) for verb, call in verbs.items()]
-    parts.append('<h2 id="schemas">Schemas</h2>\n')
-    parts += [_schema(name, one) for name, one in found["components"]["schemas"].items()]
+        mine = [_call(found, *one) for one in calls if tag["name"] in one[2]["tags"]]
+        parts += _section(tag["name"], _prose(tag["description"]), mine)
+    told = [
+        _call(found, name, verb, call)
+        for name, verbs in found["webhooks"].items()
+        for verb, call in verbs.items()
+    ]
+    parts += _section("webhooks", "<p>What we call.</p>", told)
+    schemas = [_schema(name, one) for name, one in found["components"]["schemas"].items()]
+    parts += _section("schemas", "<p>What requests and answers are made of.</p>", schemas)
     parts.append("</main>\n</body>\n</html>\n")
     return "".join(parts)
 
@@ -71,6 +73,12 @@ def _menu(services: Iterable[str]) -> Iterator[str]:
     for name in (*services, "webhooks", "schemas"):
         yield f'<li><a href="#{name}">{name}</a></li>\n'
     yield "</ul>\n"
+
+
+def _section(name: str, about: str, entries: Iterable[str]) -> Iterator[str]:
+    yield f'<section>\n<h2 id="{name}">{name}</h2>\n{about}\n'
+    yield from entries
+    yield "</section>\n"
 
 
 def _intro(found: Schema) -> Iterator[str]:
@@ -86,9 +94,6 @@ def _call(found: Schema, path: str, verb: str, call: Schema) -> str:
         f"<span>{_inline(call['summary'])}</span></summary>\n"
         f'<div id="{name}">\n<h3>{name.replace("_", ".")}</h3>\n{_prose(call.get("description", ""))}\n'
     ]
-    if call["security"]:
-        ways = ", ".join(f"<code>{escape(way)}</code>" for one in call["security"] for way in one["bearer"])
-        parts.append(f"<p>A token with one of: {ways}</p>\n")
     if call["parameters"]:
         rows = [
             _row(f"{one['name']} <i>{one['in']}</i>", one["schema"], one["description"], one["required"])

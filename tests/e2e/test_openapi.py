@@ -31,7 +31,7 @@ from tests.e2e.rest import Rest
 from tests.figures import publish
 
 # Inputs a call.
-EXAMPLES = int(os.environ.get("OPENAPI_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("OPENAPI_EXAMPLES", "2"))
 DEEP = "OPENAPI_EXAMPLES" in os.environ
 LIMIT_S = 20.0
 # A person whom the user's token names, so that some calls get past the rule.
