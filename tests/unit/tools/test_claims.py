@@ -68,3 +68,11 @@ def test_other_tables_claim_nothing(root: Path) -> None:
 
 def test_the_page_names_what_is_there() -> None:
     assert claims.problems(claims.PAGE.read_text(encoding="utf-8")) == []
+
+
+def test_every_section_with_a_table_claims_something() -> None:
+    """An empty table promises nothing, and looks as if it did."""
+    page = claims.PAGE.read_text(encoding="utf-8")
+    sections = [part for part in page.split("\n## ") if "| claim | shown by |" in part]
+    assert sections
+    assert [part.splitlines()[0] for part in sections if not list(claims.claims(part))] == []
