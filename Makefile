@@ -7,7 +7,7 @@ SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup node lock proto check-proto release-proto fmt lint check-adr docs \
-  test test-unit test-integration test-e2e test-power fuzz openapi clients image-check k8s-check ops-check fault-quick fault \
+  test test-unit test-integration test-e2e test-power fuzz hostile openapi clients image-check k8s-check ops-check fault-quick fault \
   mutants losses audit sbom check \
   up down status logs clean demo bench bench-quick
 
@@ -84,6 +84,10 @@ fuzz: setup ## Our own parsers under inputs that are guided by what they reach, 
 
 mutants: setup node ## Apply each small wrong change to a copy, and see which test catches it
 	python -m tools.mutants
+
+hostile: setup ## Thousands of hostile inputs for each surface of a suite, counted into docs/figures
+	.venv/bin/python -m pytest tests/e2e/test_hostile.py -o timeout=1800 --inputs 5000
+	.venv/bin/python -m tools.reliability_page
 
 openapi: setup node ## Every call of the OpenAPI document under many made-up inputs; the count goes to docs/reliability.md
 	OPENAPI_EXAMPLES=8 tools/test.sh tests/e2e/test_openapi.py

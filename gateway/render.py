@@ -33,6 +33,8 @@ _SHOWN = (
     ("authority", "authority", "CROWN_TLS_FOLDER"),
     ("edge", "certificate", "GATEWAY_TLS_FOLDER"),
 )
+# What no page of ours asks a browser for.
+_PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 _NO_ORIGIN = r"[^\s\S]"
 
 
@@ -223,6 +225,7 @@ def _pages(folder: Path) -> dict[str, str]:
         "LINK_PAGE": link.replace("%", "%%"),
         "AWAY_PAGE": away.replace("%", "%%"),
         "PAGE_POLICY": policy,
+        "PAGE_PERMISSIONS": _PERMISSIONS,
     }
 
 

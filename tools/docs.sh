@@ -12,6 +12,7 @@ python -m tools.errors_page --check
 python -m tools.openapi --check
 python -m tools.openapi_page --check
 python -m tools.metrics_page --check
+python -m tools.limits_page --check
 python -m tools.dashboards --check
 python -m tools.reliability_page --check
 python -m tools.licences --check

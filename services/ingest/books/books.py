@@ -82,9 +82,13 @@ def _stretch(request: pb.GetBooksRequest) -> tuple[datetime, datetime]:
 
 
 def _problems(request: pb.GetBooksRequest) -> list[Violation]:
-    start, end = _stretch(request)
-    if timedelta(0) < end - start <= _LONGEST:
-        return []
+    try:
+        start, end = _stretch(request)
+        if timedelta(0) < end - start <= _LONGEST:
+            return []
+    except (ValueError, OverflowError):
+        # Out of the calendar; over gRPC any number of seconds may come.
+        pass
     field = "start_time" if request.HasField("start_time") else "end_time"
     return [Violation(field, "must be before end_time, and at most 31 days before it", "books.stretch")]
 

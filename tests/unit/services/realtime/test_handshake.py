@@ -141,6 +141,8 @@ async def _published(secrets: Secrets, _request: web.Request) -> web.Response:
         ("", "", "", False),
         ("", "https://[", "crown.example", False),
         ("", "https://crown.\texample", "crown.example", False),
+        ("", "https://crown.example/app", "crown.example", False),
+        ("", "https://crown.example:", "crown.example", False),
         ("", "https://crown.\u00e9xample", "crown.\u00e9xample", False),
         ("https://app.example", "https://app.example", "crown.example", True),
         ("https://app.example/", "https://app.example", "crown.example", True),
