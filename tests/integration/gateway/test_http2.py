@@ -92,8 +92,8 @@ class Others(threading.Thread):
         self.slowest_s = 0.0
 
     def run(self) -> None:
-        """Calls until it is enough."""
-        while not self.enough.wait(0.05):
+        """Calls until it is enough, and once at least."""
+        while not (self.statuses and self.enough.wait(0.05)):
             began = time.monotonic()
             connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
             connection.request("GET", "/healthz")
