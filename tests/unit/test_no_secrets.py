@@ -26,7 +26,7 @@ PATTERNS = {
     "a secret of webhooks": r"\bwhsec_[A-Za-z0-9+/]{32,}",
     "a password in an address": r"\b[a-z][a-z+]*://[^\s/@:\"'`]+:[^\s/@\"'`]{3,}@[^\s\"'`]*",
     "a path of somebody's machine": r"(?<![\w./-])/(?:home/[a-z]\w*|root|Users/\w+|work|workspace)/[\w.-]+",
-    "a host of somebody's network": r"\b[\w-]+(?:\.[\w-]+)*\.(?:corp|lan|intranet)\b(?!\()",
+    "a host of somebody's network": r"\b[\w-]+(?:\.[\w-]+)*\.(?:corp|(?<!fault\.)(?<!servers\.)lan|intranet)\b(?!\()",
     "an index of packages": r"--(?:extra-)?index-url[= ]https?://\S+|\bindex-url\s*=\s*https?://\S+",
 }
 # One of each that has to be found. Put together here, so that this file is no find itself.

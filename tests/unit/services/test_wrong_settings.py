@@ -44,8 +44,10 @@ FREE = {
     "SMTP_PASSWORD",
     "CROWN_JWT_ISSUER",
     "CROWN_JWT_AUDIENCE",
-    # The path of a file, which the process reads: see below.
+    "CROWN_TLS_CALLERS",
+    # Paths of what the process reads: see below, and test_tls.py.
     "CROWN_RELAY_FEEDS",
+    "CROWN_TLS_FOLDER",
 }
 
 WRONG_NUMBERS = {int: ("hunter2", "1.5", "-1", "0x10"), float: ("hunter2", "-1", "nan", "inf")}
