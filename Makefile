@@ -7,7 +7,8 @@ SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup node lock proto check-proto release-proto fmt lint check-adr docs \
-  test test-unit test-integration test-e2e test-power fuzz hostile openapi clients image-check k8s-check ops-check fault-quick fault \
+  test test-unit test-integration test-e2e test-power fuzz hostile openapi clients image-check k8s-check \
+  trust-check ops-check fault-quick fault \
   mutants losses audit sbom check \
   up down status logs clean demo bench bench-quick
 
@@ -76,6 +77,9 @@ image-check: setup ## Dockerfile, compose.yaml and wheel, and what the image run
 k8s-check: setup ## The manifests: rendered, by schema and policy, and each container run as it is written
 	@tools/k8s_check.sh
 
+trust-check: setup ## Who may do what, hostile input, and TLS between the parts, against the whole suite
+	tools/test.sh tests/trust
+
 ops-check: setup ## Alert rules, dashboards, and the recipes with grpcurl
 	@tools/ops_check.sh
 
@@ -86,11 +90,11 @@ mutants: setup node ## Apply each small wrong change to a copy, and see which te
 	python -m tools.mutants
 
 hostile: setup ## Thousands of hostile inputs for each surface of a suite, counted into docs/figures
-	.venv/bin/python -m pytest tests/e2e/test_hostile.py -o timeout=1800 --inputs 5000
+	.venv/bin/python -m pytest tests/trust/test_hostile.py -o timeout=1800 --inputs 5000
 	.venv/bin/python -m tools.reliability_page
 
 openapi: setup node ## Every call of the OpenAPI document under many made-up inputs; the count goes to docs/reliability.md
-	OPENAPI_EXAMPLES=8 tools/test.sh tests/e2e/test_openapi.py
+	OPENAPI_EXAMPLES=8 tools/test.sh tests/trust/test_openapi.py
 	python -m tools.reliability_page
 
 losses: setup ## What a crash of a worker costs by policy, one table
@@ -102,7 +106,7 @@ audit: setup ## Ask the advisory services about every locked package; needs a ne
 sbom: setup ## What the image is made of, as CycloneDX in build/sbom.cdx.json
 	@tools/sbom.sh
 
-check: lint check-proto check-adr test docs clients image-check k8s-check ops-check fault-quick test-power ## What CI runs
+check: lint check-proto check-adr test docs clients trust-check image-check k8s-check ops-check fault-quick test-power ## What CI runs
 
 up: setup ## Start the suite in the background
 	@crown up

@@ -100,7 +100,7 @@ def _requests() -> Iterator[Limit]:
     )
     yield Limit(
         "time of a call of REST or gRPC, its message included", "15 s", "gateway, and the door by `grpc-timeout`",
-        "504, `DEADLINE_EXCEEDED`", "`tests/e2e/test_hostile.py`",
+        "504, `DEADLINE_EXCEEDED`", "`tests/trust/test_hostile.py`",
     )  # fmt: skip
 
 

@@ -39,14 +39,6 @@ _ENVIRONMENT = {
 }
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--inputs",
-        type=int,
-        help="So many hostile inputs for each surface; their figures are kept in docs/figures.",
-    )
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts last what looks at everything that the others left behind."""
     here = Path(__file__).parent

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from bson import Int64
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError, Message
 from redis.asyncio import Redis
@@ -229,6 +230,8 @@ def _plain(value: Any) -> Any:
             return [_plain(inner) for inner in value]
         case datetime():
             return _text(value)
+        case Int64():
+            return int(value)
         case _:
             return value
 

@@ -217,6 +217,8 @@ async def test_an_export_has_all_that_there_is(rig: Rig, api: Service, caller: C
         {"_id": "t9", "notification_id": sent, "user_id": person, "time": now(), "reason": "E9"}
     )
     await rig.redis.set(f"crown:presence:active:{person}", 1_795_000_000)
+    # Beyond 32 bits the store answers a number of a kind of its own.
+    await local.db.broadcast_marks.insert_one({"_id": f"m9/{person}", "user_id": person, "place": 1 << 40})
     other = local.somebody()
     title: Any = {"title": "Again"}
     both = SendNotificationRequest(user_ids=[other, person], data=title)
@@ -226,6 +228,7 @@ async def test_an_export_has_all_that_there_is(rig: Rig, api: Service, caller: C
     await local.db.dead_letters.insert_one({"_id": "l9", **letter, **state})
     found = json.loads(b"".join(await caller.export(person)))
     assert found["last_active_time"] == "2026-11-18T11:06:40Z"
+    assert found["broadcast_marks"] == [{"place": 1 << 40}]
     (schedule,) = found["schedules"]
     assert (schedule["schedule_id"], schedule["sender"], schedule["data"]) == ("s9", "feed", title)
     assert other not in json.dumps(found)

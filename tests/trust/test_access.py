@@ -8,11 +8,11 @@ import grpc
 import pytest
 
 from stack.control import Stack
-from tests.e2e import matrix
-from tests.e2e.callers import KINDS, OTHER, OWNER, Kind
 from tests.e2e.contract import GUARDED, PROVEN, RPCS, Rpc
 from tests.e2e.people import People, data
 from tests.e2e.rest import Caller, Rest
+from tests.trust import matrix
+from tests.trust.callers import KINDS, OTHER, OWNER, Kind
 
 REFUSED = {401: 16, 403: 7}
 

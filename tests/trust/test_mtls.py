@@ -23,8 +23,8 @@ from tests.e2e.arrivals import Ledger, Mailbox
 from tests.e2e.conftest import brought_up
 from tests.e2e.people import WORD, People, Person, data
 from tests.e2e.phoenix import connected
-from tests.e2e.poller import Poller
 from tests.e2e.rest import Rest
+from tests.trust.poller import Poller
 
 REFUSED, UNREACHED = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAVAILABLE
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from stack.control import Stack
 from stack.tokens import SCOPES
-from tests.e2e import matrix
-from tests.e2e.callers import Kind
 from tests.e2e.contract import GUARDED, Rpc
 from tests.e2e.rest import Rest
+from tests.trust import matrix
+from tests.trust.callers import Kind
 
 PEOPLE = st.sampled_from(["ann", "Ann", "ann.", "bob", "", "a:nn", "ann ", "\u0430nn"])
 ALL_SCOPES = [*SCOPES, "notifications.send:social", "inbox.read:social", "admin", "*"]

@@ -10,12 +10,12 @@ import pytest
 
 from crown.notification.v1.access_pb2 import PROOF_PROVIDER_SIGNATURE, PROOF_SIGNED_LINK
 from stack.control import Stack
-from tests.e2e import matrix
 from tests.e2e.answers import Reply
-from tests.e2e.callers import OWNER
 from tests.e2e.contract import PROVEN, Rpc
 from tests.e2e.rest import Rest
 from tests.sendgrid_signer import Signer
+from tests.trust import matrix
+from tests.trust.callers import OWNER
 
 SURFACE = "callbacks and links"
 SIGNED = [rpc for rpc in PROVEN if rpc.rule.proof == PROOF_PROVIDER_SIGNATURE]

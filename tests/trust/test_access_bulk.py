@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import matrix
 from tests.e2e.people import People, Person, data
 from tests.e2e.rest import Caller, Rest
+from tests.trust import matrix
 
 SURFACE = "bulk with somebody else's"
 MARKS = ["read", "unread", "seen", "archive", "unarchive", "delete"]

@@ -1,5 +1,5 @@
-"""`python -m tests.e2e.access_figures`: runs every test of access, and publishes how many cells each surface has and
-how many were answered otherwise than the rules say."""
+"""`python -m tests.trust.access_figures`: runs every test of access, and publishes how many cells each surface has
+and how many were answered otherwise than the rules say."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests import figures
-from tests.e2e import matrix
+from tests.trust import matrix
 
-_COMMAND = "python -m tests.e2e.access_figures"
+_COMMAND = "python -m tests.trust.access_figures"
 
 
 def main() -> int:

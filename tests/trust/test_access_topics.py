@@ -13,12 +13,12 @@ import pytest
 from crown import access
 from crown.notification.v1 import realtime_service_pb2
 from crown.notification.v1.access_pb2 import TopicRule
-from tests.e2e import matrix
-from tests.e2e.callers import KINDS, OTHER, OWNER, Kind
 from tests.e2e.people import People, data
 from tests.e2e.phoenix import connected
-from tests.e2e.poller import Poller
 from tests.e2e.rest import Caller, Rest
+from tests.trust import matrix
+from tests.trust.callers import KINDS, OTHER, OWNER, Kind
+from tests.trust.poller import Poller
 
 Ask = Callable[[str, str, object], Awaitable[dict[str, Any]]]
 RULES = access.topic_rules(realtime_service_pb2.DESCRIPTOR.services_by_name["RealtimeService"])

@@ -14,9 +14,9 @@ from crown.notification.v1.ingest_service_pb2 import (
     StreamNotificationsRequest,
 )
 from crown.notification.v1.ingest_service_pb2_grpc import IngestServiceStub
-from tests.e2e import matrix
 from tests.e2e.people import TITLE, People, data
 from tests.e2e.rest import BULK, Caller, Rest
+from tests.trust import matrix
 
 SURFACE = "categories of a token"
 NEEDS = "the scope notifications.send:security"

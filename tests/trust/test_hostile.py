@@ -28,10 +28,10 @@ from tests.e2e.arrivals import Mailbox
 from tests.e2e.contract import RPCS, Rpc
 from tests.e2e.people import People, data
 from tests.e2e.rest import Caller, Rest
-from tests.e2e.spoiling import Spoiler
 from tests.e2e.test_bad_json import body_of, is_raw
 from tests.fault import bus
 from tests.sendgrid_signer import Signer
+from tests.trust.spoiling import Spoiler
 
 COLUMNS = ("surface", "inputs tried", "5xx", "undocumented answers", "hang or dropped")
 COMMAND = "make hostile, make openapi"
