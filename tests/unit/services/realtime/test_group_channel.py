@@ -50,7 +50,8 @@ def events(frames: list[Any], event: str) -> list[Any]:
 
 def reason(frames: list[Any]) -> str:
     """Why the last message was refused."""
-    return str(frames[0][4]["response"]["reason"])
+    (reply,) = events(frames, "phx_reply")
+    return str(reply["response"]["reason"])
 
 
 # -- getting in
