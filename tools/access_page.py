@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from google.protobuf import descriptor_pb2
 
@@ -13,6 +12,7 @@ from crown.notification.v1 import access_pb2
 from gateway import contract
 from gateway.open_routes import ROUTES
 from tools.calls_page import PROOFS, ROOT, compiled
+from tools.made import keep
 
 PAGE = ROOT / "docs" / "access.md"
 # Others implement it for us, and we call it.
@@ -147,19 +147,10 @@ def _topic(rule: access_pb2.TopicRule) -> str:
     return f"| {names} | {', '.join(way for way in ways if way)} |\n"
 
 
-def main() -> int:
-    """0 unless the page has to be made anew."""
-    text = page(compiled())
-    if sys.argv[1:] != ["--check"]:
-        Path(PAGE).write_text(text, encoding="utf-8")
-    elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
-        print(
-            "docs: docs/access.md is not what the protos give: run python -m tools.access_page",
-            file=sys.stderr,
-        )
-        return 1
-    return 0
+def main(arguments: list[str]) -> int:
+    """Writes the page, or compares it."""
+    return keep({PAGE: page(compiled())}, "protos/", "tools.access_page", arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

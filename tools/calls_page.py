@@ -14,6 +14,7 @@ from google.protobuf import descriptor_pb2
 
 from crown.notification.v1 import access_pb2
 from gateway import contract
+from tools.made import keep
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "calls.md"
@@ -93,17 +94,10 @@ def _first_sentence(comment: str) -> str:
     return re.split(r"(?<=[.:;]) (?=[A-Z-])", text, maxsplit=1)[0].rstrip(":;").replace("|", "\\|")
 
 
-def main() -> int:
-    text = page(compiled())
-    if sys.argv[1:] != ["--check"]:
-        PAGE.write_text(text)
-    elif PAGE.read_text() != text:
-        print(
-            "docs: docs/calls.md is not what the protos give: run python -m tools.calls_page", file=sys.stderr
-        )
-        return 1
-    return 0
+def main(arguments: list[str]) -> int:
+    """Writes the page, or compares it."""
+    return keep({PAGE: page(compiled())}, "protos/", "tools.calls_page", arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from google.protobuf import descriptor_pb2
 from google.rpc.code_pb2 import Code
@@ -18,6 +17,7 @@ from crown.notification.v1.error_reason_pb2 import ErrorReason, ErrorRetry
 from services.realtime import closecodes
 from services.realtime.closecodes import Close
 from tools.calls_page import ROOT, compiled
+from tools.made import keep
 
 PAGE = ROOT / "docs" / "errors.md"
 _FILE = "crown/notification/v1/error_reason.proto"
@@ -164,16 +164,10 @@ def _closed(close: Close) -> str:
     return f"| {close.code} | {close.reason} | {close.when} | {back} |\n"
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Writes the page, or compares it."""
-    text = page(compiled())
-    if sys.argv[1:] != ["--check"]:
-        PAGE.write_text(text, encoding="utf-8")
-    elif Path(PAGE).read_text(encoding="utf-8") != text:
-        print("docs: docs/errors.md is not what the protos give: run tools/errors_page.py", file=sys.stderr)
-        return 1
-    return 0
+    return keep({PAGE: page(compiled())}, "protos/", "tools.errors_page", arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

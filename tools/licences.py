@@ -8,6 +8,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
+from tools.made import keep
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "licences.md"
 _LOCK = ROOT / "requirements" / "runtime.txt"
@@ -125,19 +127,13 @@ def page() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Writes the page, or checks it."""
+    """Writes the page, or compares it."""
     try:
         text = page()
     except UnknownLicence as error:
         print(f"licences: {error}", file=sys.stderr)
         return 1
-    if "--check" not in arguments:
-        PAGE.write_text(text, encoding="utf-8")
-        return 0
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text:
-        return 0
-    print("licences: docs/licences.md is not what is locked; run python -m tools.licences", file=sys.stderr)
-    return 1
+    return keep({PAGE: text}, "what is locked", "tools.licences", arguments)
 
 
 if __name__ == "__main__":

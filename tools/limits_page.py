@@ -28,6 +28,7 @@ from services.push.web_push import crypto
 from services.realtime import longpoll, publish, sessions, socket, websocket
 from services.realtime.handshake import TOKEN_MOST_CHARS
 from services.realtime.limits import Limits as Realtime
+from tools.made import keep
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "limits.md"
@@ -217,17 +218,10 @@ def _bytes(size: int) -> str:
     return f"{size:,} bytes"
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Writes the page, or compares it."""
-    wanted = page()
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(wanted, encoding="utf-8")
-        return 0
-    if PAGE.read_text(encoding="utf-8") != wanted:
-        print(f"{PAGE.name} is not what the code gives: run python -m tools.limits_page", file=sys.stderr)
-        return 1
-    return 0
+    return keep({PAGE: page()}, "the code", "tools.limits_page", arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from crown import metrics
 from crown.series import Label, Section, Series
+from tools.made import keep
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "metrics.md"
@@ -57,17 +58,8 @@ def _told(label: Label) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Writes the page, or checks it."""
-    if "--check" not in arguments:
-        PAGE.write_text(page(), encoding="utf-8")
-        return 0
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == page():
-        return 0
-    print(
-        "metrics: docs/metrics.md is not what crown/metrics.py gives; run python -m tools.metrics_page",
-        file=sys.stderr,
-    )
-    return 1
+    """Writes the page, or compares it."""
+    return keep({PAGE: page()}, "crown/metrics.py", "tools.metrics_page", arguments)
 
 
 if __name__ == "__main__":

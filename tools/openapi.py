@@ -9,7 +9,6 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -24,6 +23,7 @@ from gateway import contract
 from tools import errors_page
 from tools.calls_page import PROOFS, ROOT, compiled
 from tools.errors_page import Reason
+from tools.made import keep
 from tools.openapi_schemas import Contract, Message, Schema, Schemas, component, text_of
 
 DOCUMENT = ROOT / "gateway" / "web" / "openapi.yaml"
@@ -510,16 +510,10 @@ def written(found: Schema) -> str:
     return head + yaml.dump(found, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Writes the document, or compares it."""
-    text = written(document(compiled()))
-    if sys.argv[1:] != ["--check"]:
-        DOCUMENT.write_text(text, encoding="utf-8")
-    elif Path(DOCUMENT).read_text(encoding="utf-8") != text:
-        print("docs: openapi.yaml is not what the protos give: run python -m tools.openapi", file=sys.stderr)
-        return 1
-    return 0
+    return keep({DOCUMENT: written(document(compiled()))}, "protos/", "tools.openapi", arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -8,10 +8,10 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from tools.calls_page import compiled
+from tools.made import keep
 from tools.openapi import DOCUMENT, document
 from tools.openapi_schemas import Schema
 
@@ -198,19 +198,10 @@ def _inline(text: str) -> str:
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Writes the page, or compares it."""
-    text = page(document(compiled()))
-    if sys.argv[1:] != ["--check"]:
-        PAGE.write_text(text, encoding="utf-8")
-    elif Path(PAGE).read_text(encoding="utf-8") != text:
-        print(
-            "docs: openapi.html is not what the protos give: run python -m tools.openapi_page",
-            file=sys.stderr,
-        )
-        return 1
-    return 0
+    return keep({PAGE: page(document(compiled()))}, "protos/", "tools.openapi_page", arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

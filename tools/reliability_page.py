@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tools.made import keep
+
 _DOCS = Path(__file__).parent.parent / "docs"
 _PAGE = _DOCS / "reliability.md"
 
@@ -79,20 +81,10 @@ def _line(cells: list[str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Writes the page, or compares it."""
-    wanted = page()
-    if "--check" not in sys.argv[1:]:
-        _PAGE.write_text(wanted, encoding="utf-8")
-        return 0
-    if _PAGE.read_text(encoding="utf-8") != wanted:
-        print(
-            f"{_PAGE.name} is not what docs/figures/ gives: run python -m tools.reliability_page",
-            file=sys.stderr,
-        )
-        return 1
-    return 0
+    return keep({_PAGE: page()}, "docs/figures/", "tools.reliability_page", arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

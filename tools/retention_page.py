@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from crown.kept import TABLE, Kept, Where
+from tools.made import keep
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "retention.md"
@@ -53,17 +54,8 @@ def _span(seconds: int) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Writes the page, or checks it."""
-    if "--check" not in arguments:
-        PAGE.write_text(page(), encoding="utf-8")
-        return 0
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == page():
-        return 0
-    print(
-        "retention: docs/retention.md is not what crown/kept.py gives; run python -m tools.retention_page",
-        file=sys.stderr,
-    )
-    return 1
+    """Writes the page, or compares it."""
+    return keep({PAGE: page()}, "crown/kept.py", "tools.retention_page", arguments)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from stack import rights
+from tools.made import keep
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "rights.md"
@@ -148,18 +149,8 @@ def files() -> dict[Path, str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Writes the files, or checks them."""
-    stale = [path for path, text in files().items() if not path.exists() or path.read_text("utf-8") != text]
-    if "--check" not in arguments:
-        for path in stale:
-            path.write_text(files()[path], encoding="utf-8")
-        return 0
-    for path in stale:
-        print(
-            f"rights: {path.name} is not what stack/rights.py gives; run python -m tools.rights_page",
-            file=sys.stderr,
-        )
-    return 1 if stale else 0
+    """Writes the files, or compares them."""
+    return keep(files(), "stack/rights.py", "tools.rights_page", arguments)
 
 
 if __name__ == "__main__":
