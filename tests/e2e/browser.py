@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import fcntl
 import itertools
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,15 +26,23 @@ _UNPACKED = FOLDER / "node_modules" / ".chromium"
 _FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig><dir>{folder}/fonts</dir><cachedir>{folder}/cache</cachedir></fontconfig>"""
 _LIMIT_S = 20.0
+_UNPACK_LIMIT_S = 100.0
 
 
 async def install() -> None:
     """Brings the browser, about 65 MB to download, and unpacks it."""
     await packages.install(FOLDER)
-    if not _UNPACKED.exists():
-        partial = _UNPACKED.with_suffix(f".{os.getpid()}")
-        process = await asyncio.create_subprocess_exec("node", "unpack.js", str(partial), cwd=FOLDER)
-        assert await process.wait() == 0
+    await asyncio.to_thread(_unpack)
+
+
+def _unpack() -> None:
+    with (FOLDER / "package.json").open() as lock:
+        # Two test runs may come here at once.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _UNPACKED.exists():
+            return
+        partial = _UNPACKED.with_suffix(".partial")
+        subprocess.run(("node", "unpack.js", str(partial)), cwd=FOLDER, check=True, timeout=_UNPACK_LIMIT_S)
         (partial / "fonts.conf").write_text(_FONTS.format(folder=_UNPACKED))
         partial.rename(_UNPACKED)
 
