@@ -18,7 +18,7 @@ from tools.mutants.table import MUTANTS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _LANES = 2
-_RUN_LIMIT_S = 150.0
+_RUN_LIMIT_S = 90.0
 _UNCHANGED_LIMIT_S = 900.0
 _SAID_LAST = 3_000
 

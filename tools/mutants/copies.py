@@ -21,7 +21,7 @@ from tools.mutants.mutant import Mutant
 _LINKED = (".venv", ".cache", "tests/js/node_modules", "tests/browser/node_modules")
 _FAILED = re.compile(r"^FAILED (.+?)(?: - .*)?$", re.MULTILINE)
 # A test that a change makes wait is not waited for as long as one that is busy.
-_TEST_LIMIT_S = 90
+_TEST_LIMIT_S = 40
 
 
 @dataclass(frozen=True, slots=True)

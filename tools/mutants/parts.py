@@ -78,7 +78,7 @@ PARTS = (
         "no query runs code",
         "stack/servers/mongod.py",
         '"--noscripting",',
-        '"--quiet",',
+        '"--ipv6",',
         ("tests/integration/stack/test_rights.py::test_mongod_runs_no_javascript",),
     ),
 )

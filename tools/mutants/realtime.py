@@ -59,6 +59,7 @@ REALTIME = (
         "        asyncio.get_running_loop().call_soon(self.close, closecodes.SLOW)\n",
         "        asyncio.get_running_loop()\n",
         (f"{_NODES}/test_going_away.py::test_a_slow_reader_is_cut_off_and_delays_nobody",),
+        hangs=True,
     ),
     Mutant(
         "a client may say as much as it likes",

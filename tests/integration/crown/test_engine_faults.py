@@ -13,8 +13,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from pymongo.errors import AutoReconnect
 
 from crown import delivery
+from crown.ledger import Change, Ledger
 from crown.notification.v1.types_pb2 import Channel
 from crown.outcome import Delivered, Outcome, Retry
 from crown.provider import Attempt
@@ -216,6 +218,28 @@ async def test_an_outcome_is_kept_until_the_store_is_back(rig: Rig, busy: Local)
         await killing
         await ended(busy, [notification_id])
     assert await busy.state(notification_id, "sms") == ("DELIVERED_TO_PROVIDER", "")
+    assert len(provider.sent) == 1
+
+
+async def test_an_outcome_is_recorded_once_the_store_answers_again(
+    busy: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails for longer than the driver tries by itself."""
+    record, failed = Ledger._record, 0
+
+    async def away(ledger: Ledger, changes: list[Change]) -> list[bool]:
+        nonlocal failed
+        if failed < 2:
+            failed += 1
+            raise AutoReconnect("away")
+        return await record(ledger, changes)
+
+    monkeypatch.setattr(Ledger, "_record", away)
+    provider = Scripted()
+    async with delivering(busy, Channel.SMS, provider):
+        notification_id = await busy.send(type="SMS", address=ADDRESS)
+        await ended(busy, [notification_id])
+    assert failed == 2
     assert len(provider.sent) == 1
 
 

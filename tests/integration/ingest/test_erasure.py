@@ -280,6 +280,7 @@ async def test_a_suppression_outlives_the_person(local: Local, finisher: Finishe
     await suppressions.add(Channel.EMAIL, address, SuppressionReason.COMPLAINT, "sendgrid")
     await erase(finisher, known)
     assert address in await suppressions.among(Channel.EMAIL, [address])
+    assert CANARY not in str(await local.db.suppressions.find().to_list())
 
 
 async def test_what_was_dispatched_before_is_not_sent(local: Local, finisher: Finisher, known: str) -> None:
