@@ -87,7 +87,8 @@ fuzz: setup ## Our own parsers under inputs that are guided by what they reach, 
 	tools/fuzz.sh
 
 mutants: setup node ## Apply each small wrong change to a copy, and see which test catches it
-	python -m tools.mutants
+	python -m tools.mutants --publish
+	python -m tools.reliability_page
 
 hostile: setup ## Thousands of hostile inputs for each surface of a suite, counted into docs/figures
 	.venv/bin/python -m pytest tests/trust/test_hostile.py -o timeout=1800 --inputs 5000

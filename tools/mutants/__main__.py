@@ -143,8 +143,8 @@ def main() -> int:
         print(f"mutants: {outcome.mutant.name}: {outcome.problem}", file=sys.stderr)
     if said.publish:
         rows = [
-            (outcome.mutant.name, outcome.mutant.promise, outcome.caught_by or outcome.problem)
-            for outcome in outcomes
+            (one.mutant.name, one.mutant.promise, one.caught_by.partition("[")[0] or one.problem)
+            for one in outcomes
         ]
         figures.publish("mutants", ("mutant", "promise", "caught by"), rows, command="make mutants")
     return 1 if survivors else 0
