@@ -35,9 +35,10 @@ mutants() {
   [ ! -d tools/mutants ] || .venv/bin/python -m tools.mutants --quick
 }
 
-# Processes and providers; all other files are the other lane.
-first=(kill providers replicas upgrade breaker)
-alone=(pressure herd)
+# Processes and clusters; all other files are the other lane. Those that say what one channel feels of another, or what
+# the machine can do, want it for themselves.
+first=(kill replicas upgrade breaker clusters)
+alone=(providers pressure herd)
 
 all() {
   local output other name status=0 files=() elsewhere=(--ignore=$fault/test_quick.py) last=()
