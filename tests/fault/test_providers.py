@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(240)
 
 PORT_BASE = 21_400
 SEED = 1
-SENDS = 600
+SENDS = 1_500
 RATE = 75.0
 PEOPLE = 40
 QUIET_LIMIT_S = 150.0
