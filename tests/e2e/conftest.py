@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -94,9 +96,22 @@ def stack(
         _kept.append(stack.layout.logs)
 
 
+def _claimed(base: int) -> bool:
+    """Whether the ports from `base` on are for this run from now on: another may have looked at them in the same
+    moment, and found them free as well."""
+    # Open until the process ends.
+    lock = os.open(Path(tempfile.gettempdir(), f"crown-tests-{base}.lock"), os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return False
+    return True
+
+
 def brought_up(home: Path, **more: str) -> Stack:
     """A whole suite, up, with `more` in its environment."""
-    for base in PORT_BASES:
+    for base in filter(_claimed, PORT_BASES):
         stack = Stack(base, home, env={**_ENVIRONMENT, **more})
         try:
             stack.up()
