@@ -16,7 +16,7 @@ from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2
 from google.rpc.code_pb2 import Code
 
-from crown import __version__
+from crown import __version__, access
 from crown.notification.v1 import access_pb2
 from crown.notification.v1.error_reason_pb2 import ErrorRetry
 from gateway import contract
@@ -237,7 +237,7 @@ class _Document:
 
     def _told(self, call: _Call) -> dict[str, str]:
         """The reasons that a call may give, each with what its comment says of it."""
-        found = dict.fromkeys((*_ALWAYS, *(() if _tokenless(call.rule) else _WITH_TOKEN)), "")
+        found = dict.fromkeys((*_ALWAYS, *(() if access.is_open(call.rule) else _WITH_TOKEN)), "")
         return found | call.errors(self._reasons, {one.rpc.name: one for one in self._calls})
 
     def responses(self) -> Schema:
@@ -321,18 +321,13 @@ def _example(reason: Reason) -> Schema:
 
 
 def _response_name(status: int, rule: access_pb2.AccessRule) -> str:
-    return f"Refused{status}" + ("Open" if _tokenless(rule) else "")
+    return f"Refused{status}" + ("Open" if access.is_open(rule) else "")
 
 
 def _parameter(name: str, place: str, schema: Schema, *, required: bool) -> Schema:
     about = schema.pop("description", "")
     found: Schema = {"name": name, "in": place, "description": about, "required": required, "schema": schema}
     return found
-
-
-def _tokenless(rule: access_pb2.AccessRule) -> bool:
-    """Whether a call needs no token, or something else instead."""
-    return rule.anyone or rule.proof != access_pb2.PROOF_UNSPECIFIED
 
 
 def _who(rule: access_pb2.AccessRule) -> str:
