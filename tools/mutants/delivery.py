@@ -21,7 +21,7 @@ DELIVERY = (
     Mutant(
         "streams are work queues",
         "what is published again is known as a repeat also after a restart",
-        "crown/bus.py",
+        "crown/bus/streams.py",
         '"retention": "limits"',
         '"retention": "workqueue"',
         (f"{_STORED}/test_bus.py::test_a_second_connection_finds_the_streams_as_they_are",),
@@ -38,15 +38,15 @@ DELIVERY = (
     Mutant(
         "a full stream is told as a refusal for good",
         "a full intake asks its caller to come back",
-        "crown/bus.py",
-        "        if ack.error.err_code in _FULL:\n",
+        "crown/bus/messages.py",
+        "        if ack.error.err_code in FULL:\n",
         "        if ack.error.err_code in ():\n",
         (f"{_STORED}/test_bus.py::test_a_full_stream_refuses_and_drops_nothing",),
     ),
     Mutant(
         "a time-out counts as a refusal",
         "nobody is told no of what may have happened",
-        "crown/bus.py",
+        "crown/bus/bus.py",
         'raise OutcomeUnknown("the bus did not confirm in time") from None',
         'raise BusUnavailable("the bus did not confirm in time") from None',
         (f"{_STORED}/test_bus.py::test_a_server_that_hangs_is_no_refusal",),
@@ -54,7 +54,7 @@ DELIVERY = (
     Mutant(
         "the client keeps what it cannot send",
         "what was told as not accepted does not arrive later",
-        "crown/bus.py",
+        "crown/bus/connection.py",
         "    async def _send(self, message: Outgoing, headers: Mapping[str, str], reply: str) -> None:\n"
         "        if not self.connected:\n",
         "    async def _send(self, message: Outgoing, headers: Mapping[str, str], reply: str) -> None:\n"

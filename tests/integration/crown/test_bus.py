@@ -9,9 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 import structlog
 
-from crown import bus as bus_module
 from crown import subjects
-from crown.bus import Bus, BusError, Outgoing
+from crown.bus import Bus, BusError, Outgoing, connection
 from crown.errors import BusUnavailable, IntakeFull, OutcomeUnknown
 from crown.pull import Pull
 from tests.integration.local import Local
@@ -203,14 +202,14 @@ async def test_a_stream_stays_on_the_servers_that_it_was_made_on(local: Local, r
 async def test_a_first_connection_is_not_tried_for_ever(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], why: str
 ) -> None:
-    monkeypatch.setattr(bus_module, "_CONNECT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(connection, "_CONNECT_TIMEOUT_S", 0.3)
     with pytest.raises(BusUnavailable, match=f"cannot connect to NATS, .*{why}"):
         await Bus.connect(rig.settings(**given), "nobody")
 
 
 async def test_a_link_that_is_dead_is_noticed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that hangs keeps its connections open: only pings tell."""
-    monkeypatch.setattr(bus_module, "_PING_INTERVAL_S", 0.2)
+    monkeypatch.setattr(connection, "_PING_INTERVAL_S", 0.2)
     bus = await Bus.connect(rig.settings(), "listening")
     assert await bus.healthy()
     async with rig.suspended("nats"):

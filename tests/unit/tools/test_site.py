@@ -23,7 +23,7 @@ from tools.site_links import on_page_markdown
         ("index.md", "[README](../README.md#measured)", "README (`README.md`)"),
         ("index.md", "[crown/access.py](../crown/access.py)", "crown/access.py"),
         ("adr/0001-bus.md", "[delivery](../delivery.md)", "[delivery](../delivery.md)"),
-        ("adr/0001-bus.md", "[bus](../../crown/bus.py)", "bus (`crown/bus.py`)"),
+        ("adr/0001-bus.md", "[bus](../../crown/bus/bus.py)", "bus (`crown/bus/bus.py`)"),
         (
             "index.md",
             "[words](words.md#route) ![x](console.png)",
