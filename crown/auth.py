@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jwt
@@ -69,14 +69,20 @@ def set_caller(principal: Principal) -> None:
     _caller.set(principal)
 
 
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """A key of the set. It is the same one as long as it is `written` the same."""
+
+    written: str
+    key: jwt.PyJWK = field(compare=False)
+
+
 class Keys:
     """The public keys of the auth service, from a file or an https address. `watch` has to run beside."""
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self._keys: dict[str, jwt.PyJWK] = {}
-        # Each as it was written, to see which have changed.
-        self._written: dict[str, str] = {}
+        self._keys: dict[str, _Published] = {}
         # Which state of a file `held` has read.
         self._stamp = (0, 0, 0)
         self._tried = float("-inf")
@@ -94,7 +100,7 @@ class Keys:
         Unavailable where the source has never been readable, or not for a day."""
         if key_id not in self._keys:
             await self._load()
-        return self._keys.get(key_id)
+        return self._known(key_id)
 
     def held(self, key_id: str) -> jwt.PyJWK | None:
         """The key named `key_id` if it was read already. Where the source is a file that has changed, it is read here
@@ -102,7 +108,7 @@ class Keys:
         if key_id not in self._keys and not self._far:
             with self._told():
                 self._take_changed(Path(self._source))
-        return self._keys.get(key_id)
+        return self._known(key_id)
 
     async def watch(self) -> None:
         """Reads the source again and again, once somebody has asked for a key, until it is cancelled."""
@@ -124,7 +130,11 @@ class Keys:
                 self._take(await self._read())
             if self._keys and time.monotonic() - self._read_at >= KEPT_S:
                 log.error("keys_forgotten")
-                self._replace({}, {})
+                self._replace({})
+
+    def _known(self, key_id: str) -> jwt.PyJWK | None:
+        found = self._keys.get(key_id)
+        return found and found.key
 
     async def _load(self) -> None:
         async with self._loading:
@@ -162,19 +172,12 @@ class Keys:
 
     def _take(self, document: str) -> None:
         keys = _parse(document)
-        written = {
-            str(one.get("kid")): json.dumps(one, sort_keys=True) for one in json.loads(document)["keys"]
-        }
         self._read_at = time.monotonic()
-        self._replace(keys, written)
+        self._replace(keys)
 
-    def _replace(self, keys: dict[str, jwt.PyJWK], written: dict[str, str]) -> None:
-        gone = frozenset(
-            key_id
-            for key_id in self._keys
-            if key_id not in keys or written.get(key_id) != self._written.get(key_id)
-        )
-        self._keys, self._written = keys, written
+    def _replace(self, keys: dict[str, _Published]) -> None:
+        gone = frozenset(key_id for key_id, one in self._keys.items() if keys.get(key_id) != one)
+        self._keys = keys
         if gone:
             log.info("keys_withdrawn", keys=len(gone))
             for action in self._actions:
@@ -195,13 +198,15 @@ class Keys:
             raise OSError(f"the keys cannot be fetched ({type(error).__name__})") from error
 
 
-def _parse(document: str) -> dict[str, jwt.PyJWK]:
+def _parse(document: str) -> dict[str, _Published]:
     """The keys of a JWK set by their id. Raises ValueError and PyJWTError."""
     found = json.loads(document)
     keys = found.get("keys") if isinstance(found, dict) else None
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
         raise ValueError("the document is not a JWK set")
-    return {str(key.key_id): key for key in jwt.PyJWKSet(keys).keys}
+    written = {str(key.get("kid")): json.dumps(key, sort_keys=True) for key in keys}
+    usable = {str(key.key_id): key for key in jwt.PyJWKSet(keys).keys}
+    return {key_id: _Published(written[key_id], key) for key_id, key in usable.items()}
 
 
 def problem_of(source: str) -> str:
