@@ -57,14 +57,17 @@ def categories(principal: Principal, scope: str) -> frozenset[str] | None:
 
 
 def _has(principal: Principal, allowed: access_pb2.AccessRule) -> bool:
+    if allowed.not_narrowed and categories(principal, allowed.not_narrowed):
+        return False
     if allowed.scope in principal.scopes:
         return True
     return allowed.by_category and bool(categories(principal, allowed.scope))
 
 
 def _needs(allowed: access_pb2.AccessRule) -> str:
+    narrowed = f", and {allowed.not_narrowed} for all categories or none" if allowed.not_narrowed else ""
     ways = [
-        f"the scope {allowed.scope}" if allowed.scope else "",
+        f"the scope {allowed.scope}{narrowed}" if allowed.scope else "",
         f"a token of the user in {allowed.self}" if allowed.self else "",
         "an operator" if allowed.operator else "",
     ]

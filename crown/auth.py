@@ -134,7 +134,7 @@ class Keys:
 
     def _known(self, key_id: str) -> jwt.PyJWK | None:
         found = self._keys.get(key_id)
-        return found and found.key
+        return found.key if found else None
 
     async def _load(self) -> None:
         async with self._loading:

@@ -39,8 +39,9 @@ While the JWKS cannot be read, or is no set of keys, the keys that were read sta
 _CATEGORIES = """
 A scope that may be *for one category* can be given as `notifications.send:social`, several of them for several
 categories. Its holder sends what is of these categories and is refused the rest, one by one in a bulk and on a
-stream: the category that is given counts, and so do those of the kind and of the template. A token with the whole
-scope sends anything.
+stream: the category that is given counts, and so do those of the kind and of the template, and the priority
+`CRITICAL` counts as `SECURITY`. What is of no category would be a way around: with such a token calls *not by a token
+for some categories* are refused, whatever other scopes it has. A token with the whole scope sends anything.
 """
 _TOPICS = """
 ## Topics
@@ -127,6 +128,7 @@ def _cells(rule: access_pb2.AccessRule) -> Iterator[str]:
     token = f", token also in `{rule.token}`" if rule.token else ""
     yield f"`{rule.self}`{token}" if rule.self else ""
     narrow = ", or that for one category" if rule.by_category else ""
+    narrow += "; not by a token for some categories" if rule.not_narrowed else ""
     yield f"`{rule.scope}`{narrow}" if rule.scope else ""
     yield "yes" if rule.operator else ""
 

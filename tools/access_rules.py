@@ -52,6 +52,8 @@ def _of_rpc(
             yield f"has an access rule about {name}, which is no text of {request.name}"
     if rule.by_category and not rule.scope:
         yield "has no scope that could be for one category"
+    if rule.not_narrowed and (rule.by_category or not rule.scope):
+        yield "has no scope that a limit to some categories could take away"
     if rpc.client_streaming and ways & {"self", "token", "anyone", "proof"}:
         yield "takes a stream of requests, which only a token in its headers can open"
 

@@ -23,9 +23,12 @@ class Kind:
 
     def may(self, rule: AccessRule, user_id: str = OWNER) -> bool:
         """Whether the rule lets them make a call about this person."""
-        narrow = {scope for scope in self.scopes if scope.startswith(f"{rule.scope}:")}
+        narrow = any(scope.startswith(f"{rule.scope}:") for scope in self.scopes)
+        limited = rule.not_narrowed not in self.scopes and any(
+            scope.startswith(f"{rule.not_narrowed}:") for scope in self.scopes
+        )
         return {
-            "service": rule.scope in self.scopes or (rule.by_category and bool(narrow)),
+            "service": (rule.scope in self.scopes or (rule.by_category and narrow)) and not limited,
             "user": bool(rule.self) and self.subject == user_id,
             "operator": rule.operator,
         }.get(self.use, False)
@@ -50,4 +53,7 @@ KINDS = (
     *(Kind("service", "feed", frozenset(SCOPES) - {scope}) for scope in SCOPES),
     # A scope for one category is none where no rule says so.
     Kind("service", "feed", frozenset(f"{scope}:social" for scope in SCOPES)),
+    # Who may send of one category does nothing that has none, whatever else they may.
+    Kind("service", "feed", frozenset(SCOPES) - {"notifications.send"} | {"notifications.send:social"}),
+    Kind("service", "feed", frozenset(SCOPES) | {"notifications.send:social"}),
 )

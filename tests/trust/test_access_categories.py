@@ -14,7 +14,7 @@ from crown.notification.v1.ingest_service_pb2 import (
     StreamNotificationsRequest,
 )
 from crown.notification.v1.ingest_service_pb2_grpc import IngestServiceStub
-from tests.e2e.people import TITLE, People, data
+from tests.e2e.people import DEVICE_PREFIX, MAIL_DOMAIN, PHONE_PREFIX, TITLE, People, data
 from tests.e2e.rest import BULK, Caller, Rest
 from tests.trust import matrix
 
@@ -33,6 +33,8 @@ FOREIGN: list[dict[str, Any]] = [
     {"category": "SOCIAL", "template_id": "password_change"},
     {"kind": "login_alert", "everyone": True},
     {"kind": "login_alert", "group_ids": ["g"]},
+    {"kind": "follow", "priority": "CRITICAL"},
+    {"kind": "follow", "priority": "CRITICAL", "everyone": True},
 ]
 
 
@@ -105,6 +107,27 @@ async def test_nothing_is_sent_by_a_schedule_either(rest: Rest, social: Caller, 
     assert (await social.post(f"{path}/{other}:pause", {})).status == 200
     for one in (made, other):
         assert (await social.request("DELETE", f"{path}/{one}")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "given"),
+    [
+        ("/api/v1/email:send", {"to": f"direct@{MAIL_DOMAIN}"}),
+        ("/api/v1/push:send", {"token": f"{DEVICE_PREFIX}direct"}),
+        ("/api/v1/sms:send", {"to": f"{PHONE_PREFIX}9871"}),
+        ("/api/v1/users/nobody/events", {"event": "alarm", "payload": {}}),
+    ],
+)
+async def test_what_is_of_no_category_is_no_way_around(rest: Rest, path: str, given: dict[str, Any]) -> None:
+    sent = given if "event" in given else {**given, "data": data()}
+    for scopes, status in (
+        (["notifications.send:social"], 403),
+        (["channels.send", "realtime.publish", "notifications.send:social"], 403),
+        (["channels.send", "realtime.publish", "notifications.send"], 200),
+        (["channels.send", "realtime.publish"], 200),
+    ):
+        answer = await rest.service("social-feed", *scopes).post(path, sent)
+        matrix.check(SURFACE, answer.status, status, path, scopes, answer)
 
 
 async def test_a_token_for_no_category_sends_nothing(rest: Rest, people: People) -> None:

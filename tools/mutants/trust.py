@@ -126,6 +126,24 @@ TRUST = (
         (f"{_UNIT}/test_access.py::test_a_scope_for_a_category_opens_only_what_looks_at_categories",),
     ),
     Mutant(
+        "a direct send is a way around a category",
+        "who may send for one category sends nothing that has none",
+        "crown/access.py",
+        "    if allowed.not_narrowed and categories(principal, allowed.not_narrowed):\n",
+        "    if False:\n",
+        (f"{_UNIT}/test_access.py::test_what_has_no_category_is_not_for_who_is_limited_to_some",),
+    ),
+    Mutant(
+        "CRITICAL is for every category",
+        "who may send for one category does not take the lane of another",
+        "services/ingest/intake/accept.py",
+        "    if request.priority == Priority.CRITICAL:\n        said.add",
+        "    if False:\n        said.add",
+        (
+            "tests/unit/services/ingest/intake/test_accept.py::test_a_token_for_some_categories_sends_no_other",
+        ),
+    ),
+    Mutant(
         "a token in a field is for every call",
         "a token stands in the header, but where the rule says otherwise",
         "crown/door.py",

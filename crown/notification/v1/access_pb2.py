@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"crown/notification/v1/access.proto\x12\x15\x63rown.notification.v1\x1a google/protobuf/descriptor.proto\"\x9c\x01\n\nAccessRule\x12\x0e\n\x06\x61nyone\x18\x01 \x01(\x08\x12\x0c\n\x04self\x18\x02 \x01(\t\x12\r\n\x05scope\x18\x03 \x01(\t\x12\x10\n\x08operator\x18\x04 \x01(\x08\x12\r\n\x05token\x18\x05 \x01(\t\x12+\n\x05proof\x18\x06 \x01(\x0e\x32\x1c.crown.notification.v1.Proof\x12\x13\n\x0b\x62y_category\x18\x07 \x01(\x08\"X\n\tTopicRule\x12\r\n\x05kinds\x18\x01 \x03(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04self\x18\x03 \x01(\x08\x12\x0e\n\x06member\x18\x04 \x01(\x08\x12\x10\n\x08operator\x18\x05 \x01(\x08*S\n\x05Proof\x12\x15\n\x11PROOF_UNSPECIFIED\x10\x00\x12\x1c\n\x18PROOF_PROVIDER_SIGNATURE\x10\x01\x12\x15\n\x11PROOF_SIGNED_LINK\x10\x02:S\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xf1\x89\x03 \x01(\x0b\x32!.crown.notification.v1.AccessRule:S\n\x06topics\x12\x1f.google.protobuf.ServiceOptions\x18\xf2\x89\x03 \x03(\x0b\x32 .crown.notification.v1.TopicRuleb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"crown/notification/v1/access.proto\x12\x15\x63rown.notification.v1\x1a google/protobuf/descriptor.proto\"\xb2\x01\n\nAccessRule\x12\x0e\n\x06\x61nyone\x18\x01 \x01(\x08\x12\x0c\n\x04self\x18\x02 \x01(\t\x12\r\n\x05scope\x18\x03 \x01(\t\x12\x10\n\x08operator\x18\x04 \x01(\x08\x12\r\n\x05token\x18\x05 \x01(\t\x12+\n\x05proof\x18\x06 \x01(\x0e\x32\x1c.crown.notification.v1.Proof\x12\x13\n\x0b\x62y_category\x18\x07 \x01(\x08\x12\x14\n\x0cnot_narrowed\x18\x08 \x01(\t\"X\n\tTopicRule\x12\r\n\x05kinds\x18\x01 \x03(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04self\x18\x03 \x01(\x08\x12\x0e\n\x06member\x18\x04 \x01(\x08\x12\x10\n\x08operator\x18\x05 \x01(\x08*S\n\x05Proof\x12\x15\n\x11PROOF_UNSPECIFIED\x10\x00\x12\x1c\n\x18PROOF_PROVIDER_SIGNATURE\x10\x01\x12\x15\n\x11PROOF_SIGNED_LINK\x10\x02:S\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xf1\x89\x03 \x01(\x0b\x32!.crown.notification.v1.AccessRule:S\n\x06topics\x12\x1f.google.protobuf.ServiceOptions\x18\xf2\x89\x03 \x03(\x0b\x32 .crown.notification.v1.TopicRuleb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'crown.notification.v1.access_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROOF']._serialized_start=344
-  _globals['_PROOF']._serialized_end=427
+  _globals['_PROOF']._serialized_start=366
+  _globals['_PROOF']._serialized_end=449
   _globals['_ACCESSRULE']._serialized_start=96
-  _globals['_ACCESSRULE']._serialized_end=252
-  _globals['_TOPICRULE']._serialized_start=254
-  _globals['_TOPICRULE']._serialized_end=342
+  _globals['_ACCESSRULE']._serialized_end=274
+  _globals['_TOPICRULE']._serialized_start=276
+  _globals['_TOPICRULE']._serialized_end=364
 # @@protoc_insertion_point(module_scope)

@@ -61,6 +61,7 @@ class AccessRule(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     PROOF_FIELD_NUMBER: _builtins.int
     BY_CATEGORY_FIELD_NUMBER: _builtins.int
+    NOT_NARROWED_FIELD_NUMBER: _builtins.int
     anyone: _builtins.bool
     """True: no token is needed, and nothing else. For health and readiness only."""
     self: _builtins.str
@@ -83,6 +84,10 @@ class AccessRule(_message.Message):
     """True: a scope for one category, such as "notifications.send:social", is enough to call it. The service then
     refuses what is of another category.
     """
+    not_narrowed: _builtins.str
+    """Scope that the token of a service must not carry for some categories only, such as "notifications.send": what
+    this RPC sends is of no category, and would be a way around that limit. Any other scope it has does not help.
+    """
     def __init__(
         self_,  # pyright: ignore[reportSelfClsParameterName]
         *,
@@ -93,10 +98,11 @@ class AccessRule(_message.Message):
         token: _builtins.str = ...,
         proof: Global___Proof.ValueType = ...,
         by_category: _builtins.bool = ...,
+        not_narrowed: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anyone", b"anyone", "by_category", b"by_category", "operator", b"operator", "proof", b"proof", "scope", b"scope", "self", b"self", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anyone", b"anyone", "by_category", b"by_category", "not_narrowed", b"not_narrowed", "operator", b"operator", "proof", b"proof", "scope", b"scope", "self", b"self", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

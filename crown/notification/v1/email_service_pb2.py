@@ -29,7 +29,7 @@ from crown.notification.v1 import notification_pb2 as crown_dot_notification_dot
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)crown/notification/v1/email_service.proto\x12\x15\x63rown.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"crown/notification/v1/access.proto\x1a(crown/notification/v1/channel_send.proto\x1a(crown/notification/v1/notification.proto\x1a\x1cgoogle/api/annotations.proto\"\x9d\x02\n\x10SendEmailRequest\x12\x16\n\x02to\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x03\x18\xfe\x01\x12=\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\'.crown.notification.v1.NotificationDataB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x0fidempotency_key\x18\x03 \x01(\tB\x1e\xbaH\x1br\x16\x32\x14^[\\x21-\\x7e]{1,255}$\xd8\x01\x01\x12\x36\n\x0btemplate_id\x18\x04 \x01(\tB!\xbaH\x1er\x19\x32\x17^[a-z][a-z0-9_-]{0,63}$\xd8\x01\x01\x12\x41\n\x06locale\x18\x05 \x01(\tB1\xbaH.r)2\'^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\"H\n\x11SendEmailResponse\x12\x33\n\x07receipt\x18\x01 \x01(\x0b\x32\".crown.notification.v1.SendReceipt2\xa3\x01\n\x0c\x45mailService\x12\x92\x01\n\tSendEmail\x12\'.crown.notification.v1.SendEmailRequest\x1a(.crown.notification.v1.SendEmailResponse\"2\x8a\xcf\x18\x11\x1a\rchannels.send \x01\x82\xd3\xe4\x93\x02\x17\"\x12/api/v1/email:send:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)crown/notification/v1/email_service.proto\x12\x15\x63rown.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"crown/notification/v1/access.proto\x1a(crown/notification/v1/channel_send.proto\x1a(crown/notification/v1/notification.proto\x1a\x1cgoogle/api/annotations.proto\"\x9d\x02\n\x10SendEmailRequest\x12\x16\n\x02to\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x03\x18\xfe\x01\x12=\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\'.crown.notification.v1.NotificationDataB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x0fidempotency_key\x18\x03 \x01(\tB\x1e\xbaH\x1br\x16\x32\x14^[\\x21-\\x7e]{1,255}$\xd8\x01\x01\x12\x36\n\x0btemplate_id\x18\x04 \x01(\tB!\xbaH\x1er\x19\x32\x17^[a-z][a-z0-9_-]{0,63}$\xd8\x01\x01\x12\x41\n\x06locale\x18\x05 \x01(\tB1\xbaH.r)2\'^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\"H\n\x11SendEmailResponse\x12\x33\n\x07receipt\x18\x01 \x01(\x0b\x32\".crown.notification.v1.SendReceipt2\xb7\x01\n\x0c\x45mailService\x12\xa6\x01\n\tSendEmail\x12\'.crown.notification.v1.SendEmailRequest\x1a(.crown.notification.v1.SendEmailResponse\"F\x8a\xcf\x18%\x1a\rchannels.send \x01\x42\x12notifications.send\x82\xd3\xe4\x93\x02\x17\"\x12/api/v1/email:send:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,11 +47,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDEMAILREQUEST'].fields_by_name['locale']._loaded_options = None
   _globals['_SENDEMAILREQUEST'].fields_by_name['locale']._serialized_options = b'\272H.r)2\'^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\330\001\001'
   _globals['_EMAILSERVICE'].methods_by_name['SendEmail']._loaded_options = None
-  _globals['_EMAILSERVICE'].methods_by_name['SendEmail']._serialized_options = b'\212\317\030\021\032\rchannels.send \001\202\323\344\223\002\027\"\022/api/v1/email:send:\001*'
+  _globals['_EMAILSERVICE'].methods_by_name['SendEmail']._serialized_options = b'\212\317\030%\032\rchannels.send \001B\022notifications.send\202\323\344\223\002\027\"\022/api/v1/email:send:\001*'
   _globals['_SENDEMAILREQUEST']._serialized_start=248
   _globals['_SENDEMAILREQUEST']._serialized_end=533
   _globals['_SENDEMAILRESPONSE']._serialized_start=535
   _globals['_SENDEMAILRESPONSE']._serialized_end=607
   _globals['_EMAILSERVICE']._serialized_start=610
-  _globals['_EMAILSERVICE']._serialized_end=773
+  _globals['_EMAILSERVICE']._serialized_end=793
 # @@protoc_insertion_point(module_scope)

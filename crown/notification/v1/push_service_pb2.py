@@ -31,7 +31,7 @@ from crown.notification.v1 import types_pb2 as crown_dot_notification_dot_v1_dot
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(crown/notification/v1/push_service.proto\x12\x15\x63rown.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"crown/notification/v1/access.proto\x1a(crown/notification/v1/channel_send.proto\x1a*crown/notification/v1/device_service.proto\x1a(crown/notification/v1/notification.proto\x1a!crown/notification/v1/types.proto\x1a\x1cgoogle/api/annotations.proto\"\xd7\x03\n\x0fSendPushRequest\x12\'\n\x05token\x18\x01 \x01(\tB\x18\xbaH\x15r\x13\x18\x80 2\x0e^[\\x21-\\x7e]+$\x12=\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\'.crown.notification.v1.NotificationDataB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x0fidempotency_key\x18\x03 \x01(\tB\x1e\xbaH\x1br\x16\x32\x14^[\\x21-\\x7e]{1,255}$\xd8\x01\x01\x12>\n\x04kind\x18\x04 \x01(\x0e\x32&.crown.notification.v1.DeviceKind.TypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x34\n\x08web_push\x18\x05 \x01(\x0b\x32\".crown.notification.v1.WebPushKeys\x12\x33\n\x0c\x63ollapse_key\x18\x06 \x01(\tB\x1d\xbaH\x1ar\x15\x32\x13^[\\x21-\\x7e]{1,64}$\xd8\x01\x01:x\xbaHu\x1as\n\rweb_push.kind\x12:is required with the kind WEB_PUSH, and goes with no other\x1a&has(this.web_push) == (this.kind == 3)\"G\n\x10SendPushResponse\x12\x33\n\x07receipt\x18\x01 \x01(\x0b\x32\".crown.notification.v1.SendReceipt2\x9e\x01\n\x0bPushService\x12\x8e\x01\n\x08SendPush\x12&.crown.notification.v1.SendPushRequest\x1a\'.crown.notification.v1.SendPushResponse\"1\x8a\xcf\x18\x11\x1a\rchannels.send \x01\x82\xd3\xe4\x93\x02\x16\"\x11/api/v1/push:send:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(crown/notification/v1/push_service.proto\x12\x15\x63rown.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"crown/notification/v1/access.proto\x1a(crown/notification/v1/channel_send.proto\x1a*crown/notification/v1/device_service.proto\x1a(crown/notification/v1/notification.proto\x1a!crown/notification/v1/types.proto\x1a\x1cgoogle/api/annotations.proto\"\xd7\x03\n\x0fSendPushRequest\x12\'\n\x05token\x18\x01 \x01(\tB\x18\xbaH\x15r\x13\x18\x80 2\x0e^[\\x21-\\x7e]+$\x12=\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\'.crown.notification.v1.NotificationDataB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x0fidempotency_key\x18\x03 \x01(\tB\x1e\xbaH\x1br\x16\x32\x14^[\\x21-\\x7e]{1,255}$\xd8\x01\x01\x12>\n\x04kind\x18\x04 \x01(\x0e\x32&.crown.notification.v1.DeviceKind.TypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x34\n\x08web_push\x18\x05 \x01(\x0b\x32\".crown.notification.v1.WebPushKeys\x12\x33\n\x0c\x63ollapse_key\x18\x06 \x01(\tB\x1d\xbaH\x1ar\x15\x32\x13^[\\x21-\\x7e]{1,64}$\xd8\x01\x01:x\xbaHu\x1as\n\rweb_push.kind\x12:is required with the kind WEB_PUSH, and goes with no other\x1a&has(this.web_push) == (this.kind == 3)\"G\n\x10SendPushResponse\x12\x33\n\x07receipt\x18\x01 \x01(\x0b\x32\".crown.notification.v1.SendReceipt2\xb2\x01\n\x0bPushService\x12\xa2\x01\n\x08SendPush\x12&.crown.notification.v1.SendPushRequest\x1a\'.crown.notification.v1.SendPushResponse\"E\x8a\xcf\x18%\x1a\rchannels.send \x01\x42\x12notifications.send\x82\xd3\xe4\x93\x02\x16\"\x11/api/v1/push:send:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,11 +51,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDPUSHREQUEST']._loaded_options = None
   _globals['_SENDPUSHREQUEST']._serialized_options = b'\272Hu\032s\n\rweb_push.kind\022:is required with the kind WEB_PUSH, and goes with no other\032&has(this.web_push) == (this.kind == 3)'
   _globals['_PUSHSERVICE'].methods_by_name['SendPush']._loaded_options = None
-  _globals['_PUSHSERVICE'].methods_by_name['SendPush']._serialized_options = b'\212\317\030\021\032\rchannels.send \001\202\323\344\223\002\026\"\021/api/v1/push:send:\001*'
+  _globals['_PUSHSERVICE'].methods_by_name['SendPush']._serialized_options = b'\212\317\030%\032\rchannels.send \001B\022notifications.send\202\323\344\223\002\026\"\021/api/v1/push:send:\001*'
   _globals['_SENDPUSHREQUEST']._serialized_start=326
   _globals['_SENDPUSHREQUEST']._serialized_end=797
   _globals['_SENDPUSHRESPONSE']._serialized_start=799
   _globals['_SENDPUSHRESPONSE']._serialized_end=870
   _globals['_PUSHSERVICE']._serialized_start=873
-  _globals['_PUSHSERVICE']._serialized_end=1031
+  _globals['_PUSHSERVICE']._serialized_end=1051
 # @@protoc_insertion_point(module_scope)

@@ -79,16 +79,20 @@ def all_problems(request: SendNotificationRequest, rules: Rules) -> list[Violati
 
 def beyond_scope(request: SendNotificationRequest, sender: Principal) -> NotAllowed | None:
     """Why a service whose token is for some categories only may not send this; None where it may. A kind and a
-    template speak in the name of their category, whatever category is given with them. Operators may."""
+    template speak in the name of their category, whatever category is given with them. Who asks for the priority
+    CRITICAL needs what SECURITY needs: filters are not asked, and it has a lane of its own. Operators may."""
     allowed = access.categories(sender, SCOPE) if sender.use == "service" else None
     if allowed is None:
         return None
     said = {request.category or catalogue.kind_or_default(request.kind).category}
+    template = request.template_id
     said |= {
-        catalogue.KINDS[name].category
-        for name in (request.kind, request.template_id)
-        if name in catalogue.KINDS
+        kind.category
+        for name, kind in catalogue.KINDS.items()
+        if name == request.kind or (template and template in (name, kind.template))
     }
+    if request.priority == Priority.CRITICAL:
+        said.add(Category.SECURITY)
     missing = sorted({Category.Type.Name(one).lower() for one in said} - allowed)
     if not missing:
         return None

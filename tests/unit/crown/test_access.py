@@ -63,6 +63,9 @@ def test_every_rpc_has_a_rule(method: MethodDescriptor) -> None:
         assert method.containing_service.name in ANYONE
     assert rule.proof == PROVEN.get(method.name, access_pb2.PROOF_UNSPECIFIED)
     assert rule.by_category == (rule.scope == "notifications.send")
+    # What sends without a category must not be a way around a limit to some.
+    past_categories = method.name in {"SendEmail", "SendPush", "SendSms", "Publish"}
+    assert rule.not_narrowed == ("notifications.send" if past_categories else "")
     if rule.scope:
         assert rule.scope in SCOPES
 
@@ -170,9 +173,12 @@ SCOPE_NAMES = (
     "notifications.send",
     "notifications.send:social",
     "notifications.send:",
+    "channels.send",
+    "realtime.publish",
     "inbox",
     "",
 )
+SOCIAL_SCOPES = {"notifications.send:social", "notifications.send:"}
 PRINCIPALS = st.builds(
     Principal,
     use=st.sampled_from(["user", "service", "operator", "nobody", ""]),
@@ -191,6 +197,9 @@ def model(method: MethodDescriptor, principal: Principal, user_id: str) -> bool:
         case "operator":
             return rule.operator
         case "service":
+            whole = rule.not_narrowed in principal.scopes
+            if rule.not_narrowed and not whole and SOCIAL_SCOPES & principal.scopes:
+                return False
             wanted = {rule.scope} - {""}
             narrow = {one for one in principal.scopes if one.startswith(f"{rule.scope}:")}
             return bool(wanted & principal.scopes) or (rule.by_category and bool(narrow))
@@ -236,6 +245,29 @@ def test_a_scope_for_a_category_opens_only_what_looks_at_categories() -> None:
     with pytest.raises(NotAllowed):
         access.check(made_up(access_pb2.AccessRule(scope="inbox.read")))(narrow, request)
     access.check(made_up(access_pb2.AccessRule(scope="inbox.read", by_category=True)))(narrow, request)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "allowed"),
+    [
+        ({"channels.send"}, True),
+        ({"channels.send", "notifications.send"}, True),
+        ({"channels.send", "notifications.send:social"}, False),
+        ({"channels.send", "notifications.send", "notifications.send:social"}, True),
+        ({"channels.send", "inbox.read:social"}, True),
+        ({"notifications.send:social"}, False),
+        ({"channels.send:social"}, False),
+    ],
+)
+def test_what_has_no_category_is_not_for_who_is_limited_to_some(scopes: set[str], allowed: bool) -> None:
+    rule = access_pb2.AccessRule(scope="channels.send", not_narrowed="notifications.send")
+    apply = access.check(made_up(rule))
+    principal = Principal("service", "feed", frozenset(scopes), 0)
+    if allowed:
+        apply(principal, SimpleNamespace(user_id="user123"))
+        return
+    with pytest.raises(NotAllowed, match="for all categories or none"):
+        apply(principal, SimpleNamespace(user_id="user123"))
 
 
 # -- topics

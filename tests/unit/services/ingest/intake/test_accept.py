@@ -433,12 +433,26 @@ SECURITY = "notifications.send:security"
         ({}, ["notifications.send:activity"], ""),
         ({}, ["notifications.send:"], "activity"),
         ({}, ["notifications.send:ACTIVITY"], "activity"),
+        # What filters are not asked about, and wakes a device, is the right of one category.
+        ({"kind": "follow", "priority": Priority.CRITICAL}, [SOCIAL], "security"),
+        ({"kind": "follow", "priority": Priority.CRITICAL}, [SOCIAL, SECURITY], ""),
+        ({"kind": "follow", "priority": Priority.CRITICAL}, ["notifications.send"], ""),
+        ({"kind": "follow", "priority": Priority.NORMAL}, [SOCIAL], ""),
+        ({"kind": "follow", "priority": Priority.BULK}, [SOCIAL], ""),
     ],
 )
 def test_a_token_for_some_categories_sends_no_other(
     given: dict[str, Any], scopes: list[str], missing: str
 ) -> None:
     assert beyond(send(**given), *scopes) == missing
+
+
+def test_a_template_of_another_name_speaks_for_its_kind_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    alert = replace(catalogue.KINDS["login_alert"], template="alarm")
+    monkeypatch.setattr(catalogue, "KINDS", {**catalogue.KINDS, "login_alert": alert})
+    for name in ("alarm", "login_alert"):
+        assert beyond(send(kind="follow", template_id=name), SOCIAL) == "security"
+    assert beyond(send(kind="follow"), SOCIAL) == ""
 
 
 def test_operators_send_any_category() -> None:
