@@ -22,6 +22,12 @@ from tests.e2e.arrivals import Ledger, Mailbox
 from tests.e2e.people import People, Person
 from tests.e2e.rest import Caller, Rest
 
+# What tests/trust and tests/operations are given as well.
+__all__ = [
+    "channel", "collector", "feed", "hook", "ledger", "mailbox", "people", "person", "pytest_terminal_summary",
+    "rest", "seeded", "stack",
+]  # fmt: skip
+
 # The first base whose ports are free is taken, so that runs on one machine do not meet.
 PORT_BASES = range(19000, 19900, 100)
 _HOST = "127.0.0.1"

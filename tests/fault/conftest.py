@@ -1,14 +1,32 @@
-"""Prints the figures of the fault runs after the tests, and publishes those of each where that is asked for."""
+"""What a file of fault tests is given, by what its fixture `suite` says; and the figures of the runs, printed after
+the tests, and published where that is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from stack.control import Stack
+from tests.fault.site import Site, site
+from tests.fault.suite import Suite
 from tests.fault.table import Result, publish, render
 
 _results = pytest.StashKey[list[Result]]()
+
+
+@pytest.fixture(scope="module")
+def stack(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The file's suite, up while its tests run."""
+    with suite.stack(tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def scene(stack: Stack, suite: Suite) -> AsyncIterator[Site]:
+    """The suite with its people, each on their socket."""
+    async with site(stack, suite.people) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

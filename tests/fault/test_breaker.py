@@ -5,24 +5,21 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from stack.control import Stack
 from tests.fault.checker import Bounds
 from tests.fault.run import Course, Spec, run
-from tests.fault.site import Site, site
+from tests.fault.site import Site
+from tests.fault.suite import Suite
 from tests.fault.table import Result
 
 pytestmark = pytest.mark.timeout(240)
 
-PORT_BASE = 28_600
 SEED = 1
 SENDS = 900
 RATE = 60.0
-PEOPLE = 40
 WORKERS = 3
 QUIET_LIMIT_S = 120.0
 OUTAGE_S = 20.0
@@ -36,20 +33,8 @@ RELEASED_MOST = 0.5
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    given = {
-        "CROWN_STACK_SCALE": f"sms={WORKERS}",
-        "CROWN_SANDBOX_CALLBACKS": "off",
-        "CROWN_SMS_PROVIDERS": "twilio",
-    }
-    with Stack(PORT_BASE, home=tmp_path_factory.mktemp("stack"), env=given) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def scene(stack: Stack) -> AsyncIterator[Site]:
-    async with site(stack, PEOPLE) as found:
-        yield found
+def suite() -> Suite:
+    return Suite(28_600, people=40, given={"CROWN_STACK_SCALE": f"sms={WORKERS}"})
 
 
 async def test_who_is_out_is_asked_now_and_then_by_each_of_three(

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 
 import grpc
 import pytest
@@ -18,20 +17,18 @@ from crown.notification.v1.ingest_service_pb2_grpc import IngestServiceStub
 from crown.notification.v1.notification_pb2 import NotificationData
 from crown.notification.v1.types_pb2 import Channel, NotificationStatus
 from stack.control import Stack
+from tests.fault.suite import Suite
 
 pytestmark = pytest.mark.timeout(300)
 
-PORT_BASE = 26000
 MEMBERS = 20_000
 LIMIT_S = 120.0
 STEP_S = 0.1
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    only = ["ingest-api", "ingest-dispatch"]
-    with Stack(PORT_BASE, home=tmp_path_factory.mktemp("stack"), only=only) as running:
-        yield running
+def suite() -> Suite:
+    return Suite(26_000, only=("ingest-api", "ingest-dispatch"))
 
 
 @pytest.mark.parametrize("name", ["ingest-dispatch", "mongod", "nats"])

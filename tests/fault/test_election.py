@@ -4,7 +4,7 @@ once. What only the old primary had is rolled back, and nothing of ours had coun
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +13,12 @@ from pymongo.errors import PyMongoError
 
 from stack.control import Stack
 from tests.fault.members import Member, ReplicaSet, replica_set
+from tests.fault.suite import Suite
 from tests.integration.local import Local
 from tests.integration.rig import Rig, until
 
 pytestmark = pytest.mark.timeout(240)
 
-PORT_BASE = 21_800
 PORTS = range(21_880, 21_883)
 SENDS = 600
 # Dispatched when the primary is lost: there is work before and after.
@@ -27,9 +27,8 @@ LIMIT_S = 90.0
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(PORT_BASE, tmp_path_factory.mktemp("stack"), ["mongod", "nats", "valkey"]) as running:
-        yield running
+def suite() -> Suite:
+    return Suite(21_800, only=("mongod", "nats", "valkey"))
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +15,12 @@ from bench.site import Site
 from stack.control import Stack
 from stack.secrets import read
 from stack.settings import LOOPBACK
+from tests.fault.suite import Suite
 from tests.fault.table import Result
 from tests.fault.watch import Watch
 
 pytestmark = pytest.mark.timeout(200)
 
-PORT_BASE = 29_600
 # Envoy has two descriptors for a socket, and a process may have 20,000.
 PEOPLE = 5_000
 PER_S = 500
@@ -32,11 +31,10 @@ BACK_MOST_S = 30.0
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def suite() -> Suite:
     # All of them come from a few addresses here.
     given = {"CROWN_CONNECTIONS_PER_ADDRESS": "0"}
-    with Stack(PORT_BASE, tmp_path_factory.mktemp("stack"), ["realtime", "gateway"], given) as running:
-        yield running
+    return Suite(29_600, given=given, only=("realtime", "gateway"))
 
 
 async def test_all_who_are_cut_off_at_once_come_back_with_what_they_missed(

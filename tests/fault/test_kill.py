@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,14 +18,13 @@ from stack.control import Stack
 from stack.errors import StackError
 from tests.fault.checker import Bounds
 from tests.fault.run import Course, Spec, nothing, run, schedule
-from tests.fault.site import Site, site
+from tests.fault.site import Site
+from tests.fault.suite import Suite
 from tests.fault.table import Result
 
 pytestmark = pytest.mark.timeout(300)
 
-PORT_BASE = 21000
 SEED = 1
-PEOPLE = 40
 RESTART_LIMIT_S = 60.0
 QUIET_LIMIT_S = 150.0
 # CROWN_IN_FLIGHT's default: what one crash of a channel can leave open.
@@ -80,16 +79,8 @@ ROUND, ROUND_RATE = 300, 75.0
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    given = {"CROWN_SANDBOX_CALLBACKS": "off", "CROWN_SMS_PROVIDERS": "twilio"}
-    with Stack(PORT_BASE, home=tmp_path_factory.mktemp("stack"), env=given) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def scene(stack: Stack) -> AsyncIterator[Site]:
-    async with site(stack, PEOPLE) as found:
-        yield found
+def suite() -> Suite:
+    return Suite(21_000, people=40)
 
 
 async def test_where_nothing_breaks(scene: Site, tmp_path: Path, results: list[Result]) -> None:

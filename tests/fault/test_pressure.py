@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,14 +29,13 @@ from tests.fault.checker import Bounds
 from tests.fault.evidence import Most
 from tests.fault.lags import Lag, Lags
 from tests.fault.run import Course, Spec, run
-from tests.fault.site import Site, site
+from tests.fault.site import Site
+from tests.fault.suite import Suite
 from tests.fault.table import Result
 
 pytestmark = pytest.mark.timeout(400)
 
-PORT_BASE = 29_800
 SEED = 1
-PEOPLE = 100
 # Callers that ask again as soon as they have an answer: as many as keep it busy, and multiples of what Envoy lets in.
 BUSY = 128
 OVER = (1_500, 3_000)
@@ -70,20 +69,8 @@ CALM = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    given = {
-        "CROWN_SANDBOX_CALLBACKS": "off",
-        "CROWN_SMS_PROVIDERS": "twilio",
-        "CROWN_EMAIL_PROVIDERS": "sendgrid",
-    }
-    with Stack(PORT_BASE, home=tmp_path_factory.mktemp("stack"), env=given) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def scene(stack: Stack) -> AsyncIterator[Site]:
-    async with site(stack, PEOPLE) as found:
-        yield found
+def suite() -> Suite:
+    return Suite(29_800, people=100, given={"CROWN_EMAIL_PROVIDERS": "sendgrid"})
 
 
 @dataclass

@@ -6,26 +6,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stack.control import Stack
 from tests.fault.checker import Bounds
 from tests.fault.run import Course, Spec, run
-from tests.fault.site import Site, site
+from tests.fault.site import Site
+from tests.fault.suite import Suite
 from tests.fault.table import Result
 
 pytestmark = pytest.mark.timeout(240)
 
-PORT_BASE = 21_400
 SEED = 1
 SENDS = 1_500
 RATE = 75.0
-PEOPLE = 40
 QUIET_LIMIT_S = 150.0
 TIMEOUT_S = 2.0
 CALLS_MOST = 1.5
@@ -66,22 +64,9 @@ MISCHIEF: tuple[dict[str, Any], ...] = (
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    given = {
-        "CROWN_PROVIDER_TIMEOUT_S": f"{TIMEOUT_S:g}",
-        "CROWN_EMAIL_PROVIDERS": "sendgrid",
-        "CROWN_SANDBOX_CALLBACKS": "off",
-        # SNS takes no id of ours, so that what it did could not be told from what nobody asked for.
-        "CROWN_SMS_PROVIDERS": "twilio",
-    }
-    with Stack(PORT_BASE, home=tmp_path_factory.mktemp("stack"), env=given) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def scene(stack: Stack) -> AsyncIterator[Site]:
-    async with site(stack, PEOPLE) as found:
-        yield found
+def suite() -> Suite:
+    given = {"CROWN_PROVIDER_TIMEOUT_S": f"{TIMEOUT_S:g}", "CROWN_EMAIL_PROVIDERS": "sendgrid"}
+    return Suite(21_400, people=40, given=given)
 
 
 @pytest.mark.parametrize("name", OUTAGES)

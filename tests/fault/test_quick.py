@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,16 @@ from stack.control import Stack
 from tests.fault.checker import Bounds
 from tests.fault.history import Answer
 from tests.fault.run import Course, Spec, run
-from tests.fault.site import Site, site
+from tests.fault.site import Site
+from tests.fault.suite import Suite
 from tests.fault.table import Result
 
 pytestmark = pytest.mark.timeout(200)
 
-PORT_BASE = 29_000
 SEED = 1
 RATE = 80.0
 # Load before the first fault and between two.
 ROUND = 160
-PEOPLE = 30
 HEALTHY_LIMIT_S = 60.0
 QUIET_LIMIT_S = 90.0
 IN_FLIGHT = 128
@@ -54,23 +53,14 @@ REPLACED = (("ingest-api", "ingest-dispatch", "realtime"), ("ingest-api-2", "ing
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def suite() -> Suite:
     given = {
         # So that one can be replaced and no request fails.
         "CROWN_STACK_SCALE": "ingest-api=2",
         "CROWN_PROVIDER_TIMEOUT_S": f"{TIMEOUT_S:g}",
         "CROWN_EMAIL_PROVIDERS": "sendgrid",
-        "CROWN_SANDBOX_CALLBACKS": "off",
-        "CROWN_SMS_PROVIDERS": "twilio",
     }
-    with Stack(PORT_BASE, home=tmp_path_factory.mktemp("stack"), env=given) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def scene(stack: Stack) -> AsyncIterator[Site]:
-    async with site(stack, PEOPLE) as found:
-        yield found
+    return Suite(29_000, people=30, given=given)
 
 
 async def test_processes_and_servers_die_and_hang(scene: Site, tmp_path: Path, results: list[Result]) -> None:

@@ -10,7 +10,6 @@ import os
 import re
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -22,17 +21,16 @@ from stack.layout import write_private
 from tests.fault.checker import Bounds
 from tests.fault.history import Answer
 from tests.fault.run import Course, Fault, Outcome, Spec, run
-from tests.fault.site import Site, site
+from tests.fault.site import Site
+from tests.fault.suite import Suite
 from tests.fault.table import Result
 
 pytestmark = pytest.mark.timeout(300)
 
-PORT_BASE = 27_000
 SEED = 7
 RATE = 100.0
 # Requests after which the load looks whether it may end.
 ROUND = 200
-PEOPLE = 40
 RESTART_LIMIT_S = 60.0
 QUIET_LIMIT_S = 150.0
 # Each of the two does at least this part of the work until one is killed.
@@ -62,20 +60,8 @@ CRASHES = restarts.LOOPING + 1
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    given = {
-        "CROWN_STACK_SCALE": ",".join(f"{name}=2" for name in ROLES),
-        "CROWN_SANDBOX_CALLBACKS": "off",
-        "CROWN_SMS_PROVIDERS": "twilio",
-    }
-    with Stack(PORT_BASE, home=tmp_path_factory.mktemp("stack"), env=given) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def scene(stack: Stack) -> AsyncIterator[Site]:
-    async with site(stack, PEOPLE) as found:
-        yield found
+def suite() -> Suite:
+    return Suite(27_000, people=40, given={"CROWN_STACK_SCALE": ",".join(f"{name}=2" for name in ROLES)})
 
 
 async def test_two_share_the_work_and_one_may_die(scene: Site, tmp_path: Path, results: list[Result]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,8 +24,8 @@ from crown.notification.v1.ingest_service_pb2_grpc import IngestServiceStub
 from stack.control import Stack
 from tests.fault import bus
 from tests.fault.people import crowd, register
+from tests.fault.suite import Suite
 
-PORT_BASE = 13700
 PEOPLE = 40
 MAILS = 600
 RATE = 60
@@ -88,16 +88,15 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    only = ("ingest-api", "ingest-dispatch", "ingest-record", "push", "email")
+def suite() -> Suite:
     given = {
         "CROWN_STACK_SCALE": "email=2",
         "CROWN_EMAIL_PROVIDERS": "smtp",
         "CROWN_PROVIDER_RATES": f"smtp={RATE}",
         "CROWN_IN_FLIGHT": str(IN_FLIGHT),
     }
-    with Stack(PORT_BASE, tmp_path_factory.mktemp("stack"), only, given) as running:
-        yield running
+    only = ("ingest-api", "ingest-dispatch", "ingest-record", "push", "email")
+    return Suite(13_700, given=given, only=only)
 
 
 @pytest.fixture(scope="module")

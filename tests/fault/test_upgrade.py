@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,16 +17,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from stack.control import Stack
 from tests.fault.newer.sitecustomize import is_new
 from tests.fault.run import Course, Spec, run
-from tests.fault.site import Site, site
+from tests.fault.site import Site
+from tests.fault.suite import Suite
 from tests.fault.table import Result
 
 pytestmark = pytest.mark.timeout(400)
 
-PORT_BASE = 12600
 SEED = 1
 SENDS = 1_500
 RATE = 40.0
-PEOPLE = 30
 LIMIT_S = 90.0
 QUIET_LIMIT_S = 150.0
 FIRST = ("ingest-api", "ingest-dispatch", "email")
@@ -72,24 +70,24 @@ class Fleet:
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    flags = tmp_path_factory.mktemp("newer")
-    given = {
-        "CROWN_SANDBOX_CALLBACKS": "off",
-        "CROWN_SMS_PROVIDERS": "twilio",
-        "CROWN_STACK_SCALE": "ingest-dispatch=2,email=2",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent / "newer"))
-        patch.setenv("PYTHON_NEWER", str(flags))
-        with Stack(PORT_BASE, home=tmp_path_factory.mktemp("stack"), env=given) as running:
-            yield Fleet(running, flags)
+def flags(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a file says that the process with this port is the newer version."""
+    return tmp_path_factory.mktemp("newer")
 
 
 @pytest.fixture(scope="module")
-async def scene(fleet: Fleet) -> AsyncIterator[Site]:
-    async with site(fleet.stack, PEOPLE) as found:
-        yield found
+def suite(flags: Path) -> Suite:
+    given = {
+        "CROWN_STACK_SCALE": "ingest-dispatch=2,email=2",
+        "PYTHONPATH": str(Path(__file__).parent / "newer"),
+        "PYTHON_NEWER": str(flags),
+    }
+    return Suite(12_600, people=30, given=given)
+
+
+@pytest.fixture(scope="module")
+def fleet(stack: Stack, flags: Path) -> Fleet:
+    return Fleet(stack, flags)
 
 
 async def _upgrade(fleet: Fleet, course: Course) -> None:

@@ -24,6 +24,7 @@ from tests.fault.lan import Lan
 from tests.fault.run import Course, Spec, run
 from tests.fault.servers import Servers, servers
 from tests.fault.site import Site, site
+from tests.fault.suite import Suite
 from tests.fault.table import Result
 
 SEED = 1
@@ -39,7 +40,6 @@ ROUND_S = 4.0
 DESCRIPTORS_MOST = 250
 PREPARE_LIMIT_S = 120.0
 QUIET_LIMIT_S = 150.0
-GIVEN = {"CROWN_SANDBOX_CALLBACKS": "off", "CROWN_SMS_PROVIDERS": "twilio"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +146,7 @@ async def scene(
         pytest.fail(f"these tests need {lack}", pytrace=False)
     with Lan() as lan:
         async with servers(lan, home, nats_count, mongod_count) as found:
-            env = {**GIVEN, **found.environment, **given}
-            stack = Stack(port_base, home=home / "stack", env=env)
+            stack = Suite(port_base, given={**found.environment, **given}).stack(home / "stack")
             await _prepare(stack)
             await asyncio.to_thread(stack.up)
             try:

@@ -2,32 +2,4 @@
 
 from __future__ import annotations
 
-from tests.e2e.conftest import (
-    channel,
-    collector,
-    feed,
-    hook,
-    ledger,
-    mailbox,
-    people,
-    person,
-    pytest_terminal_summary,
-    rest,
-    seeded,
-    stack,
-)
-
-__all__ = [
-    "channel",
-    "collector",
-    "feed",
-    "hook",
-    "ledger",
-    "mailbox",
-    "people",
-    "person",
-    "pytest_terminal_summary",
-    "rest",
-    "seeded",
-    "stack",
-]
+from tests.e2e.conftest import *  # noqa: F403 -- which fixtures these are is said there

@@ -4,20 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.conftest import (
-    channel,
-    collector,
-    feed,
-    hook,
-    ledger,
-    mailbox,
-    people,
-    person,
-    pytest_terminal_summary,
-    rest,
-    seeded,
-    stack,
-)
+from tests.e2e.conftest import *  # noqa: F403 -- which fixtures these are is said there
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,19 +13,3 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         help="So many hostile inputs for each surface; their figures are kept in docs/figures.",
     )
-
-
-__all__ = [
-    "channel",
-    "collector",
-    "feed",
-    "hook",
-    "ledger",
-    "mailbox",
-    "people",
-    "person",
-    "pytest_terminal_summary",
-    "rest",
-    "seeded",
-    "stack",
-]
