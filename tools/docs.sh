@@ -10,7 +10,6 @@ python -m tools.calls_page --check
 python -m tools.access_page --check
 python -m tools.errors_page --check
 python -m tools.openapi --check
-python -m tools.openapi_page --check
 python -m tools.metrics_page --check
 python -m tools.limits_page --check
 python -m tools.dashboards --check

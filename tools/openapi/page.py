@@ -1,21 +1,15 @@
-"""Writes gateway/web/openapi.html, the OpenAPI document to read and to search: one page that asks
-nobody for anything. With --check it compares instead."""
+"""The OpenAPI document to read and to search: one page that asks nobody for anything."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from html import escape
 from typing import Any
 
-from tools.calls_page import compiled
-from tools.made import keep
-from tools.openapi import DOCUMENT, document
-from tools.openapi_schemas import Schema
+from tools.openapi.messages import Schema
 
-PAGE = DOCUMENT.with_name("openapi.html")
 _HEAD = """\
 <!doctype html>
 <html lang="en">
@@ -196,12 +190,3 @@ def _prose(text: str) -> str:
 
 def _inline(text: str) -> str:
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
-
-
-def main(arguments: list[str]) -> int:
-    """Writes the page, or compares it."""
-    return keep({PAGE: page(document(compiled()))}, "protos/", "tools.openapi_page", arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
