@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import grpc
 from cryptography import x509
@@ -33,6 +33,8 @@ LOOK_S = 1.0
 # Seconds that calls get which are under way with a certificate that has been renewed since.
 FORMER_S = 30.0
 _HEALTH = f"/{health.SERVICE_NAME}/"
+
+Stub = TypeVar("Stub")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,8 @@ class Link:
         self._options = (*options, *_expecting(address, name))
         self._papers: Papers | None = None
         self._channel: grpc.aio.Channel | None = None
+        # What was made of this channel, by what made it.
+        self._stubs: dict[Callable[[grpc.aio.Channel], Any], Any] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
     def channel(self) -> grpc.aio.Channel:
@@ -149,7 +153,16 @@ class Link:
                 self._end(self._channel)
             self._papers = papers
             self._channel = open_channel(self._address, papers, self._options)
+            self._stubs.clear()
         return self._channel
+
+    def stub(self, make: Callable[[grpc.aio.Channel], Stub]) -> Stub:
+        """What `make` makes of the channel for the next call: once for each channel. `make` is a class of stubs, or a
+        function that lives as long as the link."""
+        channel = self.channel()
+        if make not in self._stubs:
+            self._stubs[make] = make(channel)
+        return cast("Stub", self._stubs[make])
 
     async def close(self) -> None:
         """Ends the connections and what is under way on them."""

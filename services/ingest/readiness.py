@@ -64,7 +64,7 @@ class StatusService:
             await pause(stopping, _MIRROR_PERIOD_S if all(ready.values()) else _MIRROR_PERIOD_S / 5)
 
     async def _ask(self, name: str) -> bool:
-        stub = health_pb2_grpc.HealthStub(self._links[name].channel())
+        stub = self._links[name].stub(health_pb2_grpc.HealthStub)
         try:
             answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=_LIMIT_S)
         except grpc.aio.AioRpcError:

@@ -56,6 +56,13 @@ class _Question:
     item: FilterItem
 
 
+def _method(
+    channel: grpc.aio.Channel,
+) -> grpc.aio.UnaryUnaryMultiCallable[FilterNotificationsRequest, bytes]:
+    """The call whose answer is decoded here: gRPC hands out None for what cannot be."""
+    return channel.unary_unary(_METHOD, FilterNotificationsRequest.SerializeToString)
+
+
 class FilterClient:
     """The connection to a filter. `limit_s` is what a call may take."""
 
@@ -75,11 +82,8 @@ class FilterClient:
             return []
         try:
             metadata = (("authorization", f"Bearer {await self._token.current()}"),)
-            # Decoded here: gRPC hands out None for what cannot be.
-            ask: grpc.aio.UnaryUnaryMultiCallable[FilterNotificationsRequest, bytes] = (
-                self._link.channel().unary_unary(_METHOD, FilterNotificationsRequest.SerializeToString)
-            )
-            raw = await ask(FilterNotificationsRequest(items=items), metadata=metadata, timeout=self._limit_s)
+            request = FilterNotificationsRequest(items=items)
+            raw = await self._link.stub(_method)(request, metadata=metadata, timeout=self._limit_s)
             answer = FilterNotificationsResponse.FromString(raw)
         except grpc.aio.AioRpcError as error:
             return self._failed(call, error.code().name, loop.time())

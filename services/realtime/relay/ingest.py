@@ -28,25 +28,19 @@ class Ingest:
 
     def __init__(self, address: str, token: TokenSource, identity: Identity | None = None) -> None:
         self._link = Link(address, identity, _NAME, OPTIONS)
-        self._channel = self._link.channel()
-        self._stub: IngestServiceAsyncStub = IngestServiceStub(self._channel)
         self._calls = Calls(token)
         self._welcome = True
 
     async def take(self, request: SendNotificationRequest) -> str:
         """Has the notification accepted and answers its id. Raises CrownError."""
         try:
-            answer = await self._calls.unary(self._current().SendNotification, request)
+            stub: IngestServiceAsyncStub = self._link.stub(IngestServiceStub)
+            answer = await self._calls.unary(stub.SendNotification, request)
         except (Unauthenticated, NotAllowed) as error:
             self._welcomed(False, error.reason)
             raise
         self._welcomed(True)
         return answer.notification_id
-
-    def _current(self) -> IngestServiceAsyncStub:
-        if (channel := self._link.channel()) is not self._channel:
-            self._channel, self._stub = channel, IngestServiceStub(channel)
-        return self._stub
 
     async def healthy(self) -> bool:
         """Whether ingest can be reached and takes our token."""

@@ -215,6 +215,24 @@ async def test_a_caller_shows_its_renewed_certificate(
     await link.close()
 
 
+async def test_a_stub_is_made_once_for_each_certificate(tmp_path: Path, authority: Authority) -> None:
+    folder = authority.folder(tmp_path / "gateway", "gateway")
+    present = 0.0
+    link = tls.Link("127.0.0.1:1", tls.Identity(folder, lambda: present), "email")
+    made: list[grpc.aio.Channel] = []
+
+    def make(channel: grpc.aio.Channel) -> int:
+        made.append(channel)
+        return len(made)
+
+    assert [link.stub(make), link.stub(make)] == [1, 1]
+    authority.folder(folder, "gateway")
+    present += tls.LOOK_S
+    assert [link.stub(make), link.stub(make)] == [2, 2]
+    assert made[1] is link.channel() is not made[0]
+    await link.close()
+
+
 @pytest.mark.parametrize("spoiled", [tls.CERTIFICATE, tls.KEY, tls.AUTHORITY])
 @pytest.mark.parametrize("text", ["", "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n", None])
 def test_papers_that_are_no_good_are_a_wrong_setting(
