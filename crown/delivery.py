@@ -244,13 +244,15 @@ class Engine:
         try:
             await self._understand(message)
         except Newer as found:
-            await newer.park(message, self._name, found.why)
+            if newer.is_lost(message):
+                await self._put_aside(message)
+            else:
+                await newer.park(message, self._name, found.why)
 
     async def _understand(self, message: Message) -> None:
         event = _decode(message)
         if event is None or event.channel != self._channel:
-            await self._bus.publish(notices.unreadable(self._name, message))
-            await message.term("UNDECODABLE")
+            await self._put_aside(message)
             return
         logs.bind(notification_id=event.notification_id, delivery_id=event.delivery_id)
         entry = await self._ledger.load(event)
@@ -268,6 +270,11 @@ class Engine:
         change = vet(entry, now(), self._rules) or await self._watched(entry, message)
         if change is not None:
             await self._finish(entry, change, message)
+
+    async def _put_aside(self, message: Message) -> None:
+        """After a crash in between the letter is written once more, and is the same."""
+        await self._bus.publish(notices.unreadable(self._name, message))
+        await message.term("UNDECODABLE")
 
     async def _watched(self, entry: Entry, message: Message) -> Change | None:
         """`_attempt`; but where a worker may have died of this delivery before, it is noted that it is begun, so
@@ -447,7 +454,7 @@ def _decode(message: Message) -> DeliveryEvent | None:
         event = DeliveryEvent.FromString(message.data)
     except DecodeError:
         return None
-    if not (event.delivery_id and event.notification_id and event.user_id):
+    if not (subjects.is_own(event.delivery_id) and subjects.is_own(event.notification_id) and event.user_id):
         return None
     must_be_for_us(
         event.needs_version, channel=(event.channel, subjects.NAMES), lane=(event.priority, subjects.LANES)

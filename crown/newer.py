@@ -1,6 +1,7 @@
 """What newer code of ours has put on the bus. Old and new code run together in every upgrade, and old code finds what
 new code left in every rollback: what it does not understand it parks, which is to let it come again later to whoever
-may understand it by then, and neither drops it nor gives it up. What is no message of anybody's is another matter.
+may understand it by then, and neither drops it nor gives it up. What is no message of anybody's is another matter,
+and what has come for a week without anybody who understood it is taken for that.
 
 Whoever changes what rides on the bus so that an older reader would do something wrong with it raises VERSION, and has
 the new messages say so in `needs_version`. What older readers may pass over says nothing."""
@@ -19,6 +20,8 @@ VERSION = 1
 
 FIRST_S = 2.0
 MOST_S = 60.0
+# So often a message may come: a week of once a minute, which is as long as events are kept.
+DELIVERIES_MOST = 7 * 24 * 60
 
 
 class Newer(Exception):
@@ -37,6 +40,12 @@ def must_be_for_us(needs_version: int, **known: tuple[int, Container[int]]) -> N
     for name, (value, values) in known.items():
         if value and value not in values:
             raise Newer(name)
+
+
+def is_lost(message: Message) -> bool:
+    """Whether a message has come so often that no newer code will come for it: it is to be treated as one that nobody
+    can read, and its dead letter can be replayed."""
+    return message.deliveries > DELIVERIES_MOST
 
 
 async def park(message: Message, reader: str, why: str) -> None:

@@ -24,6 +24,8 @@ _EXPIRES_S = 30
 _HEARTBEAT_S = 5
 # A request without message or heartbeat for this long is taken for lost.
 _SILENCE_S = 3 * _HEARTBEAT_S
+# Where the word about a message goes.
+_ACK = "$JS.ACK."
 
 
 class Message:
@@ -163,12 +165,13 @@ class Pull:
 
     async def _on_message(self, raw: Msg) -> None:
         self._heard = time.monotonic()
-        status = (raw.headers or {}).get("Status")
-        if status is None:
+        # The server's own words about a request want no ack. A header may say anything.
+        if raw.reply.startswith(_ACK):
             self._requested = max(0, self._requested - 1)
             self._waiting.append(Message(self._bus, raw))
             self._wake.set()
             return
+        status = (raw.headers or {}).get("Status")
         if status == "100":  # heartbeat
             return
         # The request ended: 408 expired, 409 cut short by the server, 404 and 503 nobody there.

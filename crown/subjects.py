@@ -64,7 +64,7 @@ LIVE_KEPT_EACH = 100
 REVOKED_KEPT_S = 7 * _DAY_S
 
 # What ids of ours are made of: none of it means anything in a subject.
-_ID = re.compile(r"[A-Za-z0-9-]+")
+_ID = re.compile(r"[A-Za-z0-9-]{1,128}")
 
 TOPIC_KINDS = ("user", "group", "chat", "ops")
 
@@ -129,8 +129,13 @@ def schedules(notification_id: str) -> str:
     return schedule(notification_id, "*")
 
 
+def is_own(identifier: str) -> bool:
+    """Whether it may be an id of ours."""
+    return bool(_ID.fullmatch(identifier))
+
+
 def _own(identifier: str) -> str:
-    if not _ID.fullmatch(identifier):
+    if not is_own(identifier):
         raise ValueError("an id on the bus has letters, digits and - only")
     return identifier
 

@@ -14,6 +14,7 @@ from nats.aio.client import Client
 
 from crown import metrics, subjects
 from crown.bus import streams
+from crown.bus.client import SturdyClient
 from crown.bus.connection import Connection
 from crown.bus.errors import BusError
 from crown.bus.messages import Outgoing, PubAck, encode, nobody_listens, read_ack
@@ -38,7 +39,7 @@ class Bus(Connection):
     @classmethod
     async def connect(cls, settings: Settings, name: str) -> Bus:
         """Connects, and makes the streams what crown/subjects.py says where the user may. Raises BusUnavailable."""
-        bus = cls(Client(), subjects.streams(settings.stream_max_bytes, settings.stream_replicas))
+        bus = cls(SturdyClient(), subjects.streams(settings.stream_max_bytes, settings.stream_replicas))
         try:
             await bus.open(settings, name)
             await bus.ensure()

@@ -193,7 +193,7 @@ DELIVERY = (
         "what nobody can read is ended without a letter",
         "nothing is dropped in silence",
         "crown/delivery.py",
-        "            await self._bus.publish(notices.unreadable(self._name, message))\n",
+        "        await self._bus.publish(notices.unreadable(self._name, message))\n",
         "",
         (f"{_STORED}/test_engine.py::test_what_nobody_can_read_goes_to_the_dead_letters",),
     ),

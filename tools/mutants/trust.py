@@ -7,6 +7,7 @@ from tools.mutants.mutant import Mutant
 _UNIT = "tests/unit/crown"
 _EMAIL = "tests/unit/services/email"
 _SMS = "tests/unit/services/sms"
+_PULL = "tests/integration/crown/test_pull.py"
 
 TRUST = (
     # -- tokens
@@ -319,5 +320,55 @@ TRUST = (
         '        return hmac.digest(self._key, named.encode(), "sha256").hex()[:40]\n',
         "        return named\n",
         ("tests/integration/ingest/test_erasure.py::test_a_suppression_outlives_the_person",),
+    ),
+    # -- the bus
+    Mutant(
+        "a header passes for a word of the server",
+        "a message is settled whatever its headers say",
+        "crown/pull.py",
+        "        if raw.reply.startswith(_ACK):\n",
+        '        if not (raw.headers or {}).get("Status"):\n',
+        (f"{_PULL}::test_a_message_with_broken_headers_is_handed_out_like_any_other",),
+    ),
+    Mutant(
+        "broken headers end the reading",
+        "whatever stands on the bus, the next message is read",
+        "crown/bus/client.py",
+        "        except (IndexError, ValueError):\n            return None\n",
+        "        except ZeroDivisionError:\n            return None\n",
+        (f"{_PULL}::test_a_message_with_broken_headers_is_handed_out_like_any_other",),
+    ),
+    Mutant(
+        "a subject that is no text ends the reading",
+        "whatever stands on the bus, the next message is read",
+        "crown/bus/client.py",
+        "        except UnicodeDecodeError:\n",
+        "        except ZeroDivisionError:\n",
+        (f"{_PULL}::test_a_subject_that_is_no_text_is_handed_out_like_any_other",),
+    ),
+    Mutant(
+        "what looks newer waits for ever",
+        "what no newer code comes for ends as a dead letter",
+        "crown/newer.py",
+        "    return message.deliveries > DELIVERIES_MOST\n",
+        "    return False\n",
+        ("tests/integration/ingest/test_newer.py::test_dispatch_gives_up_what_nobody_comes_for",),
+    ),
+    Mutant(
+        "anybody is newer code",
+        "only what is sealed with our key is taken for newer code",
+        "services/ingest/dispatch/dispatcher.py",
+        """\
+            key = self._data_key.unwrap(event.content.wrapped_key)
+            orders.must_be_workable(event)
+""",
+        """\
+            orders.must_be_workable(event)
+            key = self._data_key.unwrap(event.content.wrapped_key)
+""",
+        (
+            "tests/integration/ingest/test_newer.py::"
+            "test_dispatch_takes_for_newer_only_what_is_sealed_with_our_key",
+        ),
     ),
 )

@@ -38,13 +38,18 @@ def read(message: Message) -> Event | None:
         outcome = _outcome(message.data)
         return Decided(outcome) if message.subject.startswith(_DECIDED) else outcome
     except (DecodeError, ValueError, OverflowError):
-        log.warning("event_undecodable", subject=message.subject, sequence=message.sequence)
+        note_unreadable(message)
         return None
+
+
+def note_unreadable(message: Message) -> None:
+    """Says in the log that nobody can read it."""
+    log.warning("event_undecodable", subject=message.subject, sequence=message.sequence)
 
 
 def _outcome(data: bytes) -> OutcomeEvent:
     event = OutcomeEvent.FromString(data)
-    if not event.delivery_id:
+    if not subjects.is_own(event.delivery_id):
         raise ValueError("no delivery is named")
     must_be_for_us(
         event.needs_version,

@@ -94,8 +94,11 @@ class Recorder:
             try:
                 event = events.read(message)
             except Newer as found:
-                await newer.park(message, "record", found.why)
-                continue
+                if not newer.is_lost(message):
+                    await newer.park(message, "record", found.why)
+                    continue
+                events.note_unreadable(message)
+                event = None
             ours.append(message)
             if event is not None:
                 heard.append((message, event))

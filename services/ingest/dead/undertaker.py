@@ -127,9 +127,11 @@ async def _understood(messages: list[Message]) -> tuple[list[Message], list[Dead
         try:
             letters.append(_read(message))
         except Newer as found:
-            await newer.park(message, "undertaker", found.why)
-        else:
-            ours.append(message)
+            if not newer.is_lost(message):
+                await newer.park(message, "undertaker", found.why)
+                continue
+            letters.append(_unreadable(message))
+        ours.append(message)
     return ours, letters
 
 
@@ -143,6 +145,10 @@ def _read(message: Message) -> DeadLetter:
             return letter
     except (DecodeError, ValueError, OverflowError):
         pass
+    return _unreadable(message)
+
+
+def _unreadable(message: Message) -> DeadLetter:
     letter = DeadLetter(reason="UNDECODABLE", body=message.data, stream=message.stream)
     letter.sequence = message.sequence
     letter.create_time.FromDatetime(message.time)

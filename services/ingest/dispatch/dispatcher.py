@@ -155,9 +155,13 @@ class Dispatcher:
         message.adopt_trace()
         try:
             event = IntakeEvent.FromString(message.data)
-            orders.must_be_workable(event)
+            # First, since it tells newer code of ours from what only looks like it.
             key = self._data_key.unwrap(event.content.wrapped_key)
+            orders.must_be_workable(event)
         except Newer as found:
+            if newer.is_lost(message):
+                await self._bury(message, "UNDECODABLE", found.why)
+                return None
             self._held.discard(message)
             await newer.park(message, "dispatch", found.why)
             return None

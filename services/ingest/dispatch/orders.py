@@ -45,7 +45,7 @@ class Order:
 def must_be_workable(event: IntakeEvent) -> None:
     """Raises Newer where it is of newer code of ours, and ValueError or OverflowError where a later step would fail:
     it is none of ours."""
-    if not event.notification_id:
+    if not subjects.is_own(event.notification_id):
         raise ValueError("it is nobody's")
     must_be_for_us(
         event.needs_version, lane=(event.priority, subjects.LANES), category=(event.category, CATEGORIES)

@@ -19,7 +19,7 @@ from crown.choices import Choices
 from crown.clock import now
 from crown.judgement import Rules
 from crown.ledger import Change, Claim, Entry, Ledger
-from crown.notification.v1.events_pb2 import DeliveryEvent, OutcomeEvent
+from crown.notification.v1.events_pb2 import DeadLetter, DeliveryEvent, OutcomeEvent
 from crown.notification.v1.types_pb2 import Channel, DeliveryState, Priority, SuppressionReason
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.people import People
@@ -648,6 +648,40 @@ async def test_two_engines_share_the_work(local: Local, quick: None) -> None:
 
 
 # -- what newer code has left
+
+
+@pytest.mark.parametrize("why", ["version", "channel", "lane"])
+async def test_what_no_newer_code_comes_for_ends_as_a_dead_letter(
+    office: Office, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    monkeypatch.setattr(newer, "DELIVERIES_MOST", 2)
+    monkeypatch.setattr(newer, "FIRST_S", 0.1)
+    event = DeliveryEvent(delivery_id="d-x", notification_id="n-x", user_id="u", channel=Channel.SMS)
+    match why:
+        case "version":
+            event.needs_version = newer.VERSION + 1
+        case "channel":
+            event.channel = 77  # type: ignore[assignment]
+        case "lane":
+            event.priority = 77  # type: ignore[assignment]
+    raw = event.SerializeToString()
+    await office.local.bus.publish(Outgoing(subjects.delivery("sms", "normal"), raw))
+    (letter,) = await until(lambda: _unreadable(office, raw), bool)
+    assert letter.reason == "UNDECODABLE"
+    await until(partial(office.settled, "sms"))
+
+
+@pytest.mark.parametrize("field", ["delivery_id", "notification_id"])
+async def test_an_id_that_is_none_of_ours_is_nobodys(office: Office, field: str) -> None:
+    event = DeliveryEvent(delivery_id="d-y", notification_id="n-y", user_id="u", channel=Channel.SMS)
+    setattr(event, field, "not of ours")
+    raw = event.SerializeToString()
+    await office.local.bus.publish(Outgoing(subjects.delivery("sms", "normal"), raw))
+    assert len(await until(lambda: _unreadable(office, raw), bool)) == 1
+
+
+async def _unreadable(office: Office, raw: bytes) -> list[DeadLetter]:
+    return [letter for letter in await office.local.letters("sms") if letter.body == raw]
 
 
 @pytest.mark.parametrize("why", ["version", "channel", "lane", "state"])

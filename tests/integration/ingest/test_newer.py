@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import structlog
 
 from crown import metrics, newer, subjects
-from crown.bus import Outgoing
+from crown.bus import Outgoing, PubAck
 from crown.notification.v1.events_pb2 import (
     CallbackEvent,
     DeadLetter,
@@ -79,6 +80,75 @@ async def test_dispatch_parks_what_it_does_not_understand(
             # The newer code comes.
             monkeypatch.setattr(newer, "VERSION", TOMORROW)
             await until(lambda: local.rows(accepted.notification_id))
+
+
+async def test_dispatch_takes_for_newer_only_what_is_sealed_with_our_key(local: Local) -> None:
+    event = IntakeEvent.FromString(local.accepted(type="PUSH").parts[0])
+    event.needs_version, event.content.wrapped_key = TOMORROW, b"x" * len(event.content.wrapped_key)
+    async with local.dispatching():
+        ack = await local.bus.publish(Outgoing(subjects.intake("normal"), event.SerializeToString()))
+        await until(partial(letter_of, local, ack), bool)
+
+
+async def letter_of(local: Local, ack: PubAck) -> str:
+    """Why dispatch gave up a message; empty where it has not."""
+    found = [
+        one for one in await local.letters("dispatch") if (one.stream, one.sequence) == (ack.stream, ack.seq)
+    ]
+    assert len(found) <= 1
+    return f"{found[0].reason}: {found[0].error}" if found else ""
+
+
+# -- what nobody comes for
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is parked waits for newer code for a moment only."""
+    monkeypatch.setattr(newer, "DELIVERIES_MOST", 2)
+    monkeypatch.setattr(newer, "FIRST_S", 0.1)
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("why", INTAKE)
+async def test_dispatch_gives_up_what_nobody_comes_for(local: Local, why: str) -> None:
+    event = IntakeEvent.FromString(local.accepted(type="PUSH").parts[0])
+    INTAKE[why](event)
+    before = parked("dispatch", why)
+    async with local.dispatching():
+        ack = await local.bus.publish(Outgoing(subjects.intake("normal"), event.SerializeToString()))
+        assert await until(partial(letter_of, local, ack), bool) == f"UNDECODABLE: {why}"
+        await local.dispatched()
+    assert parked("dispatch", why) == before + 2
+
+
+@pytest.mark.usefixtures("short")
+async def test_the_recorder_gives_up_what_nobody_comes_for(local: Local) -> None:
+    event = OutcomeEvent(delivery_id="d-given-up", needs_version=TOMORROW)
+    with structlog.testing.capture_logs() as logs:
+        async with local.working(Recorder(local.bus, local.store).run):
+            ack = await local.bus.publish(Outgoing(subjects.event("sms"), event.SerializeToString()))
+
+            async def noted() -> list[int]:
+                return [line["sequence"] for line in logs if line["event"] == "event_undecodable"]
+
+            assert await until(noted, bool) == [ack.seq]
+            await until(lambda: local.backlog(subjects.recorder()), lambda left: left == 0)
+    await local.bus.api(f"CONSUMER.DELETE.EVENT.{subjects.recorder().name}")
+    await local.bus.api("STREAM.PURGE.EVENT")
+
+
+@pytest.mark.usefixtures("short")
+async def test_the_undertaker_keeps_the_bytes_of_what_nobody_comes_for(local: Local) -> None:
+    delivery = DeliveryEvent(delivery_id="d10", notification_id="n10", user_id="u10", channel=Channel.SMS)
+    letter = DeadLetter(reason="TOMORROWS", delivery=delivery, claims=1, needs_version=TOMORROW)
+    letter.create_time.GetCurrentTime()
+    async with local.working(Undertaker(local.bus, local.store).run):
+        ack = await local.bus.publish(Outgoing(subjects.dead("sms"), letter.SerializeToString()))
+        found = await until(lambda: local.db.dead_letters.find_one({"_id": f"DEAD:{ack.seq}"}))
+        await until(lambda: local.backlog(subjects.undertaker()), lambda left: left == 0)
+    assert found is not None
+    assert (found["reason"], found["body"]) == ("UNDECODABLE", letter.SerializeToString())
 
 
 @pytest.mark.parametrize("why", ["version", "state", "channel"])
