@@ -39,6 +39,14 @@ def _run(path: Path) -> None:
 
     traveller = time_machine.travel(wanted(), tick=True).start()
 
+    def move() -> None:
+        traveller.move_to(wanted())
+        # It begins to tick when it is first asked: left alone it would stand still for a busy process's whole start,
+        # and gRPC, which counts its deadlines from this clock, would find each of them past.
+        time.time()
+
+    move()
+
     def follow() -> None:
         last = read(path)
         while True:
@@ -46,7 +54,7 @@ def _run(path: Path) -> None:
             now = read(path)
             if now != last or now[1]:
                 last = now
-                traveller.move_to(wanted())
+                move()
 
     threading.Thread(target=follow, name="clock", daemon=True).start()
 
