@@ -242,7 +242,7 @@ TABLE: tuple[Kept, ...] = (
         "id; content and address, sealed under the data key",
         None,
         "it is due, a year at most, and 5 s",
-        "stays until it is due, and is not sent then",
+        "worked on at once, and sent to nobody; who is among others is taken out",
         not_exported="under way",
     ),
     Kept(

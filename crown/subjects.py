@@ -43,6 +43,8 @@ WORKED = (*DELIVERED, Channel.WEBHOOK)
 
 RETRY = "RETRY"
 SCHEDULE = "SCHEDULE"
+# Stands in the place of a person's tag.
+SEVERAL = "several"
 REALTIME = "REALTIME"
 REVOKED = "REVOKED"
 EVENT = "EVENT"
@@ -117,16 +119,21 @@ def retry(channel: str, delivery_id: str) -> str:
     return f"crown.retry.{channel}.{_own(delivery_id)}"
 
 
-def schedule(notification_id: str, part: str) -> str:
-    """Where a part of one notification waits until it is to be sent; one message a subject. Raises ValueError where
-    the id is none of ours."""
-    return f"crown.schedule.{_own(notification_id)}.{part}"
+def schedule(notification_id: str, part: str, whom: str) -> str:
+    """Where a part of one notification waits until it is to be sent; one message a subject. `whom` is the tag of the
+    one person that it is for, or SEVERAL. Raises ValueError where the id is none of ours."""
+    return f"crown.schedule.{_own(notification_id)}.{part}.{whom}"
 
 
 def schedules(notification_id: str) -> str:
     """All parts of one notification that wait. Raises ValueError where the id is none of ours: one that is a wildcard
     would name those of everybody."""
-    return schedule(notification_id, "*")
+    return f"crown.schedule.{_own(notification_id)}.>"
+
+
+def schedules_for(whom: str) -> str:
+    """All that waits for one person alone, by their tag; with SEVERAL, what waits for several or for a group."""
+    return f"crown.schedule.*.*.{whom}"
 
 
 def is_own(identifier: str) -> bool:

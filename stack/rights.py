@@ -99,7 +99,7 @@ _PUBLISHED: dict[str, tuple[str, ...]] = {
         _DELIVERIES,
         _LIVE,
         _LIVE_KEPT,
-        "crown.schedule.*.*",
+        "crown.schedule.*.*.*",
         subjects.decided("*"),
         subjects.DEAD_DISPATCH,
     ),

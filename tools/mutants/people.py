@@ -82,6 +82,22 @@ PEOPLE = (
         ("tests/unit/crown/test_quiet_hours.py::test_an_end_that_is_skipped_is_the_moment_after_the_gap",),
     ),
     Mutant(
+        "what waits for an erased person waits on",
+        "erasing deletes what was accepted for later",
+        "services/ingest/people/erasure.py",
+        "        await scheduled.bring_forward(self._bus, self._data_key, mark)\n",
+        "",
+        (f"{_INGEST}/test_erasure.py::test_what_waits_for_its_time_is_deleted",),
+    ),
+    Mutant(
+        "others lose what they had waiting with an erased person",
+        "an erasure takes nothing from anybody else",
+        "services/ingest/dispatch/scheduling.py",
+        '    return event.SerializeToString() if left else b""\n',
+        '    return b""\n',
+        (f"{_INGEST}/test_erasure.py::test_what_waits_for_its_time_is_deleted",),
+    ),
+    Mutant(
         "a digest has a new id each time",
         "a digest goes out once",
         "services/ingest/digest/builder.py",

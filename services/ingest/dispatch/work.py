@@ -33,7 +33,7 @@ class Work:
         self._ledger = Ledger(store.db)
         self._facts = FactFinder(store.db, People(store.db, data_key))
         self._timeline = store.db.timeline
-        self._scheduling = Scheduling(bus, store.db)
+        self._scheduling = Scheduling(bus, store.db, data_key)
         self._threads = Threads(store.db)
         self._erased = erased.Erased(store.db, data_key)
         self._announcer = Announcer(bus, data_key)

@@ -27,6 +27,7 @@ from crown.notification.v1.types_pb2 import Channel, DeliveryState
 from crown.store import Document, Store
 from crown.vault import Key
 from services.ingest.dispatch import history
+from services.ingest.people import scheduled
 from services.ingest.people.remains import ERASED, remains
 from services.ingest.schedules.book import Book
 
@@ -46,6 +47,7 @@ class Eraser:
         self._store = store
         self._db = store.db
         self._redis = redis
+        self._data_key = data_key
         self._schedules = Book(store.db, data_key)
         self.erasures = Erasures(store.db, data_key)
 
@@ -65,6 +67,7 @@ class Eraser:
         await self._bus.api("STREAM.PURGE.REALTIME", {"filter": _live(mark)})
         await presence.forget(self._redis, mark.user_id)
         await history.forget(self._redis, mark.user_id)
+        await scheduled.bring_forward(self._bus, self._data_key, mark)
 
     async def last(self, mark: Mark) -> None:
         """`first` again, for what was under way then; and nothing names them any more. Raises as `first`."""

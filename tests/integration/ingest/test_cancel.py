@@ -214,5 +214,5 @@ async def test_a_bus_that_is_away_does_not_keep_anybody_from_cancelling(rig: Rig
     notification_id, _ = await sent(local, type="PUSH")
     async with rig.suspended("nats"):
         assert await Cancelling(local.bus, local.db).cancel(notification_id) == Cancelled(1, 0)
-    scheduling = Scheduling(local.bus, local.db)
+    scheduling = Scheduling(local.bus, local.db, local.data_key)
     assert await scheduling.overtaken({notification_id, "other"}) == {notification_id}

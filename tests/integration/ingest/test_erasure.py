@@ -12,7 +12,7 @@ from bson import json_util
 from crown import subjects
 from crown.bus import Outgoing
 from crown.choices import Choices
-from crown.clock import now
+from crown.clock import now, timestamp
 from crown.ids import webhook as hook
 from crown.kept import Where, of
 from crown.notification.v1.dead_letter_service_pb2 import DeadLetterFilter
@@ -293,6 +293,68 @@ async def test_what_was_dispatched_before_is_not_sent(local: Local, finisher: Fi
     async with delivering(local, Channel.EMAIL, email):
         assert await local.becomes(sent, "email", "SUPPRESSED") == "ERASED"
     assert email.sent_to(known) == []
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["alone", "among others"])
+async def test_what_waits_for_its_time_is_deleted(
+    local: Local, finisher: Finisher, known: str, several: bool
+) -> None:
+    """Its sender's books have an end at once, for the erased alone: the others still get theirs."""
+    other = local.somebody()
+    people = {"user_ids": [other, known]} if several else {"user_id": known}
+    address = {} if several else {"address": {"email": f"{CANARY}@inline.example"}}
+    later = timestamp(now() + timedelta(days=30))
+    async with local.dispatching():
+        sent = await local.send(channels=["IN_APP"], send_at=later, data=DATA, **people, **address)
+        others = await local.send(user_id=other, channels=["IN_APP"], send_at=later, data=DATA)
+        await local.dispatched()
+        for one in (sent, others):
+            assert len(await local.stored(subjects.SCHEDULE, subjects.schedules(one))) == 1
+        await erase(finisher, known)
+        (row,) = await until(lambda: local.rows(sent))
+        await local.dispatched()
+    left = {
+        one: [
+            list(IntakeEvent.FromString(raw).user_ids) for raw in await local.stored(subjects.SCHEDULE, where)
+        ]
+        for one in (sent, others)
+        for where in [subjects.schedules(one)]
+    }
+    assert left == {sent: [[other]] if several else [], others: [[other]]}
+    assert known not in json_util.dumps(row)
+    assert row["deliveries"]["in_app"]["reason"] == "ERASED"
+    assert known.encode() not in b"".join(await local.stored(subjects.SCHEDULE, ">"))
+
+
+async def test_who_was_erased_before_it_was_put_off_waits_for_nothing(
+    local: Local, finisher: Finisher, known: str
+) -> None:
+    later = timestamp(now() + timedelta(days=30))
+    before = local.accepted(user_ids=[known, local.somebody()], type="IN_APP", send_at=later, data=DATA)
+    await local.put(before)
+    await erase(finisher, known)
+    async with local.dispatching():
+        await local.dispatched()
+    (row,) = await local.rows(before.notification_id)
+    assert row["deliveries"]["in_app"]["reason"] == "ERASED"
+    (left,) = await local.stored(subjects.SCHEDULE, subjects.schedules(before.notification_id))
+    assert known.encode() not in left
+
+
+async def test_who_comes_later_keeps_what_waits_for_them(
+    local: Local, finisher: Finisher, known: str
+) -> None:
+    mark = await finisher.begin(known)
+    later = timestamp(now() + timedelta(days=30))
+    async with local.dispatching():
+        sent = await local.send(user_id=known, type="IN_APP", send_at=later, data=DATA)
+        await local.dispatched()
+        await finisher.go_on(mark)
+        await finisher.finish()
+        await local.dispatched()
+    (left,) = await local.stored(subjects.SCHEDULE, subjects.schedules(sent))
+    assert known.encode() in left
+    assert await local.rows(sent) == []
 
 
 async def test_what_was_accepted_before_does_not_bring_them_back(

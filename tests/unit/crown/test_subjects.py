@@ -55,7 +55,7 @@ def test_whatever_an_id_is_a_subject_keeps_its_form(one: str, other: str) -> Non
 def test_an_id_of_ours_that_is_none_gets_into_no_subject(identifier: str) -> None:
     makes: list[Callable[[str], str]] = [
         lambda given: subjects.retry("sms", given),
-        lambda given: subjects.schedule(given, "0"),
+        lambda given: subjects.schedule(given, "0", "whom"),
         subjects.schedules,
         subjects.longpoll,
     ]
