@@ -5,43 +5,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
 import grpc
-import psutil
 import pytest
-from nats.aio.client import Client
 from twilio.request_validator import RequestValidator
 from yarl import URL
 
-from crown import subjects
-from crown.notification.v1 import events_pb2
 from stack.control import Stack
 from stack.secrets import read
-from tests import figures
 from tests.e2e.answers import LEAK, Reply, inspect
 from tests.e2e.arrivals import Mailbox
 from tests.e2e.contract import RPCS, Rpc
 from tests.e2e.people import People, data
 from tests.e2e.rest import Caller, Rest
 from tests.e2e.test_bad_json import body_of, is_raw
-from tests.fault import bus
 from tests.sendgrid_signer import Signer
+from tests.trust.counting import LIMIT_S, Count, each
 from tests.trust.spoiling import Spoiler
 
-COLUMNS = ("surface", "inputs tried", "5xx", "undocumented answers", "hang or dropped")
-COMMAND = "make hostile, make openapi"
-FEW = 60
+pytestmark = pytest.mark.usefixtures("steady")
 SEED = 20_261_126
-AT_ONCE = 8
-# Seconds that an answer may take before it counts as a hang.
-LIMIT_S = 10.0
-# After so many inputs the processes may hold no more than so much of what they did not hold before.
-GROWTH_MOST_BYTES = 96 << 20
 CLOSES = {1000, 1002, 1007, 1009, 1011, 3013}
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 OURS = {
@@ -50,85 +37,6 @@ OURS = {
     grpc.StatusCode.DATA_LOSS,
     grpc.StatusCode.UNAVAILABLE,
 }
-
-
-@dataclass
-class Count:
-    """What came of one surface's inputs. `first` is the first answer that was not as it should be."""
-
-    surface: str
-    tried: int = 0
-    faults: int = 0
-    undocumented: int = 0
-    hung: int = 0
-    first: str = ""
-
-    @property
-    def row(self) -> tuple[str, ...]:
-        """As it is published."""
-        return (self.surface, f"{self.tried:,}", str(self.faults), str(self.undocumented), str(self.hung))
-
-    def fault(self, what: object) -> None:
-        """Something that is ours."""
-        self.faults += 1
-        self.first = self.first or f"{what}"[:2_000]
-
-    def odd(self, what: object) -> None:
-        """Something that nobody has said could come."""
-        self.undocumented += 1
-        self.first = self.first or f"{what}"[:2_000]
-
-    def silent(self, what: object) -> None:
-        """No answer."""
-        self.hung += 1
-        self.first = self.first or f"{what!r}"[:2_000]
-
-
-@pytest.fixture(scope="module")
-def number(pytestconfig: pytest.Config) -> int:
-    """How many inputs a surface gets."""
-    return int(pytestconfig.getoption("inputs", None) or FEW)
-
-
-@pytest.fixture(scope="module")
-def counted(pytestconfig: pytest.Config) -> Iterator[Callable[[Count], None]]:
-    """Takes what came of a surface: there has to be nothing to say of it. Publishes all where many were tried."""
-    rows = []
-
-    def take(count: Count) -> None:
-        rows.append(count.row)
-        assert (count.faults, count.undocumented, count.hung) == (0, 0, 0), count
-
-    yield take
-    if pytestconfig.getoption("inputs", None) and rows:
-        figures.publish("inputs", COLUMNS, rows, command=COMMAND)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def steady(stack: Stack, number: int, rest: Rest) -> Iterator[None]:
-    """No process ends because of it all, and none holds on to what it was sent."""
-    pids = {one.name: one.pid for one in stack.status() if one.pid}
-    before = {name: psutil.Process(pid).memory_info().rss for name, pid in pids.items()}
-    yield
-    assert {one.name: one.pid for one in stack.status() if one.pid} == pids
-    grown = {name: psutil.Process(pid).memory_info().rss - before[name] for name, pid in pids.items()}
-    ours = {
-        name: size
-        for name, size in grown.items()
-        if name not in {"mongod", "nats", "valkey", "sandbox", "mailbox"}
-    }
-    assert max(ours.values()) < GROWTH_MOST_BYTES, ours
-
-
-async def each(number: int, attempt: Callable[[int], Awaitable[None]]) -> None:
-    """Makes so many attempts, a few at once."""
-    waiting = iter(range(number))
-
-    async def work() -> None:
-        for index in waiting:
-            await attempt(index)
-
-    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
 
 
 def judged(count: Count, reply: Reply, sent: object) -> None:
@@ -445,64 +353,4 @@ async def test_links(
 
     await each(number, attempt)
     assert (await person.caller.get(choices)).ok == before
-    counted(count)
-
-
-KINDS = (events_pb2.IntakeEvent, events_pb2.DeliveryEvent, events_pb2.OutcomeEvent, events_pb2.CallbackEvent,
-    events_pb2.LiveEvent, events_pb2.DeadLetter, events_pb2.DisconnectEvent)  # fmt: skip
-CHANNELS = ("push", "email", "sms")
-LANES = ("critical", "normal", "bulk")
-
-
-@pytest.fixture
-async def nats(stack: Stack) -> AsyncIterator[Client]:
-    """Connected as one who may publish anything."""
-    environment, client = stack.environment("operator"), Client()
-    await client.connect(
-        environment["NATS_URL"],
-        user=environment["NATS_USER"],
-        password=bus.secret(environment, "NATS_PASSWORD"),
-    )
-    yield client
-    await client.close()
-
-
-async def test_bus(
-    stack: Stack, nats: Client, people: People, feed: Caller, number: int, counted: Callable[[Count], None]
-) -> None:
-    """What lies on the bus and nobody can read stops nobody: what is good passes by it. Read as a message of another
-    kind it may look like one of newer code, and waits for that."""
-    spoiler, count = Spoiler(SEED + 6), Count("messages on the bus")
-    # What is for newer code waits for that, and is no matter of this test.
-    spoiler.newer = False
-    targets = [subjects.intake(lane) for lane in LANES]
-    targets += [subjects.delivery(channel, lane) for channel in CHANNELS for lane in LANES]
-    targets += [subjects.due(channel, lane) for channel in CHANNELS for lane in LANES]
-    targets += [
-        make(channel) for channel in CHANNELS for make in (subjects.event, subjects.callback, subjects.dead)
-    ]
-    targets += [subjects.live_source("user:heron"), subjects.revoked("heron", "s")]
-    # What no stream keeps is heard by the sockets alone.
-    heard = [subjects.live("user:heron"), subjects.EVERYONE, subjects.VITALS_TOLD]
-
-    async def attempt(_: int) -> None:
-        kind = spoiler.chance.choice(KINDS)
-        raw = (
-            spoiler.message(kind.DESCRIPTOR).SerializePartialToString()
-            if spoiler.chance.random() < 0.7
-            else spoiler.raw()
-        )
-        count.tried += 1
-        subject = spoiler.chance.choice(targets + heard)
-        if subject in heard:
-            await nats.publish(subject, raw)
-        else:
-            await nats.request(subject, raw, timeout=LIMIT_S)
-
-    await each(number, attempt)
-    person = await people.new()
-    for channel in CHANNELS:
-        found = await feed.outcome(await feed.send(channel, user_id=person.user_id, data=data()), 30)
-        if found["state"] != "DELIVERED_TO_PROVIDER":
-            count.silent((channel, found))
     counted(count)

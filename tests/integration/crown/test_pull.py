@@ -16,6 +16,7 @@ from crown import subjects
 from crown.bus import Bus, Outgoing
 from crown.pull import Message, Pull, ready
 from crown.subjects import Consumer
+from tests import broken
 from tests.integration.local import Local
 from tests.integration.rig import Rig, until
 
@@ -263,27 +264,12 @@ async def test_ready_waits_for_what_comes_first() -> None:
     assert time.monotonic() - began < 5
 
 
-BROKEN = {
-    "no line": b"X",
-    "a version alone": b"NATS/1.0",
-    "no end": b"NATS/1.0\r\nabc",
-    "a status": b"NATS/1.0 409\r\n\r\n",
-    "a status that is no text": b"NATS/1.0 \xff\xff \xfe\r\n\r\n",
-    "a heartbeat": b"NATS/1.0\r\nStatus: 100\r\n\r\n",
-    "the end of a request": b"NATS/1.0\r\nStatus: 409\r\n\r\n",
-    "a value that is no text": b"NATS/1.0\r\ntraceparent: \xff\xfe\r\n\r\n",
-    "a name that is no text": b"NATS/1.0\r\n\xff\xfe: a\r\n\r\n",
-    "NUL": b"NATS/1.0\r\na\x00b: \x00\r\n\r\n",
-    "a large one": b"NATS/1.0\r\na: " + b"x" * 60_000 + b"\r\n\r\n",
-}
-
-
-@pytest.mark.parametrize("head", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("head", broken.HEADERS.values(), ids=broken.HEADERS)
 async def test_a_message_with_broken_headers_is_handed_out_like_any_other(
     local: Local, reader: Reader, head: bytes
 ) -> None:
     """Or it would come again for ever, and a header that the client cannot read would end its reading for good."""
-    await publish_raw(local.bus, INTAKE.encode(), head, b"odd")
+    await broken.publish(local.bus.client, INTAKE.encode(), head, b"odd")
     await put(local.bus, "good")
     found = await reader.read(2)
     assert [message.data for message in found] == [b"odd", b"good"]
@@ -296,7 +282,7 @@ async def test_a_subject_that_is_no_text_is_handed_out_like_any_other(local: Loc
     consumer = replace(subjects.recorder(), name="odd")
     reader = Reader(local.bus, consumer)
     await reader.pull.start()
-    await publish_raw(local.bus, b"crown.event.outcome.\xff\xfe", b"NATS/1.0\r\n\r\n", b"odd")
+    await broken.publish(local.bus.client, b"crown.event.outcome.\xff\xfe", broken.PLAIN, b"odd")
     await local.bus.publish(Outgoing(subjects.event("sms"), b"good"))
     found = await reader.read(2)
     assert [message.data for message in found] == [b"odd", b"good"]
@@ -305,10 +291,3 @@ async def test_a_subject_that_is_no_text_is_handed_out_like_any_other(local: Loc
     await reader.pull.stop()
     await local.bus.api(f"CONSUMER.DELETE.EVENT.{consumer.name}")
     await local.bus.api("STREAM.PURGE.EVENT")
-
-
-async def publish_raw(bus: Bus, subject: bytes, head: bytes, data: bytes) -> None:
-    """Publishes what the client itself would not."""
-    command = b"HPUB %b %d %d\r\n%b%b\r\n" % (subject, len(head), len(head) + len(data), head, data)
-    await bus.client._send_command(command)
-    await bus.client.flush()
