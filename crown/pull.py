@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -15,6 +16,7 @@ from nats.aio.subscription import Subscription
 
 from crown import logs, tracing
 from crown.bus import Bus
+from crown.stopping import wake_when
 from crown.subjects import Consumer
 
 log = logs.get(__name__)
@@ -152,6 +154,22 @@ class Pull:
         if found:
             await self._request()
         return found
+
+    async def work(
+        self, stopping: asyncio.Event, most: int, turn: Callable[[list[Message]], Awaitable[None]]
+    ) -> None:
+        """Has `turn` settle up to `most` messages at a time, one turn after another, until `stopping` is set."""
+        await self.start()
+        waker = asyncio.create_task(wake_when(stopping, self._wake), name="wake")
+        try:
+            while not stopping.is_set():
+                if taken := await self.take(most):
+                    await turn(taken)
+                else:
+                    await ready(self._wake, stopping)
+        finally:
+            waker.cancel()
+            await self.stop()
 
     async def _request(self) -> None:
         room = self._window - len(self._waiting) - self._requested

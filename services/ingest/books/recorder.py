@@ -23,8 +23,7 @@ from crown.ledger import Ledger
 from crown.newer import Newer
 from crown.notification.v1.events_pb2 import CallbackEvent
 from crown.notification.v1.types_pb2 import CallbackType
-from crown.pull import Message, Pull, ready
-from crown.stopping import wake_when
+from crown.pull import Message, Pull
 from crown.store import Document, Store
 from services.ingest.books import events, facts, turn
 from services.ingest.books.events import Event
@@ -46,23 +45,11 @@ class Recorder:
         self._bus = bus
         self._db = store.db
         self._webhooks = Ledger(store.db, webhooks.COLLECTION)
-        self._wake = asyncio.Event()
-        self._pull = Pull(bus, subjects.recorder(), self._wake, 1_000)
+        self._pull = Pull(bus, subjects.recorder(), asyncio.Event(), 1_000)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Works until `stopping` is set."""
-        await self._pull.start()
-        waker = asyncio.create_task(wake_when(stopping, self._wake), name="wake")
-        try:
-            while not stopping.is_set():
-                taken = await self._pull.take(_A_TURN)
-                if taken:
-                    await self._settle(taken)
-                else:
-                    await ready(self._wake, stopping)
-        finally:
-            waker.cancel()
-            await self._pull.stop()
+        await self._pull.work(stopping, _A_TURN, self._settle)
 
     async def _settle(self, messages: list[Message]) -> None:
         """Writes the events down, then acks them; all come again where the store is away."""

@@ -21,8 +21,7 @@ from crown.ledger import DEAD, FINAL, collection, row_of
 from crown.newer import Newer, must_be_for_us
 from crown.notification.v1.events_pb2 import DeadLetter, IntakeEvent
 from crown.notification.v1.types_pb2 import Category, Channel, DeadLetterState
-from crown.pull import Message, Pull, ready
-from crown.stopping import wake_when
+from crown.pull import Message, Pull
 from crown.store import Database, Document, Store, insert_new
 
 log = logs.get(__name__)
@@ -48,23 +47,11 @@ class Undertaker:
 
     def __init__(self, bus: Bus, store: Store) -> None:
         self._db = store.db
-        self._wake = asyncio.Event()
-        self._pull = Pull(bus, subjects.undertaker(), self._wake, _A_TURN)
+        self._pull = Pull(bus, subjects.undertaker(), asyncio.Event(), _A_TURN)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Works until `stopping` is set."""
-        await self._pull.start()
-        waker = asyncio.create_task(wake_when(stopping, self._wake), name="wake")
-        try:
-            while not stopping.is_set():
-                taken = await self._pull.take(_A_TURN)
-                if taken:
-                    await self._bury(taken)
-                else:
-                    await ready(self._wake, stopping)
-        finally:
-            waker.cancel()
-            await self._pull.stop()
+        await self._pull.work(stopping, _A_TURN, self._bury)
 
     async def _bury(self, messages: list[Message]) -> None:
         messages, letters = await _understood(messages)
