@@ -4,8 +4,27 @@ the order of preference. Pure."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 _WEIGHT_MOST = 1_000
+
+
+# What each provider of a channel cannot do without: the variable, and the field of settings that holds it, a secret.
+Needs = Mapping[str, tuple[str, str]]
+
+
+def configured(text: str, needs: Needs, fields: Mapping[str, Any]) -> str:
+    """`text`; where it is empty, the providers that have all they need in `fields`. Raises ValueError where there is
+    none, or where one is listed that has not."""
+    if any(field not in fields for _, field in needs.values()):
+        return text  # what is wrong with one of them is told already
+    ready = [name for name, (_, field) in needs.items() if fields[field].get_secret_value()]
+    if not ready:
+        raise ValueError(f"{' or '.join(variable for variable, _ in needs.values())} is required")
+    for name in parse(text, needs):
+        if name not in ready:
+            raise ValueError(f"lists {name}, which needs {needs[name][0]}")
+    return text or ",".join(ready)
 
 
 def parse(text: str, known: Collection[str]) -> Mapping[str, int]:

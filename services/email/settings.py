@@ -21,8 +21,10 @@ from services.email.sendgrid.signature import SendGridSignature
 from services.email.smtp.server import SmtpServer
 from services.email.unsubscribe_link import UnsubscribeLinks
 
-# What each provider cannot do without: the variable, and the field that holds it.
-_NEEDS = {"smtp": ("SMTP_HOST", "smtp_host"), "sendgrid": ("CROWN_SENDGRID_API_KEY", "sendgrid_api_key")}
+_NEEDS: shares.Needs = {
+    "smtp": ("SMTP_HOST", "smtp_host"),
+    "sendgrid": ("CROWN_SENDGRID_API_KEY", "sendgrid_api_key"),
+}
 
 
 class EmailSettings(ChannelSettings):
@@ -93,15 +95,7 @@ class EmailSettings(ChannelSettings):
     @field_validator("providers")
     @classmethod
     def _are_configured(cls, value: str, info: ValidationInfo) -> str:
-        if any(field not in info.data for _, field in _NEEDS.values()):
-            return value  # what is wrong with one of them is told already
-        ready = [name for name, (_, field) in _NEEDS.items() if info.data[field].get_secret_value()]
-        if not ready:
-            raise ValueError("SMTP_HOST or CROWN_SENDGRID_API_KEY is required")
-        for name in shares.parse(value, _NEEDS):
-            if name not in ready:
-                raise ValueError(f"lists {name}, which needs {_NEEDS[name][0]}")
-        return value or ",".join(ready)
+        return shares.configured(value, _NEEDS, info.data)
 
     @property
     def shares(self) -> Mapping[str, int]:

@@ -31,8 +31,7 @@ _REGION = re.compile(r"[a-z]{2,4}(-[a-z]{2,9}){1,3}-[0-9]{1,2}")
 _TOPIC = re.compile(r"arn:aws[a-z-]{0,12}:sns:[a-z0-9-]{4,32}:[0-9]{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?")
 _PRICE = re.compile(r"[0-9]{1,3}(\.[0-9]{1,5})?")
 _STATUS_PATH = "/webhooks/twilio/status"
-# What each provider cannot do without: the variable, and the field that holds it.
-_NEEDS = {"twilio": ("SMS_API_KEY", "api_key"), "sns": ("CROWN_SNS_KEY", "sns_key")}
+_NEEDS: shares.Needs = {"twilio": ("SMS_API_KEY", "api_key"), "sns": ("CROWN_SNS_KEY", "sns_key")}
 
 
 class SmsSettings(ChannelSettings):
@@ -180,15 +179,7 @@ class SmsSettings(ChannelSettings):
     @field_validator("providers")
     @classmethod
     def _are_configured(cls, value: str, info: ValidationInfo) -> str:
-        if any(field not in info.data for _, field in _NEEDS.values()):
-            return value  # what is wrong with one of them is told already
-        ready = [name for name, (_, field) in _NEEDS.items() if info.data[field].get_secret_value()]
-        if not ready:
-            raise ValueError("SMS_API_KEY or CROWN_SNS_KEY is required")
-        for name in shares.parse(value, _NEEDS):
-            if name not in ready:
-                raise ValueError(f"lists {name}, which needs {_NEEDS[name][0]}")
-        return value or ",".join(ready)
+        return shares.configured(value, _NEEDS, info.data)
 
     @property
     def shares(self) -> Mapping[str, int]:
