@@ -1,29 +1,25 @@
 """The ports that clients come to: bound here, or inherited from the supervisor of several processes, which has bound
-them for all. What is inherited is told as `name=descriptor, …`."""
+them for all."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import re
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from crown import logs, tls
 from crown.settings import SettingsError
 from crown.tls import Identity
-
-if TYPE_CHECKING:
-    from services.realtime.settings import Settings
+from services.realtime import inherited
+from services.realtime.settings import Settings
 
 log = logs.get(__name__)
 
 WEBSOCKET = "websocket"
 LONGPOLL = "longpoll"
-# Not a port: the end of a pipe whose other end lives as long as the supervisor.
-LIFE = "life"
 
 # Lets connections in at a port, by TLS where there is something to show; whoever did before no longer does.
 Listen = Callable[[socket.socket, ssl.SSLContext | None], Awaitable[None]]
@@ -32,7 +28,6 @@ BACKLOG = 4_096
 # Bytes that the kernel keeps for a client that does not read; it doubles what is asked.
 _KERNEL_QUEUE_BYTES = 128 << 10
 _HANDSHAKE_FAILED = "SSL handshake failed"
-_ENTRY = re.compile(r"([a-z]+)=([0-9]{1,9})")
 
 
 def ports(settings: Settings) -> dict[str, tuple[str, int]]:
@@ -45,7 +40,7 @@ def ports(settings: Settings) -> dict[str, tuple[str, int]]:
 
 def take(settings: Settings, name: str) -> socket.socket:
     """The port `name`, inherited or bound. Raises SettingsError where it is not to be had."""
-    descriptor = read(settings.inherited).get(name)
+    descriptor = inherited.read(settings.inherited).get(name)
     if descriptor is None:
         setting, port = ports(settings)[name]
         return bind(settings.bind, port, setting)
@@ -99,7 +94,7 @@ def tell_of_handshakes() -> None:
 
 def stop_with_supervisor(settings: Settings, stopping: asyncio.Event) -> None:
     """Sets `stopping` when the supervisor is gone, however it went; nothing where there is none."""
-    descriptor = read(settings.inherited).get(LIFE)
+    descriptor = inherited.read(settings.inherited).get(inherited.LIFE)
     if descriptor is None:
         return
     loop = asyncio.get_running_loop()
@@ -110,16 +105,3 @@ def stop_with_supervisor(settings: Settings, stopping: asyncio.Event) -> None:
         stopping.set()
 
     loop.add_reader(descriptor, gone)
-
-
-def told(descriptors: Mapping[str, int]) -> str:
-    """The text that tells a process what it inherits."""
-    return ",".join(f"{name}={descriptor}" for name, descriptor in descriptors.items())
-
-
-def read(text: str) -> dict[str, int]:
-    """What `told` said. Raises ValueError."""
-    found = [_ENTRY.fullmatch(part.strip()) for part in text.split(",") if part.strip()]
-    if None in found:
-        raise ValueError("is for the supervisor of several processes to set: name=descriptor, …")
-    return {entry[1]: int(entry[2]) for entry in found if entry is not None}

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from crown import logs
 from crown.settings import SettingsError, environment, exit_with
 from crown.stopping import pause
-from services.realtime import listeners
+from services.realtime import inherited, listeners
 from services.realtime.settings import Settings
 
 log = logs.get(__name__)
@@ -87,7 +87,7 @@ class Supervisor:
             "-m",
             "services.realtime",
             env=environment(
-                CROWN_LISTENERS=listeners.told(self._descriptors),
+                CROWN_LISTENERS=inherited.told(self._descriptors),
                 CROWN_METRICS_PORT=str(self._settings.metrics_port + number),
             ),
             pass_fds=tuple(self._descriptors.values()),
@@ -113,7 +113,7 @@ async def supervise(settings: Settings, bound: Mapping[str, socket.socket]) -> N
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     # The processes read one end. They do not have the other: it closes when this process ends, however it does.
     life, held = os.pipe()
-    descriptors = {**{name: port.fileno() for name, port in bound.items()}, listeners.LIFE: life}
+    descriptors = {**{name: port.fileno() for name, port in bound.items()}, inherited.LIFE: life}
     try:
         await Supervisor(settings, descriptors).run(stopping)
     finally:

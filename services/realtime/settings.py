@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from crown.settings import Port
 from crown.settings import Settings as Common
-from services.realtime import listeners, proxies
+from services.realtime import inherited, proxies
 from services.realtime.limits import Limits
 from services.realtime.origins import Origins
 from services.realtime.proxies import Proxies
@@ -21,7 +21,7 @@ class Settings(Common):
     longpoll_port: Port = Field(4001, validation_alias="CROWN_LONGPOLL_PORT")
     # Processes that share these ports; each has metrics on a port of its own, counted from CROWN_METRICS_PORT.
     processes: int = Field(1, validation_alias="CROWN_REALTIME_PROCESSES", ge=1, le=64)
-    # What a process inherits from the supervisor of several, see services/realtime/listeners.py.
+    # What a process inherits from the supervisor of several, see services/realtime/inherited.py.
     inherited: str = Field("", validation_alias="CROWN_LISTENERS")
     # Seconds that a poll waits for something to answer; phoenix.js gives up after 20. A session that is not
     # polled for one and a half of it is over.
@@ -57,7 +57,7 @@ class Settings(Common):
     @field_validator("inherited")
     @classmethod
     def _are_listeners(cls, value: str) -> str:
-        listeners.read(value)
+        inherited.read(value)
         return value
 
     @field_validator("trusted_proxies")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.realtime import listeners, processes
+from services.realtime import inherited, processes
 
 
 def test_a_process_that_ends_again_and_again_is_started_less_often() -> None:
@@ -22,10 +22,10 @@ def test_a_process_that_ends_again_and_again_is_started_less_often() -> None:
 
 @pytest.mark.parametrize("descriptors", [{}, {"websocket": 3}, {"websocket": 3, "longpoll": 17, "life": 4}])
 def test_what_is_told_is_read(descriptors: dict[str, int]) -> None:
-    assert listeners.read(listeners.told(descriptors)) == descriptors
+    assert inherited.read(inherited.told(descriptors)) == descriptors
 
 
 @pytest.mark.parametrize("text", ["websocket", "websocket=", "=3", "websocket=-1", "websocket=3;life=4"])
 def test_what_nobody_tells(text: str) -> None:
     with pytest.raises(ValueError, match="for the supervisor"):
-        listeners.read(text)
+        inherited.read(text)
