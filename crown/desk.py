@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from crown import choices
+from crown.erasures import ERASED
 from crown.judgement import final
 from crown.ledger import Change, Entry
 from crown.lookup import Lookup
@@ -50,7 +51,7 @@ class PersonDesk:
         person = await self._lookup.person(entry.event.user_id)
         letter = _opened(entry, person.key)
         if letter is None:
-            return final(entry, DeliveryState.SUPPRESSED, "ERASED")
+            return final(entry, DeliveryState.SUPPRESSED, ERASED)
         # Read again here, at the last moment: an opt-out since the dispatch is obeyed.
         if refused := choices.refusal(person.choices, entry.category, entry.event.channel):
             return final(entry, DeliveryState.SUPPRESSED, refused)

@@ -18,6 +18,8 @@ from crown.vault import Key
 
 # More marks than that are not read for one look: each person is looked up then.
 _MARKS_MOST = 1_000
+# The reason that the deliveries of erased people are suppressed for.
+ERASED = "ERASED"
 # No person's id has an exclamation mark.
 _PSEUDONYM = "erased!"
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 from crown import catalogue, failpoint, ids, logs, metrics, tracing
+from crown.erasures import ERASED
 from crown.ledger import row_id
 from crown.notification.v1.events_pb2 import NotificationContent, Sealed
 from crown.notification.v1.notification_pb2 import NotificationData
@@ -68,7 +69,7 @@ class Digests:
             return
         standing = standing or await self._compose(digest, person, items, moment)
         if standing is None:
-            erased = Decision(_CHANNEL_OF[digest.channel], DeliveryState.SUPPRESSED, "ERASED")
+            erased = Decision(_CHANNEL_OF[digest.channel], DeliveryState.SUPPRESSED, ERASED)
             await self._carry_out([_release(row, digest, erased, moment) for row in items])
             return
         failpoint.reach("digest.after_document")

@@ -4,14 +4,12 @@ sender's books have a row all the same, which names nobody."""
 from __future__ import annotations
 
 from crown.clock import moment
-from crown.erasures import Erasures, covers, is_pseudonym
+from crown.erasures import ERASED, Erasures, covers, is_pseudonym
 from crown.notification.v1.types_pb2 import DeliveryState
 from crown.store import Database
 from crown.vault import Key
 from services.ingest.decide import Decision
 from services.ingest.dispatch.orders import Order
-
-ERASED = "ERASED"
 
 
 def decide(orders: list[Order]) -> None:

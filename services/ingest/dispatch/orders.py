@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from crown import subjects, tracing
 from crown.catalogue import CATEGORIES
@@ -13,13 +12,21 @@ from crown.clock import moment
 from crown.newer import must_be_for_us
 from crown.notification.v1.events_pb2 import IntakeEvent
 from crown.pull import Message
+from crown.store import Document
 from crown.vault import Key
 from services.ingest.decide import Asked, Decision
 
-if TYPE_CHECKING:
-    from services.ingest.dispatch.rows import Form
-
 _ROWS_A_TURN = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What the rows of an order have in common where the same was decided. Most people chose nothing, so that one
+    form serves a whole page of them."""
+
+    decisions: list[Decision]
+    fields: Document
+    deliveries: list[tuple[str, Document]]
 
 
 @dataclass(slots=True)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from crown import ids, subjects, tracing
 from crown.clock import moment
+from crown.erasures import ERASED
 from crown.ledger import row_id
 from crown.notification.v1.events_pb2 import IntakeEvent
 from crown.notification.v1.types_pb2 import DeliveryState
 from crown.store import Document
 from crown.vault import Key
 from services.ingest.decide import Decision
-from services.ingest.dispatch.erased import ERASED
-from services.ingest.dispatch.orders import Order, expire_time, is_listing, page, send_time
+from services.ingest.dispatch.orders import Form, Order, expire_time, is_listing, page, send_time
 
 # What the app itself shows, and counts until it is read.
 _HIDDEN = ("LOCAL_TIME", ERASED)
@@ -65,16 +64,6 @@ def notification(event: IntakeEvent) -> Document:
         "request_hash": event.request_hash,
         "content": event.content.ciphertext,
     }
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """What the rows of an order have in common where the same was decided. Most people chose nothing, so that one
-    form serves a whole page of them."""
-
-    decisions: list[Decision]
-    fields: Document
-    deliveries: list[tuple[str, Document]]
 
 
 def row(order: Order, user_id: str, key: Key, present: datetime) -> Document:

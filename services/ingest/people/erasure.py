@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from crown import logs, notices, presence, subjects
 from crown.bus import Bus, Outgoing
 from crown.clock import now, timestamp
-from crown.erasures import Erasures, Mark
+from crown.erasures import ERASED, Erasures, Mark
 from crown.ids import webhook as hook
 from crown.ledger import FINAL, Change
 from crown.notification.v1.dead_letter_service_pb2 import DeadLetterFilter
@@ -28,7 +28,7 @@ from crown.store import Document, Store
 from crown.vault import Key
 from services.ingest.dispatch import history
 from services.ingest.people import scheduled
-from services.ingest.people.remains import ERASED, remains
+from services.ingest.people.remains import remains
 from services.ingest.schedules.book import Book
 
 log = logs.get(__name__)

@@ -6,12 +6,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from crown import ids
-from crown.erasures import Erasures
+from crown.erasures import ERASED, Erasures
 from crown.ledger import FINAL, row_id
 from crown.notification.v1.types_pb2 import DeliveryState
 from crown.store import Document
 
-ERASED = "ERASED"
 _KEPT = (
     "notification_id",
     "create_time",
