@@ -99,8 +99,17 @@ def _requests() -> Iterator[Limit]:
     yield Limit(
         "calls at once on one HTTP/2 connection", f"{streams:,}", "gateway", "the stream is refused", http2
     )
+    slow_tests = "`tests/integration/gateway/test_slow_clients.py`"
+    for path, longest in _times(manager):
+        yield Limit(
+            f"time of {path}, its body included",
+            longest,
+            "gateway",
+            "408, or 504 once it is there",
+            slow_tests,
+        )
     yield Limit(
-        "time of a call of REST or gRPC, its message included", "15 s", "gateway, and the door by `grpc-timeout`",
+        "time of a call by gRPC, its message included", "15 s", "gateway, and the door by `grpc-timeout`",
         "504, `DEADLINE_EXCEEDED`", "`tests/trust/test_hostile.py`",
     )  # fmt: skip
 
@@ -111,14 +120,28 @@ def _bodies(manager: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     for route in host["routes"]:
         buffer = route.get("typed_per_filter_config", {}).get("envoy.filters.http.buffer", {}).get("buffer")
         if buffer:
-            match = route["match"]
-            named = match.get("path") or match.get("prefix") or match["safe_regex"]["regex"]
-            words = {
-                "${paths}": "any other path",
-                "/unsubscribe/[^/]+": "`/unsubscribe/…`",
-                "/webhooks/": "`/webhooks/…`",
-            }
-            yield words.get(named, f"`{named}`"), int(buffer["max_request_bytes"])
+            yield _path(route), int(buffer["max_request_bytes"])
+
+
+def _times(manager: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(what, how long) of each route that buffers."""
+    (host,) = manager["route_config"]["virtual_hosts"]
+    for route in host["routes"]:
+        if "envoy.filters.http.buffer" in route.get("typed_per_filter_config", {}):
+            longest = route["route"]["max_stream_duration"]["max_stream_duration"]
+            yield _path(route), f"{longest.removesuffix('s')} s"
+
+
+def _path(route: Mapping[str, Any]) -> str:
+    """What a reader calls the path of a route."""
+    match = route["match"]
+    named = match.get("path") or match.get("prefix") or match["safe_regex"]["regex"]
+    words = {
+        "${paths}": "any other path",
+        "/unsubscribe/[^/]+": "`/unsubscribe/…`",
+        "/webhooks/": "`/webhooks/…`",
+    }
+    return words.get(named, f"`{named}`")
 
 
 def _notifications() -> Iterator[Limit]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib
 import json
+import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 import aiohttp
 import grpc
 import jwt
+import psutil
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -28,6 +30,7 @@ from yarl import URL
 from gateway.render import HERE, render
 from stack.servers import binary
 from tests.collector import Collector, collecting
+from tests.integration.gateway.others import Others
 
 ISSUER = "crown-auth"
 AUDIENCE = "crown-notification"
@@ -43,6 +46,10 @@ SERVERS = {
     "REALTIME_ADDRESS": ("realtime",),
 }
 START_LIMIT_S = 20.0
+# What the gateway may hold more than before, and what somebody else's call may take beside all that one client does.
+GROWTH_MOST_BYTES = 64 << 20
+CALM_MOST_S = 2.0
+FLOOD = b"x" * 65_536
 
 
 @dataclass(frozen=True)
@@ -278,15 +285,43 @@ def gateway(gateway_process: Gateway) -> Gateway:
     return gateway_process
 
 
+@pytest.fixture
+async def unharmed(gateway: Gateway, request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    """Others are served meanwhile, and the gateway does not grow, or by so many bytes as it is told. How well and how
+    much is printed: -rP shows it."""
+    process = next(
+        one for one in psutil.Process(os.getpid()).children() if Path(one.exe()).name.startswith("envoy")
+    )
+    before = process.memory_info().rss
+    others = Others(process, gateway.port, "/api/v1/users/user123/notifications", gateway.token())
+    others.start()
+    try:
+        yield
+    finally:
+        others.enough.set()
+        # The services behind the gateway run in this loop.
+        await asyncio.to_thread(others.join)
+    growth = others.largest_bytes - before
+    print(f"others: {others.told()}; the gateway grew by {growth >> 20} MiB")  # noqa: T201
+    assert others.statuses == {200}
+    # What the gateway answers itself: the service that stands behind it here is as busy as the test.
+    assert max(others.took_s["/healthz"]) < CALM_MOST_S
+    assert growth < getattr(request, "param", GROWTH_MOST_BYTES)
+
+
 @contextlib.asynccontextmanager
 async def _echo() -> AsyncIterator[str]:
-    """A WebSocket server that says back what it hears, after the headers and the query that it got."""
+    """A WebSocket server that says back what it hears, after the headers and the query that it got; with `?flood=` it
+    sends so many bytes, as fast as they go."""
 
     async def serve(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         headers = {name.lower(): value for name, value in request.headers.items()}
         await socket.send_json({"headers": headers, "path": request.path_qs})
+        with contextlib.suppress(ConnectionError):
+            for _ in range(0, int(request.query.get("flood", "0")), len(FLOOD)):
+                await socket.send_bytes(FLOOD)
         async for message in socket:
             await socket.send_str(message.data)
         return socket
