@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
-from crown import metrics, tracing
+from crown import backtrace, metrics, tracing
 
 # Of one warning or error for one reason in one place, lines in each minute.
 A_MINUTE = 20
@@ -82,16 +82,16 @@ def set_up(service: str, level: str = "INFO", report: Report | None = None) -> N
             repeats.hold_back,
             reported,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            structlog.processors.format_exc_info,
+            _without_words,
             _render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
     )
     _is_set_up = True
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(name)s %(levelname)s %(message)s", force=True
-    )
+    libraries = logging.StreamHandler(sys.stderr)
+    libraries.setFormatter(backtrace.Formatter("%(name)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[libraries], force=True)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -225,6 +225,15 @@ def with_ids(_logger: object, _method: str, line: Line) -> Line:
 def _counted(_logger: object, method: str, line: Line) -> Line:
     if method in _TROUBLE and "repeated" not in line:
         metrics.problems(method, line["event"]).inc()
+    return line
+
+
+def _without_words(_logger: object, _method: str, line: Line) -> Line:
+    """`line` with its exception as it may be written."""
+    given = line.pop("exc_info", None)
+    error = given if isinstance(given, BaseException) else sys.exception() if given else None
+    if error is not None:
+        line["exception"] = backtrace.text(error)
     return line
 
 

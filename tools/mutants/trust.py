@@ -184,6 +184,14 @@ TRUST = (
         "    return DEADLINE_S\n",
         (f"{_UNIT}/test_door.py::test_a_clear_error_beats_the_caller_s_deadline",),
     ),
+    Mutant(
+        "logs hold the text of an exception",
+        "logs tell nothing about people, whatever fails",
+        "crown/backtrace.py",
+        "    found.append(_named(error))\n",
+        '    found.append(f"{_named(error)}: {error}")\n',
+        (f"{_UNIT}/test_backtrace.py::test_it_says_what_and_where_and_no_word_of_it",),
+    ),
     # -- signatures
     Mutant(
         "SendGrid's signature is not checked",
