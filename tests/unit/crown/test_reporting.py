@@ -3,20 +3,17 @@ in a process of its own, since it stays in the one that set it up."""
 
 from __future__ import annotations
 
-import gzip
 import json
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from crown import __version__
+from tests.sentry import Sentry, listening
 
 ROOT = Path(__file__).resolve().parents[3]
 CANARY = "heron@example.org"
@@ -44,53 +41,10 @@ reporting.flush()
 """.replace("CANARY", CANARY)
 
 
-class Sentry(ThreadingHTTPServer):
-    """Takes envelopes."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Envelopes)
-        self.taken: list[tuple[str, str, bytes]] = []
-
-    @property
-    def dsn(self) -> str:
-        return f"http://publickey@127.0.0.1:{self.server_address[1]}/42"
-
-    def events(self) -> list[dict[str, Any]]:
-        """The events of all envelopes: a line of the envelope, then of each item a header and the item."""
-        found = []
-        for _, _, body in self.taken:
-            lines = body.split(b"\n")[1:]
-            for header, item in zip(lines[::2], lines[1::2], strict=False):
-                if header and json.loads(header)["type"] == "event":
-                    found.append(json.loads(item))
-        return found
-
-
-class Envelopes(BaseHTTPRequestHandler):
-    server: Sentry
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.headers.get("Content-Encoding") == "gzip":
-            body = gzip.decompress(body)
-        self.server.taken.append((self.path, self.headers.get("X-Sentry-Auth", ""), body))
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def sentry() -> Iterator[Sentry]:
-    with Sentry() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with listening() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def run(code: str, *arguments: str) -> str:
