@@ -4,10 +4,13 @@ exception is a bug, and counts as Unknown."""
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 # What follows a word may be a provider's free text.
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}|\d{3,6}\b")
+# Neither addresses, numbers nor tokens are like this.
+_CODE = re.compile(r"[A-Za-z][A-Za-z_.]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,22 @@ class Unknown:
 
 
 Outcome = Delivered | Retry | Snooze | Discard | Unknown
+
+
+def error_code(told: str, otherwise: str) -> str:
+    """A provider's code for an error, where it is like one; else `otherwise`. Any text might stand in its place, with
+    an address in it, and what is told here is kept, counted and shown to the sender."""
+    return told if _CODE.fullmatch(told) else otherwise
+
+
+def without(outcome: Outcome, addresses: Iterable[str]) -> Outcome:
+    """`outcome`, less what it tells where that repeats an address."""
+    told = outcome.message_id if isinstance(outcome, Delivered) else outcome.error
+    if not any(address in told for address in addresses):
+        return outcome
+    return (
+        replace(outcome, message_id="") if isinstance(outcome, Delivered) else replace(outcome, error="OTHER")
+    )
 
 
 def word(outcome: Outcome) -> str:

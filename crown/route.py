@@ -16,7 +16,7 @@ from datetime import datetime
 
 from crown import backoff, logs, metrics, tracing
 from crown.circuit import Call, Circuit, Limits, State
-from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown, word
+from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown, without, word
 from crown.provider import Attempt, Provider
 from crown.rates import Rates
 
@@ -297,7 +297,8 @@ class Route:
     async def _limited_send(self, provider: Provider, attempt: Attempt) -> Outcome:
         try:
             async with asyncio.timeout(self._timeout_s + _MARGIN_S):
-                return await provider.send(attempt)
+                outcome = await provider.send(attempt)
+                return without(outcome, (place.address for place in attempt.destinations))
         except TimeoutError:
             log.warning("provider_overdue", channel=self._channel, provider=provider.name)
             return Unknown("TIMEOUT")

@@ -98,6 +98,22 @@ PEOPLE = (
         (f"{_INGEST}/test_erasure.py::test_what_waits_for_its_time_is_deleted",),
     ),
     Mutant(
+        "what a provider repeats of an address is kept",
+        "nothing about people is in errors, logs and timelines",
+        "crown/route.py",
+        "                return without(outcome, (place.address for place in attempt.destinations))\n",
+        "                return outcome\n",
+        ("tests/unit/crown/test_route.py::test_an_address_in_an_answer_goes_no_further",),
+    ),
+    Mutant(
+        "any text is a provider's code",
+        "of a provider's answer its code is kept, and no text",
+        "crown/outcome.py",
+        "    return told if _CODE.fullmatch(told) else otherwise\n",
+        "    return told or otherwise\n",
+        ("tests/unit/crown/test_outcome.py::test_a_code_is_like_one",),
+    ),
+    Mutant(
         "a digest has a new id each time",
         "a digest goes out once",
         "services/ingest/digest/builder.py",

@@ -31,7 +31,7 @@ import msgspec
 from crown import retry_after
 from crown.clock import Clock, now
 from crown.http import Answer, CallBroken, Http
-from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
+from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown, error_code
 from crown.recipients import Destination
 from services.push.fcm.access_token import AccessToken, TokenUnavailable
 from services.push.fcm.message import payload
@@ -110,7 +110,7 @@ def outcome(answer: Answer, moment: datetime) -> Outcome | Gone:
     body = _read(answer.body)
     # FCM's own word, which only FCM itself says; a proxy's 404 has none and is no word about the device.
     own = next((detail.code for detail in body.error.details if detail.type == _ERROR_TYPE), "")
-    error = own or body.error.status or str(answer.status)
+    error = error_code(own or body.error.status, str(answer.status))
     asked_s = retry_after.seconds(answer.headers.get("Retry-After"), moment)
     match answer.status, own:
         case 200, _ if body.name:

@@ -34,7 +34,7 @@ from crown import retry_after
 from crown.clock import Clock, now
 from crown.http import Answer, CallBroken, Http
 from crown.notification.v1.types_pb2 import Category
-from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
+from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown, error_code
 from crown.provider import Attempt
 from services.sms.numbers import Numbers
 from services.sms.sns import wire as sns_wire
@@ -170,7 +170,7 @@ def _refused(error: ClientError, moment: datetime) -> Outcome:
     """What an answer of SNS with an error means; the table at the top."""
     told, metadata = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
     status = int(metadata.get("HTTPStatusCode", 0))
-    code = str(told.get("Code") or status)
+    code = error_code(str(told.get("Code") or ""), str(status))
     # The code goes to the ledger; the words may repeat the number and go nowhere.
     words = str(told.get("Message", ""))
     if status == 429 or code in _BUSY:

@@ -25,7 +25,16 @@ from crown.route import ERRORS_MOST, Route, Turn
 
 CREATED = datetime(2026, 11, 25, tzinfo=UTC)
 ATTEMPT = Attempt(
-    "d", "n", "u", 1, "", Category.SOCIAL, NotificationData(), (Destination("p", "+1"),), CREATED, None
+    "d",
+    "n",
+    "u",
+    1,
+    "",
+    Category.SOCIAL,
+    NotificationData(),
+    (Destination("p", "+12025550199"),),
+    CREATED,
+    None,
 )
 
 
@@ -324,6 +333,11 @@ async def test_slowness_is_no_reason_where_there_is_no_other(
 
 
 # -- time limits
+
+
+async def test_an_address_in_an_answer_goes_no_further(make: Make, first: Told) -> None:
+    first.outcome = Retry("nobody at +12025550199")
+    assert await take(make(first)).send(ATTEMPT) == Retry("OTHER")
 
 
 async def test_a_call_that_hangs_ends(make: Make, first: Told, monkeypatch: pytest.MonkeyPatch) -> None:
