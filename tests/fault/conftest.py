@@ -3,7 +3,8 @@ the tests, and published where that is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.fault.suite import Suite
 from tests.fault.table import Result, publish, render
 
 _results = pytest.StashKey[list[Result]]()
+_wrong = pytest.StashKey[str]()
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +37,14 @@ def _all(pytestconfig: pytest.Config) -> list[Result]:
 
 
 @pytest.fixture
-def results(_all: list[Result], pytestconfig: pytest.Config) -> Iterator[list[Result]]:
-    """Where a test puts its figures."""
+def results(
+    _all: list[Result], pytestconfig: pytest.Config, request: pytest.FixtureRequest
+) -> Iterator[list[Result]]:
+    """Where a test puts its figures. Where it fails, whatever for, its rows say so."""
     found: list[Result] = []
     yield found
+    if wrong := request.node.stash.get(_wrong, ""):
+        found = [replace(one, wrong=one.wrong or wrong) for one in found]
     _all.extend(found)
     # At once: a run of all of them takes long, and may be broken off.
     if pytestconfig.getoption("publish"):
@@ -61,3 +67,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if found:
         terminalreporter.section("fault runs")
         terminalreporter.write_line(render(found))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.excinfo is not None and report.failed:
+        item.stash[_wrong] = f"failed: {call.excinfo.typename}"
+    return report

@@ -28,7 +28,8 @@ class Lag:
 
 @dataclass(frozen=True, slots=True)
 class Lags:
-    """By when the request went out first."""
+    """Of what had ended when the fault began, of what was under way at any moment of it, and of what began after it:
+    what a fault held up does not count as the time before."""
 
     before: Lag
     during: Lag
@@ -71,7 +72,7 @@ def _lags(times: Iterable[tuple[float, float]], fault: Span | None) -> Lags:
     after: list[float] = []
     for began, ended in times:
         where = after
-        if fault is None or began < fault.begin:
+        if fault is None or ended < fault.begin:
             where = before
         elif began <= fault.end:
             where = during

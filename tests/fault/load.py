@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -89,19 +89,22 @@ class Load:
         self._gone = 0
         self._marks: dict[int, asyncio.Event] = {}
 
-    async def run(self, tasks: Sequence[Task], rate: float) -> float:
-        """Sends all, `rate` of them a second, and waits until the last client stops asking. Answers the rate
-        at which they really went out."""
+    async def run(self, tasks: Iterable[Task], rate: float) -> float:
+        """Sends all, `rate` of them a second, and waits until the last client stops asking. `tasks` is asked for one
+        when its turn has come, so that it can end when something else does. Answers the rate at which they really
+        went out."""
         loop = asyncio.get_running_loop()
         began = loop.time()
+        count = 0
         async with asyncio.TaskGroup() as group:
-            for number, task in enumerate(tasks):
-                await asyncio.sleep(max(0.0, began + number / rate - loop.time()))
+            for task in tasks:
                 group.create_task(self._send(task))
+                count += 1
                 self._gone += 1
                 if mark := self._marks.get(self._gone):
                     mark.set()
-            return len(tasks) / (loop.time() - began)
+                await asyncio.sleep(max(0.0, began + count / rate - loop.time()))
+            return count / (loop.time() - began)
 
     async def reached(self, count: int) -> None:
         """Returns when so many requests have gone out."""

@@ -18,7 +18,7 @@ import itertools
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from tests.fault import lags
 from tests.fault.checker import Bounds, Verdict, check
 from tests.fault.evidence import Evidence, Span
 from tests.fault.history import Book, Sent, read
-from tests.fault.load import Load, plan
+from tests.fault.load import Load, Task, plan
 from tests.fault.site import Site
 from tests.fault.table import Result
 
@@ -50,8 +50,9 @@ def schedule(seed: int, names: Sequence[str], count: int, after_s: tuple[float, 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What is run. `fault` names the row. With `until_over` rounds of `sends` follow each other until the fault is
-    over; else the load ends by itself, and the fault has to. `blows` are told where something went wrong."""
+    """What is run. `fault` names the row. With `until_over` rounds of `sends` follow each other without a pause until
+    the fault is over; else the load ends by itself, and the fault has to. `blows` are told where something went
+    wrong."""
 
     fault: str
     sends: int
@@ -125,7 +126,7 @@ async def run(scene: Site, spec: Spec, fault: Fault, folder: Path, results: list
         course = Course(load, random.Random(f"{spec.fault} {spec.seed}"))
         breaking = asyncio.ensure_future(fault(course))
         try:
-            rate = await _load(scene, spec, load, breaking)
+            rate = await load.run(_tasks(scene, spec, breaking), spec.rate)
             await breaking
         finally:
             breaking.cancel()
@@ -143,18 +144,13 @@ async def run(scene: Site, spec: Spec, fault: Fault, folder: Path, results: list
     return Outcome(history, evidence, verdict, result, course.span)
 
 
-async def _load(scene: Site, spec: Spec, load: Load, breaking: asyncio.Future[None]) -> float:
-    """The rate at which requests really went out."""
+def _tasks(scene: Site, spec: Spec, breaking: asyncio.Future[None]) -> Iterator[Task]:
     name = re.sub("[^A-Za-z0-9]+", "-", spec.fault)
-    rates = []
     for number in itertools.count():
-        tasks = plan(f"{name}-{number}", spec.seed, spec.sends, scene.people)
-        if spec.patient:
-            tasks = [replace(task, patient=True) for task in tasks]
-        rates.append(await load.run(tasks, spec.rate))
+        for task in plan(f"{name}-{number}", spec.seed, spec.sends, scene.people):
+            yield replace(task, patient=True) if spec.patient else task
         if not spec.until_over or breaking.done():
-            return sum(rates) / len(rates)
-    raise AssertionError
+            return
 
 
 def _result(

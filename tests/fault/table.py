@@ -27,6 +27,7 @@ class Result:
     verdict: Verdict | None = None
     asked: int | None = None
     accepted: int | None = None
+    refused: int | None = None
     lost: int | None = None
     duplicates: Mapping[str, int] | None = None
     calls: float | None = None
@@ -112,7 +113,8 @@ def _counts(result: Result) -> tuple[str, ...]:
         return (
             _number(result.asked),
             _number(result.accepted),
-            *([_NOTHING] * 8),
+            _number(result.refused),
+            *([_NOTHING] * 7),
             _number(result.lost),
             _repeats(result.duplicates),
             _NOTHING,

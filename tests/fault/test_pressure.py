@@ -43,6 +43,8 @@ MEASURED_S = 8.0
 # A caller that is refused waits so long, as it is told to.
 REFUSED_PAUSE_S = 2.0
 ANSWER_MOST_S = 10.0
+# A no, of nearly all who hear one, on a machine that does what it can.
+REFUSED_MOST_S = 2.0
 GOODPUT_LEAST = 0.8
 # Of what was accepted: calls that ended without an answer that says what became of them.
 UNCLEAR_MOST = 0.01
@@ -91,19 +93,22 @@ async def test_what_is_too_much_is_refused_at_once_and_the_rest_is_done(
         over = await _crowd(stack, callers)
         began = time.monotonic()
         after = await _crowd(stack, 16, seconds=2.0)
+        refused = Lag.of(over.refused)
         results.append(
             Result(
                 fault=f"{callers:,} callers at once, {BUSY} before",
                 rate=len(over.accepted) / MEASURED_S,
                 asked=len(over.accepted) + len(over.refused) + len(over.other),
                 accepted=len(over.accepted),
+                refused=refused.count,
                 recover_s=time.monotonic() - began,
                 answers=Lags(Lag.of(calm.accepted), Lag.of(over.accepted), Lag.of(after.accepted)),
             )
         )
         assert len(over.other) <= UNCLEAR_MOST * len(over.accepted), over.other[:5]
         assert len(over.accepted) / MEASURED_S >= GOODPUT_LEAST * capacity
-        assert max(over.refused, default=0.0) <= ANSWER_MOST_S
+        assert refused.count, "it was not too much: this shows nothing"
+        assert refused.p99_s <= REFUSED_MOST_S
         assert after.accepted
         assert time.monotonic() - began <= RECOVERED_S
         assert not after.refused

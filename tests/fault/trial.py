@@ -30,10 +30,10 @@ from tests.fault.table import Result
 SEED = 1
 PEOPLE = 40
 RATE = 30.0
-SLOW_RATE = 8.0
+SLOW_RATE = 10.0
 LONG_S = 30.0
 # Load before the fault and after it, and the piece in which it comes until all is over.
-LEAD_S = 2.0
+LEAD_S = 4.0
 TAIL_S = 2.0
 ROUND_S = 4.0
 # Of one process, through all faults of a file: each takes it as the one before has left it, so what leaks adds up.
@@ -84,11 +84,13 @@ def goes_on(found: Found) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens, how long that takes, and what has to be true besides what always has."""
+    """What happens, how long that takes, and what has to be true besides what always has. With `told` the suite has
+    to say meanwhile that something is away."""
 
     act: Callable[[Scene], Awaitable[None]]
     hold_s: float
     check: Callable[[Found], None] = nothing
+    told: bool = False
 
     @property
     def rate(self) -> float:
@@ -124,7 +126,7 @@ class Scene:
             int(fault.rate * ROUND_S),
             fault.rate,
             SEED,
-            Bounds(restarts=(), descriptors=DESCRIPTORS_MOST),
+            Bounds(restarts=(), descriptors=DESCRIPTORS_MOST, told=fault.told),
             QUIET_LIMIT_S,
             until_over=True,
         )

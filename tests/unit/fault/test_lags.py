@@ -1,4 +1,4 @@
-"""How long things took, by when they were asked for."""
+"""How long things took, before, during and after a fault."""
 
 from __future__ import annotations
 
@@ -48,6 +48,13 @@ def test_answers_count_from_the_first_attempt() -> None:
         Lag(1, 12.0, 12.0),
         Lag(1, 0.25, 0.25),
     )
+
+
+def test_what_the_fault_held_up_is_not_the_time_before() -> None:
+    found = lags.answers(
+        [_sent("a", (Answer.ACCEPTED, 1.0, 1.5)), _sent("b", (Answer.ACCEPTED, 9.5, 19.5))], FAULT
+    )
+    assert (found.before, found.during) == (Lag(1, 0.5, 0.5), Lag(1, 10.0, 10.0))
 
 
 def test_the_first_arrival_counts_and_what_did_not_arrive_does_not() -> None:

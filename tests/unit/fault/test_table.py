@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from stack.settings import ROOT
 from tests.fault import table
 from tests.fault.checker import Bounds, check
 from tests.fault.evidence import Evidence
@@ -46,3 +52,27 @@ def test_what_went_wrong_beside_is_said() -> None:
 def test_columns_that_are_empty_in_all_rows_are_not_shown() -> None:
     text = table.render([Result(fault="kill", asked=5)])
     assert text.splitlines()[0].split() == ["fault", "asked", "verdict"]
+
+
+def test_the_rows_of_a_test_that_fails_say_so(tmp_path: Path) -> None:
+    path = tmp_path / "test_rows.py"
+    path.write_text(
+        "from tests.fault.table import Result\n"
+        "def test_kept(results): results.append(Result(fault='this', asked=1))\n"
+        "def test_broken(results):\n"
+        "    results.append(Result(fault='that', asked=1))\n"
+        "    assert False\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "tests.fault.conftest",
+        f"--rootdir={tmp_path}",
+        str(path),
+    ]
+    told = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT).stdout
+    assert re.search(r"^this .* held$", told, re.M), told
+    assert re.search(r"^that .* failed: AssertionError$", told, re.M), told
