@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from google.protobuf.message import DecodeError
 from pymongo.errors import PyMongoError
 
-from crown import backoff, failpoint, logs, metrics, newer, notices, subjects, tracing
+from crown import backoff, failpoint, lease, logs, metrics, newer, notices, subjects, tracing
 from crown.bus import Bus, BusError, Outgoing
 from crown.clock import now
 from crown.desk import Desk
@@ -45,6 +45,8 @@ log = logs.get(__name__)
 LEASE_S = 20.0
 # Within this much of it a call may begin: its time limit of 10 s still ends before the lease does.
 _CALL_WITHIN = 0.4
+# Within this much of it the call may be written: it arrives before the lease ends, also where clocks differ a little.
+_WRITE_WITHIN = 0.8
 _EXTEND_S = 10.0
 _STORE_PAUSE_S = 2.0
 # A message that is older, or comes again, may be one that kills: it is noted before it is worked on.
@@ -334,7 +336,7 @@ class Engine:
             await message.nak(self._put_off_s())
             return None
         claim = self._claim(entry, turn.provider.name)
-        began = time.monotonic()
+        began = lease.clock()
         try:
             with tracing.span("claim"):
                 won = await self._ledger.claim(claim)
@@ -354,15 +356,16 @@ class Engine:
         self, entry: Entry, attempt: Attempt, claim: Claim, turn: Turn, message: Message, began: float
     ) -> Change | None:
         failpoint.reach("delivery.after_claim")
-        if time.monotonic() - began > self._lease_s * _CALL_WITHIN:
-            # We slept, by a signal or on a machine that did. Others may take the claim for abandoned by now.
+        if lease.clock() - began > self._lease_s * _CALL_WITHIN:
             turn.release()
-            log.warning("claim_too_old", channel=self._name, delivery_id=claim.delivery_id)
-            await self._ledger.let_go(claim)
-            await message.nak(1.0)
+            await self._too_late(claim, message)
             return None
-        outcome = await turn.send(attempt)
+        with lease.until(began + self._lease_s * _WRITE_WITHIN):
+            outcome = await turn.send(attempt)
         failpoint.reach("delivery.after_send")
+        if outcome == lease.OVER:
+            await self._too_late(claim, message)
+            return None
         if isinstance(outcome, Unknown) and asks_first(self._channel):
             # A moment later the provider can say. The claim without an outcome makes whoever gets the
             # message then ask it.
@@ -370,6 +373,12 @@ class Engine:
             await message.nak(self._lease_s)
             return None
         return self._judged(entry, claim.provider, outcome)
+
+    async def _too_late(self, claim: Claim, message: Message) -> None:
+        """We slept, by a signal or on a machine that did. Others may take the claim for abandoned by now."""
+        log.warning("claim_too_old", channel=self._name, delivery_id=claim.delivery_id)
+        await self._ledger.let_go(claim)
+        await message.nak(1.0)
 
     async def _take_over(
         self, entry: Entry, attempt: Attempt, claim: Claim, message: Message

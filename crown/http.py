@@ -1,9 +1,11 @@
 """Calls to providers over HTTP: one session, one time limit, no redirects, no cookies, no retries. A call that
 breaks off tells whether anything of it had been written, which is all that decides between "surely not sent"
-and "nobody knows". With an Egress it calls only what that allows."""
+and "nobody knows". What has a body is written only while the lease of its call holds. With an Egress it calls
+only what that allows."""
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +13,9 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 
+from crown import lease, time_limit
 from crown.egress import AddressRefused, Egress, PublicResolver
-from crown.outcome import Retry, Unknown
+from crown.outcome import Retry, Snooze, Unknown
 
 _CONNECT_TIMEOUT_S = 4.0
 # More of an answer than this is not read: no provider says so much.
@@ -37,8 +40,11 @@ class CallBroken(Exception):
         self.written = written
 
     @property
-    def outcome(self) -> Retry | Unknown:
-        """What it means for an attempt: Retry where not a byte was written, else Unknown."""
+    def outcome(self) -> Retry | Snooze | Unknown:
+        """What it means for an attempt: Retry where not a byte was written, else Unknown; lease.OVER where its lease
+        was."""
+        if self.word == lease.OVER.error:
+            return lease.OVER
         return Unknown(self.word) if self.written else Retry(self.word)
 
 
@@ -47,11 +53,12 @@ class Http:
 
     def __init__(self, connections: int = 128, timeout_s: float = 10.0, egress: Egress | None = None) -> None:
         self._egress = egress
+        self._timeout_s = timeout_s
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=connections, resolver=PublicResolver(egress) if egress is not None else None
             ),
-            timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_TIMEOUT_S),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
@@ -79,19 +86,17 @@ class Http:
         if self._egress is not None and self._egress.problem(url):
             raise CallBroken("ADDRESS_REFUSED", written=False)
         sent = _Body(body) if body is not None else None
+        end = asyncio.get_running_loop().time() + self._timeout_s
         try:
-            async with self._session.request(
-                method,
-                url,
-                headers=headers,
-                data=sent,
-                params=query,
-                allow_redirects=False,
-            ) as response:
-                return Answer(response.status, response.headers, await _read(response))
+            async with time_limit.until(end):
+                response = await self._session.request(
+                    method, url, headers=headers, data=sent, params=query, allow_redirects=False
+                )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             # What has no body only asks, and nothing depends on whether it was heard.
             raise CallBroken(_word(error), written=sent is None or sent.written) from error
+        async with response:
+            return Answer(response.status, response.headers, await _read(response, end))
 
 
 class _Body(aiohttp.BytesPayload):
@@ -101,18 +106,20 @@ class _Body(aiohttp.BytesPayload):
     written = False
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """As aiohttp calls it when there is a connection."""
+        """As aiohttp calls it when there is a connection. Raises LeaseOver."""
+        lease.last_look()
         self.written = True
         await super().write_with_length(writer, content_length)
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+async def _read(response: aiohttp.ClientResponse, end: float) -> bytes:
     body = bytearray()
     try:
-        async for part in response.content.iter_any():
-            body += part
-            if len(body) > _BODY_MOST_BYTES:
-                break
+        async with time_limit.until(end):
+            async for part in response.content.iter_any():
+                body += part
+                if len(body) > _BODY_MOST_BYTES:
+                    break
     except (aiohttp.ClientError, TimeoutError, OSError):
         # The status is known, and says more than the lost rest could.
         pass
@@ -134,5 +141,7 @@ def _word(error: Exception) -> str:
             return "CONNECT_FAILED"
         case aiohttp.ClientResponseError() | aiohttp.InvalidURL():
             return "ANSWER_GARBLED"
+        case aiohttp.ClientConnectionError() if isinstance(error.__cause__, lease.LeaseOver):
+            return lease.OVER.error
         case _:
             return "CONNECTION_LOST"

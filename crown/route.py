@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from crown import backoff, logs, metrics, tracing
+from crown import backoff, logs, metrics, time_limit, tracing
 from crown.circuit import Call, Circuit, Limits, State
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown, without, word
 from crown.provider import Attempt, Provider
@@ -296,7 +296,7 @@ class Route:
 
     async def _limited_send(self, provider: Provider, attempt: Attempt) -> Outcome:
         try:
-            async with asyncio.timeout(self._timeout_s + _MARGIN_S):
+            async with time_limit.within(self._timeout_s + _MARGIN_S):
                 outcome = await provider.send(attempt)
                 return without(outcome, (place.address for place in attempt.destinations))
         except TimeoutError:

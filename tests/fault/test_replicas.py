@@ -10,11 +10,13 @@ import os
 import re
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from crown.delivery import LEASE_S
 from stack import restarts, secrets, services
 from stack.control import Stack
 from stack.layout import write_private
@@ -53,8 +55,13 @@ DRAIN_MOST_S = 15.0
 STOPPED_S = (3.0, 15.0, 45.0)
 SECONDS = tuple(f"{name}-2" for name in ROLES)
 WAKING_S = 3.0
-# What a worker may have at its provider in one moment: providers answer at once here.
+# So late providers answer what they have done at once: some of it lies with them when a worker falls asleep.
+PROVIDER_DELAY_S = 0.2
+# What a worker may have at its provider in one moment.
 UNDER_WAY = 16
+# What a worker that was stopped may still write when it wakes: the one call that it was about to hand to the kernel,
+# having looked at its lease. There is no step in between at which it could look.
+TOO_LATE_MOST = 1
 # Crashes in a row after which a process is said to need somebody, and a little more.
 CRASHES = restarts.LOOPING + 1
 
@@ -136,6 +143,8 @@ async def test_who_was_stopped_does_not_send_what_others_took_over(
     """One of each role sleeps, as on a machine that hangs, with work in its hands; the other one goes on."""
     stack = scene.stack
     woke = 0.0
+    await scene.begin()
+    await scene.slow_providers(PROVIDER_DELAY_S)
 
     async def sleep(course: Course) -> None:
         nonlocal woke
@@ -153,17 +162,17 @@ async def test_who_was_stopped_does_not_send_what_others_took_over(
             await asyncio.to_thread(stack.wait_healthy, name, None, RESTART_LIMIT_S)
         course.mended()
 
-    # What was at a provider when its worker fell asleep may be sent once more by the other one, and nothing else.
-    bounds = Bounds(
-        repeats=dict.fromkeys(("email", "push"), UNDER_WAY), ends={"UNKNOWN": UNDER_WAY}, restarts=SECONDS
-    )
+    # What was at a provider when its worker fell asleep may be sent once more by the other one, once the lease is
+    # over, and nothing else.
+    most = UNDER_WAY if stopped_s > LEASE_S else 0
+    bounds = Bounds(repeats=dict.fromkeys(("email", "push"), most), ends={"UNKNOWN": most}, restarts=SECONDS)
     fault = f"SIGSTOP to one of each role, {stopped_s:g} s"
     outcome = await under_load(scene, fault, sleep, tmp_path, results, bounds)
-    times: dict[str, list[float]] = {}
+    times: dict[tuple[str, str], list[float]] = {}
     for effect in outcome.evidence.effects:
-        times.setdefault(effect.delivery_id, []).append(effect.time)
-    zombies = [one for one, found in times.items() if min(found) < woke < max(found)]
-    assert zombies == [], "sent by who woke up, and before by who took over"
+        times.setdefault((effect.source, effect.delivery_id), []).append(effect.time)
+    late = Counter(source for (source, _), found in times.items() if min(found) < woke < max(found))
+    assert max(late.values(), default=0) <= (TOO_LATE_MOST if stopped_s > LEASE_S else 0), late
 
 
 async def test_one_that_cannot_start_is_told_of_and_harms_nobody_else(

@@ -3,6 +3,7 @@
 | where it stopped               | answer          | outcome                                             |
 | ------------------------------ | --------------- | --------------------------------------------------- |
 | waiting for a free connection  |                 | Snooze, alone: nothing was tried                    |
+| before the text, the lease over |                | Snooze, alone: nothing was sent                     |
 | connect, TLS, login, MAIL FROM | any, or none    | Retry: 5xx is about us there, not about the mail    |
 | MAIL FROM                      | 552             | Discard: the mail is too large                      |
 | RCPT TO                        | 4xx, or none    | Retry; alone, where it is about the mailbox         |
@@ -20,7 +21,6 @@ suppressed. A server that offers PIPELINING gets MAIL FROM, RCPT TO and DATA in 
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -28,7 +28,8 @@ from datetime import datetime
 from aiosmtplib import SMTPException, SMTPResponseException
 from pymongo.errors import PyMongoError
 
-from crown import logs
+from crown import lease, logs, time_limit
+from crown.lease import LeaseOver
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.provider import Attempt
 from services.email.message import Composer, Mail
@@ -71,8 +72,10 @@ class Smtp:
             self._letterhead.address, mail, render(mail, self._letterhead, attempt.create_time)
         )
         try:
-            async with asyncio.timeout(self._timeout_s), self._pool.room():
+            async with time_limit.within(self._timeout_s), self._pool.room():
                 await handover.run(self._pool)
+        except LeaseOver:
+            return lease.OVER
         except _Refused as error:
             if _is_gone(handover.stage, error.answer):
                 await self._gone(mail.to)
@@ -125,7 +128,7 @@ class _Handover:
         self.stage = "WAIT"
 
     async def run(self, pool: SmtpPool) -> None:
-        """Raises _Refused, SMTPException, OSError and TimeoutError; `stage` then says where."""
+        """Raises _Refused, LeaseOver, SMTPException, OSError and TimeoutError; `stage` then says where."""
         wire = pool.kept()
         if wire is not None and await self._over(pool, wire, kept=True):
             return
@@ -169,7 +172,7 @@ class _Handover:
                     await _pass_over(wire, len(self._commands) - number, limit_s)
                 raise _Refused(answer)
         self.stage = "END"
-        wire.write(_DOT.sub(b"..", self._content) + b".\r\n")
+        wire.hand_over(_DOT.sub(b"..", self._content) + b".\r\n")
         answer = await wire.answer(limit_s)
         if answer.code != 250:
             raise _Refused(answer)

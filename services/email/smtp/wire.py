@@ -11,6 +11,8 @@ from typing import cast
 
 from aiosmtplib import SMTP
 
+from crown import lease, time_limit
+
 # Of one answer. Real ones have a few lines.
 _ANSWER_MOST_BYTES = 32 << 10
 _GONE = -1
@@ -51,6 +53,11 @@ class Wire(asyncio.Protocol):
             raise ConnectionResetError("lost")
         self._transport.write(raw)
 
+    def hand_over(self, raw: bytes) -> None:
+        """Sends what cannot be taken back. Raises LeaseOver and ConnectionError."""
+        lease.last_look()
+        self.write(raw)
+
     async def answer(self, limit_s: float) -> Answer:
         """The next answer. Raises ConnectionError where it can come no more, TimeoutError where it does not."""
         if not self._answers:
@@ -58,7 +65,7 @@ class Wire(asyncio.Protocol):
                 raise ConnectionResetError("lost")
             self._waiter = asyncio.get_running_loop().create_future()
             try:
-                async with asyncio.timeout(limit_s):
+                async with time_limit.within(limit_s):
                     await self._waiter
             finally:
                 self._waiter = None

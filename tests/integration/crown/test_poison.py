@@ -10,13 +10,14 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from crown import delivery, subjects
+from crown import delivery, lease, subjects
 from crown.bus import BusError
 from crown.delivery import Engine
 from crown.judgement import KILLED_MOST
+from crown.lease import LeaseOver
 from crown.ledger import Change, Claim, Entry
 from crown.notification.v1.types_pb2 import Channel
-from crown.outcome import Outcome, Retry
+from crown.outcome import Delivered, Outcome, Retry
 from crown.provider import Attempt
 from crown.pull import Message
 from tests.integration.crown.scripted import Scripted, delivering, engine
@@ -224,6 +225,29 @@ async def test_a_worker_that_slept_alone_says_that_it_sent_nothing(
     (row,) = await busy.rows(notification_id)
     found = row["deliveries"]["sms"]
     assert (found["unknowns"], found["kills"]) == (0, 0)
+
+
+async def test_what_came_too_late_to_be_written_is_sent_by_the_next_attempt(busy: Local) -> None:
+    """A worker that was stopped behind the first look at its claim: it looks again before it writes."""
+
+    async def slept(_attempt: Attempt) -> Outcome:
+        await asyncio.sleep(delivery.LEASE_S)
+        with pytest.raises(LeaseOver):
+            lease.last_look()
+        return lease.OVER
+
+    async def awake(_attempt: Attempt) -> Outcome:
+        lease.last_look()
+        return Delivered("m")
+
+    person, provider = busy.somebody(), Scripted("carrier")
+    provider.steps[person] = [slept, awake]
+    async with delivering(busy, Channel.SMS, provider):
+        notification_id = await busy.send(type="SMS", address=ADDRESS, user_id=person)
+        await busy.becomes(notification_id, "sms", TO_PROVIDER)
+    (row,) = await busy.rows(notification_id)
+    found = row["deliveries"]["sms"]
+    assert (found["claims"], found["unknowns"], found["kills"]) == (2, 0, 0)
 
 
 async def test_acks_that_get_lost_send_nothing_twice(busy: Local, monkeypatch: pytest.MonkeyPatch) -> None:

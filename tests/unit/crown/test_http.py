@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
 
+from crown import lease
 from crown.http import CallBroken, Http
 from crown.outcome import Retry, Unknown
 
@@ -92,6 +94,53 @@ async def test_broken_after_writing_is_unknown(http: Http, conversation: Convers
         with pytest.raises(CallBroken) as broken:
             await http.post(url, {}, b"the end")
     assert broken.value.outcome == Unknown(word)
+
+
+async def test_an_answer_that_came_while_the_process_was_stopped_counts(http: Http) -> None:
+    def answer_late(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 202 OK\r\nContent-Length: 2\r\n\r\nok")
+            connection.recv(65536)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = asyncio.create_task(asyncio.to_thread(answer_late, listening))
+        # Before it reads the answer the process stands still until long after its time.
+        asyncio.get_running_loop().call_later(0.1, time.sleep, 0.6)
+        answer = await http.post(f"http://127.0.0.1:{listening.getsockname()[1]}", {}, b"the end")
+        assert (answer.status, answer.body) == (202, b"ok")
+        await http.close()
+        await serving
+
+
+async def test_where_the_lease_is_over_nothing_is_written(http: Http) -> None:
+    heard = asyncio.get_running_loop().create_future()
+
+    async def listens(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        heard.set_result(await reader.read())
+
+    async with server(listens) as url:
+        with lease.until(lease.clock() - 0.001), pytest.raises(CallBroken) as broken:
+            await http.post(url, {}, b"the end")
+        assert await heard == b""
+    assert broken.value.outcome == lease.OVER
+
+
+async def test_the_lease_is_looked_at_when_there_is_a_connection() -> None:
+    """Not before: it may take a while to get one."""
+    http = Http(connections=1)
+    async with server(silent) as url:
+        patient = asyncio.create_task(_patient(http, url))
+        await asyncio.sleep(0.05)
+        with lease.until(lease.clock() + 0.1):
+            calling = asyncio.create_task(http.post(url, {}, b"the end"))
+        await asyncio.sleep(0.15)
+        patient.cancel()
+        with pytest.raises(CallBroken) as broken:
+            await calling
+        await http.close()
+    assert broken.value.outcome == lease.OVER
 
 
 async def test_an_empty_body_is_written_too(http: Http) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -338,6 +339,22 @@ async def test_slowness_is_no_reason_where_there_is_no_other(
 async def test_an_address_in_an_answer_goes_no_further(make: Make, first: Told) -> None:
     first.outcome = Retry("nobody at +12025550199")
     assert await take(make(first)).send(ATTEMPT) == Retry("OTHER")
+
+
+async def test_an_answer_that_came_while_the_process_was_stopped_counts(
+    make: Make, first: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MARGIN_S", 0.0)
+    route, loop, answer = make(first, timeout_s=0.2), asyncio.get_running_loop(), asyncio.Event()
+
+    async def send(_attempt: Attempt) -> Outcome:
+        loop.call_later(0.05, time.sleep, 0.4)
+        loop.call_later(0.1, answer.set)
+        await answer.wait()
+        return Delivered("m")
+
+    monkeypatch.setattr(first, "send", send)
+    assert await take(route).send(ATTEMPT) == Delivered("m")
 
 
 async def test_a_call_that_hangs_ends(make: Make, first: Told, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from crown import lease
 from crown.egress import Egress
-from crown.outcome import Delivered, Discard, Retry, Unknown
+from crown.outcome import Delivered, Discard, Retry, Snooze, Unknown
 from crown.provider import Attempt, Provider
 from crown.rendering import Links
 from services.email.message import Composer, Letterhead
@@ -82,6 +83,14 @@ class Trial:
                 raw.reply = reply
                 await self._send(provider, raw.url, case, expected)
 
+    async def too_late(self, raw: Wire) -> None:
+        """A claim that others may have taken over by now."""
+        raw.reply = wire.Reply()
+        before = raw.calls
+        with lease.until(lease.clock() - 0.001):
+            await self.at(raw.url, "the lease is over", Snooze, port_of(raw.url))
+        assert raw.calls == before
+
     async def at(self, origin: str, case: str, expected: Kind, egress: Egress | None = None) -> None:
         """One call of `origin`, which may be called unless `egress` says otherwise."""
         may = port_of(origin) if egress is None else egress
@@ -107,6 +116,7 @@ async def http(matrix: Matrix, everybody: Sequence[Speaker], sandbox: Any, attem
         for trial in trials:
             await trial.answers(sandbox, raw)
             await trial.breaks(raw)
+            await trial.too_late(raw)
             for case, origin in NOWHERE.items():
                 await trial.at(origin, case, Retry)
         # All wait at the same time.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from pymongo.errors import AutoReconnect
 
+from crown import lease
 from crown.outcome import Delivered, Discard, Outcome, Retry, Snooze, Unknown
 from crown.provider import Attempt
 from crown.rendering import Links
@@ -29,9 +31,11 @@ def provider(
     timeout_s: float = 5.0,
     connections: int = 2,
     suppress: Gone | None = None,
+    step_s: float = 5.0,
 ) -> Smtp:
     letterhead = Letterhead("Crown", "notifications@crown.example", links)
-    return Smtp(SmtpPool(server, letterhead.domain, connections), Composer(letterhead), timeout_s, suppress)
+    pool = SmtpPool(server, letterhead.domain, connections, step_s)
+    return Smtp(pool, Composer(letterhead), timeout_s, suppress)
 
 
 @pytest.fixture(params=[True, False], ids=["pipelining", "one by one"])
@@ -193,6 +197,25 @@ async def test_a_connection_ends_after_so_many_mails(
 async def test_nobody_listens(free_port: int, links: Links, attempt: Make) -> None:
     client = provider(SmtpServer("127.0.0.1", free_port), links)
     assert await client.send(attempt("ann@example.org")) == Retry("CONNECT_FAILED")
+
+
+async def test_where_the_lease_is_over_no_text_is_sent(smtp: Smtp, mailbox: Any, attempt: Make) -> None:
+    for _ in range(2):
+        with lease.until(lease.clock() - 0.001):
+            assert await smtp.send(attempt("ann@example.org")) == lease.OVER
+        assert await mailbox.mails() == []
+    assert await smtp.send(attempt("ann@example.org")) == Delivered(ID)
+
+
+@pytest.mark.parametrize(("attempt_s", "step_s"), [(0.5, 5.0), (5.0, 0.5)], ids=["attempt", "step"])
+async def test_an_answer_that_came_while_the_process_was_stopped_counts(
+    mailbox: Any, links: Links, attempt: Make, attempt_s: float, step_s: float
+) -> None:
+    client = provider(SmtpServer("127.0.0.1", mailbox.smtp_port), links, attempt_s, step_s=step_s)
+    await mailbox.script(command="DATA", delay_s=0.3, times=1)
+    asyncio.get_running_loop().call_later(0.2, time.sleep, 0.8)
+    assert await client.send(attempt("ann@example.org")) == Delivered(ID)
+    await client.close()
 
 
 async def test_all_connections_are_busy(mailbox: Any, links: Links, attempt: Make) -> None:
