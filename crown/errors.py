@@ -52,6 +52,8 @@ class CrownError(Exception):
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
     reason: str = "INTERNAL"
+    # Whether the message has nothing in it that anybody sent, so that logs may keep it (crown/backtrace.py).
+    safe_text: ClassVar[bool] = False
     # What the answer carries beside the status.
     headers: tuple[tuple[str, str], ...] = ()
 
@@ -203,8 +205,9 @@ class NotReplayable(Refused):
 
 
 class Unavailable(CrownError):
-    """Nothing happened, and it may work later."""
+    """Nothing happened, and it may work later. Its message names parts of ours, and nothing that was sent."""
 
+    safe_text = True
     code = grpc.StatusCode.UNAVAILABLE
     reason = "NOT_READY"
 

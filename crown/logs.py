@@ -1,5 +1,6 @@
 """Logs: one JSON line an event, on standard output; docs/logs.md has a row for each. Addresses and content are never
-logged. What handles a notification or a call binds its ids, and every line until then carries them.
+logged, and of an exception not its text (crown/backtrace.py). What handles a notification or a call binds its ids,
+and every line until then carries them.
 
 Trouble that repeats itself is held back: of a warning or an error for one reason, in one call or on one channel, so
 many lines a minute are written, and of the rest one line says how many there were. What says that somebody did
@@ -28,19 +29,6 @@ _WINDOW_S = 60.0
 _TELL_S = 10.0
 # Reasons are words, and few; should one of them not be, the table does not grow for ever.
 _KEYS_MOST = 1_000
-
-_ENCODER = msgspec.json.Encoder(enc_hook=str)
-# These log what they send, headers and all, at INFO or DEBUG.
-_TALKATIVE = (
-    "twilio",
-    "sendgrid",
-    "python_http_client",
-    "urllib3",
-    "httpx",
-    "google",
-    "nats",
-    "aiohttp.access",
-)
 
 Line = MutableMapping[str, Any]
 # Hears of every line that has an exception, before it is written.
@@ -82,18 +70,13 @@ def set_up(service: str, level: str = "INFO", report: Report | None = None) -> N
             repeats.hold_back,
             reported,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            _without_words,
+            without_text,
             _render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
     )
     _is_set_up = True
-    libraries = logging.StreamHandler(sys.stderr)
-    libraries.setFormatter(backtrace.Formatter("%(name)s %(levelname)s %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[libraries], force=True)
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def get(name: str) -> Any:
@@ -161,10 +144,10 @@ class Repeats:
 
     def _key(self, line: Line) -> _Key:
         reason = line.get("reason") or line.get("error") or line.get("why") or ""
-        if not reason and isinstance(error := line.get("exc_info"), BaseException):
+        if not reason and (error := _error(line)) is not None:
             reason = type(error).__name__
         # The same bug in another call is another one.
-        place = line.get("method") or line.get("channel") or ""
+        place = line.get("method") or line.get("channel") or line.get("where") or ""
         key = _Key(str(line["event"]), str(reason), str(place))
         return key if key in self._windows or len(self._windows) < _KEYS_MOST else _Key(key.event, "", "")
 
@@ -228,13 +211,32 @@ def _counted(_logger: object, method: str, line: Line) -> Line:
     return line
 
 
-def _without_words(_logger: object, _method: str, line: Line) -> Line:
-    """`line` with its exception as it may be written."""
-    given = line.pop("exc_info", None)
-    error = given if isinstance(given, BaseException) else sys.exception() if given else None
-    if error is not None:
-        line["exception"] = backtrace.text(error)
+def without_text(_logger: object, _method: str, line: Line) -> Line:
+    """`line` with its exception as `exception`: where it was, and not what it says."""
+    if (error := _error(line)) is not None:
+        line["exception"] = backtrace.told(error)
+    line.pop("exc_info", None)
     return line
+
+
+def _error(line: Line) -> BaseException | None:
+    match line.get("exc_info"):
+        case BaseException() as error:
+            return error
+        case (_, BaseException() as error, _):
+            return error
+        case None | False:
+            return None
+        case _:
+            return sys.exception()
+
+
+def _plain(value: object) -> str:
+    # Who logs an exception as a value means its kind.
+    return backtrace.name(type(value)) if isinstance(value, BaseException) else str(value)
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_plain)
 
 
 def _render(_logger: object, _name: str, event: Any) -> bytes:

@@ -17,7 +17,20 @@ import uvloop
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from crown import auth, catalogue, failpoint, logs, loop_lag, metrics, reflection, reporting, tls, tracing
+from crown import (
+    auth,
+    backtrace,
+    catalogue,
+    failpoint,
+    logs,
+    loop_lag,
+    metrics,
+    reflection,
+    reporting,
+    tls,
+    tracing,
+    uncaught,
+)
 from crown.door import Check, Door
 from crown.errors import CrownError
 from crown.settings import ProcessSettings, SettingsError, TokenSettings, exit_with
@@ -188,6 +201,7 @@ def run(name: str, settings_type: type[Any], main: Callable[[Any, asyncio.Event]
         logs.set_up(
             name, settings.log_level, reporting.reporter(name, settings.sentry_dsn.get_secret_value())
         )
+        uncaught.hear()
         failpoint.arm(settings.failpoint)
         # Not every process works with the bus and the stores.
         catalogue.lay_over(getattr(settings, "catalogue", ""))
@@ -249,7 +263,7 @@ def _end(error: Exception) -> NoReturn:
         # The first is the cause; the others followed from it.
         error = error.exceptions[0]
     if isinstance(error, CrownError):
-        log.error("ended", reason=error.reason, why=error.message)
+        log.error("ended", reason=error.reason, why=backtrace.word(error))
     else:
         log.error("ended", exc_info=error)
     reporting.flush()
@@ -263,6 +277,7 @@ async def _until_stopped(main: Callable[[Any, asyncio.Event], Awaitable[None]], 
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_MOST, 20, 50)
+    uncaught.hear_loop()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)

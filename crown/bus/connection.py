@@ -11,7 +11,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from crown import logs, metrics, tracing, vitals
+from crown import backtrace, logs, metrics, tracing, vitals
 from crown.bus import rights
 from crown.bus.errors import BusError
 from crown.bus.messages import Outgoing
@@ -181,7 +181,7 @@ class Connection:
                 await left[0]()
                 left.pop(0)
             except (BusError, BusUnavailable) as error:
-                log.warning("bus_recovery_waits", error=str(error))
+                log.warning("bus_recovery_waits", error=backtrace.word(error))
                 await asyncio.sleep(_RECOVER_PAUSE_S)
 
     async def _on_closed(self) -> None:

@@ -11,6 +11,9 @@ FULL = frozenset({10077, 10167})
 class BusError(Exception):
     """JetStream refused; `err_code` is its number for why."""
 
+    # NATS's own words, about streams and consumers.
+    safe_text = True
+
     def __init__(self, err_code: int, description: str) -> None:
         super().__init__(f"{description} ({err_code})")
         self.err_code = err_code

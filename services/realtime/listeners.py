@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from crown import logs, tls
+from crown import logs, tls, uncaught
 from crown.settings import SettingsError
 from crown.tls import Identity
 from services.realtime import inherited
@@ -87,7 +87,7 @@ def tell_of_handshakes() -> None:
             error = context.get("exception")
             log.warning("tls_handshake_failed", error=getattr(error, "reason", None) or type(error).__name__)
         else:
-            loop.default_exception_handler(context)
+            uncaught.loop_told(loop, context)
 
     asyncio.get_running_loop().set_exception_handler(handle)
 

@@ -14,7 +14,7 @@ import time
 from asyncio.subprocess import Process
 from collections.abc import Mapping
 
-from crown import logs
+from crown import logs, uncaught
 from crown.settings import SettingsError, environment, exit_with
 from crown.stopping import pause
 from services.realtime import inherited, listeners
@@ -108,6 +108,7 @@ def again_in_s(failures: int) -> float:
 
 async def supervise(settings: Settings, bound: Mapping[str, socket.socket]) -> None:
     """Runs until SIGTERM or SIGINT."""
+    uncaught.hear_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -135,6 +136,7 @@ def main() -> None:
     except SettingsError as error:
         exit_with(error)
     logs.set_up("realtime", settings.log_level)
+    uncaught.hear()
     asyncio.run(supervise(settings, bound))
 
 

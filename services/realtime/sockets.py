@@ -278,9 +278,9 @@ class _Quiet(logging.LoggerAdapter[logging.Logger]):
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """What all the others come to."""
-        del level, args
+        del level, msg, args
         if kwargs.get("exc_info"):
-            log.error("socket_failed", where=str(msg), exc_info=True)
+            log.error("socket_failed", exc_info=True)
 
 
 _QUIET = _Quiet(logging.getLogger("picows"), {})

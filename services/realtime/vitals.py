@@ -67,4 +67,4 @@ class Vitals:
         try:
             self._rates.take(vitals.read(message.data), time.monotonic())
         except msgspec.DecodeError as error:
-            log.warning("vitals_unreadable", error=str(error))
+            log.warning("vitals_unreadable", error=type(error).__name__)

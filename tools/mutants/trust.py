@@ -10,6 +10,56 @@ _SMS = "tests/unit/services/sms"
 _PULL = "tests/integration/crown/test_pull.py"
 
 TRUST = (
+    # -- what is logged
+    Mutant(
+        "logs say what an exception says",
+        "no text of an exception is logged",
+        "crown/backtrace.py",
+        '    return getattr(type(error), "safe_text", False) is True\n',
+        "    return True\n",
+        (f"{_UNIT}/test_backtrace.py::test_no_text_is_told",),
+        quick=True,
+    ),
+    Mutant(
+        "an exception is rendered as Python does",
+        "a traceback is told without its text",
+        "crown/logs.py",
+        "            without_text,\n",
+        "            structlog.processors.format_exc_info,\n",
+        (f"{_UNIT}/test_logs.py::test_an_exception_is_told_without_its_text",),
+    ),
+    Mutant(
+        "an exception that is a value says what it says",
+        "an exception is no value of a line",
+        "crown/logs.py",
+        "    return backtrace.name(type(value)) if isinstance(value, BaseException) else str(value)\n",
+        "    return str(value)\n",
+        (f"{_UNIT}/test_logs.py::test_an_exception_is_told_without_its_text",),
+    ),
+    Mutant(
+        "words of libraries are kept as they come",
+        "of a library's line only what stands in its code is kept",
+        "crown/uncaught.py",
+        '    return record.msg if frame is not None and record.msg in frame.f_code.co_consts else ""\n',
+        "    return record.getMessage()\n",
+        (f"{_UNIT}/test_uncaught.py::test_a_warning_of_a_library",),
+    ),
+    Mutant(
+        "what ends a process is printed",
+        "what nobody caught is logged without its text",
+        "crown/uncaught.py",
+        "    sys.excepthook = _uncaught\n",
+        "",
+        (f"{_UNIT}/test_uncaught.py::test_what_ends_the_process",),
+    ),
+    Mutant(
+        "the loop tells in its own way",
+        "what nobody waits for is logged without its text",
+        "crown/uncaught.py",
+        "    asyncio.get_running_loop().set_exception_handler(loop_told)\n",
+        "    asyncio.get_running_loop()\n",
+        (f"{_UNIT}/test_uncaught.py::test_a_task_that_nobody_waits_for",),
+    ),
     # -- tokens
     Mutant(
         "any algorithm will do",
@@ -183,14 +233,6 @@ TRUST = (
         "    return DEADLINE_S if left is None else min(max(left - MARGIN_S, 0.0), DEADLINE_S)\n",
         "    return DEADLINE_S\n",
         (f"{_UNIT}/test_door.py::test_a_clear_error_beats_the_caller_s_deadline",),
-    ),
-    Mutant(
-        "logs hold the text of an exception",
-        "logs tell nothing about people, whatever fails",
-        "crown/backtrace.py",
-        "    found.append(_named(error))\n",
-        '    found.append(f"{_named(error)}: {error}")\n',
-        (f"{_UNIT}/test_backtrace.py::test_it_says_what_and_where_and_no_word_of_it",),
     ),
     # -- signatures
     Mutant(

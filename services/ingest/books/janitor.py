@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 
-from crown import logs, subjects
+from crown import backtrace, logs, subjects
 from crown.bus import Bus, BusError
 from crown.errors import CrownError
 from crown.stopping import pause
@@ -31,7 +31,7 @@ class Janitor:
                 try:
                     await self._purge(consumer, stopping)
                 except (BusError, CrownError) as error:
-                    log.warning("purge_failed", consumer=consumer.name, error=str(error))
+                    log.warning("purge_failed", consumer=consumer.name, error=backtrace.word(error))
 
     async def _purge(self, consumer: subjects.Consumer, stopping: asyncio.Event) -> None:
         try:

@@ -1,131 +1,169 @@
-"""Of an exception the logs tell type and place, and none of its words."""
+"""What is told of an exception: where it was, and where what it came from was. Nothing that it says."""
 
 from __future__ import annotations
 
-import asyncio
 import errno
-import io
 import json
-import logging
-import subprocess
 import sys
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 
 from crown import backtrace
+from crown.errors import InvalidRequest, StoreUnavailable
 
-ROOT = Path(__file__).resolve().parents[3]
-CANARY = "heron@example.org"
-
-
-E = TypeVar("E", bound=BaseException)
+CANARY = "ann@heron.example"
 
 
-def raised(error: E) -> E:
-    """The same, with a place."""
+def raised(act: Callable[[], object]) -> BaseException:
     try:
-        raise error
-    except BaseException:
+        act()
+    except BaseException as error:
         return error
+    pytest.fail("nothing was raised")
 
 
-def chained() -> ValueError:
+def fails() -> None:
+    raise ValueError(f"no mail for {CANARY}")
+
+
+def with_cause() -> None:
     try:
-        try:
-            raise KeyError(CANARY)
-        except KeyError as error:
-            raise ValueError(CANARY) from error
+        fails()
     except ValueError as error:
-        return error
+        raise KeyError(CANARY) from error
 
 
-def in_passing() -> BaseException:
+def with_context() -> None:
     try:
-        try:
-            raise KeyError(CANARY)
-        except KeyError:
-            raise ValueError(CANARY)  # noqa: B904 -- that is the case
-    except ValueError as error:
-        return error
+        fails()
+    except ValueError:
+        raise KeyError(CANARY)  # noqa: B904 -- without a cause
 
 
-def grouped() -> BaseException:
-    return raised(ExceptionGroup(CANARY, [raised(KeyError(CANARY)), raised(chained())]))
+def group() -> None:
+    raise BaseExceptionGroup(CANARY, [raised(with_cause), BaseExceptionGroup(CANARY, [raised(fails)])])
 
 
-def noted() -> BaseException:
+def with_notes() -> None:
     error = ValueError(CANARY)
     error.add_note(CANARY)
-    return raised(error)
+    raise error
+
+
+class Heron(Exception):
+    """What says more than it should, in each way that an exception has."""
+
+    code = CANARY
+    status = 491_700_004_711
+
+    def __str__(self) -> str:
+        return CANARY
+
+    __repr__ = __str__
+
+    @property
+    def errno(self) -> int:
+        raise RuntimeError(CANARY)
+
+
+def of_ours() -> None:
+    raise Heron(CANARY)
+
+
+@pytest.mark.parametrize("act", [fails, with_cause, with_context, group, with_notes, of_ours])
+def test_no_text_is_told(act: Callable[[], None]) -> None:
+    told = json.dumps(backtrace.told(raised(act)))
+    assert "heron" not in told
+    assert "4711" not in told
+    assert f"test_backtrace.py:{act.__code__.co_firstlineno + 1}:" in told or act is not fails
+
+
+def frames(told: dict[str, Any]) -> list[str]:
+    """The functions of its frames, without the test itself."""
+    return [frame.rsplit(":", 1)[1] for frame in told["frames"]]
+
+
+def test_it_is_told_where_it_was() -> None:
+    told = backtrace.told(raised(fails))
+    assert told["type"] == "ValueError"
+    assert frames(told) == ["raised", "fails"]
+    line = fails.__code__.co_firstlineno + 1
+    assert told["frames"][-1].endswith(f"test_backtrace.py:{line}:fails")
+    assert not told["frames"][-1].startswith("/")
+
+
+def test_what_it_came_from_is_told_as_well() -> None:
+    told = backtrace.told(raised(with_cause))
+    assert (told["type"], told["cause"]["type"]) == ("KeyError", "ValueError")
+    assert frames(told["cause"]) == ["with_cause", "fails"]
+    assert backtrace.told(raised(with_context))["context"]["type"] == "ValueError"
+
+
+def test_the_members_of_a_group_are_told() -> None:
+    told = backtrace.told(raised(group))
+    assert told["type"] == "ExceptionGroup"
+    assert [one["type"] for one in told["errors"]] == ["KeyError", "ExceptionGroup"]
+    assert told["errors"][0]["cause"]["type"] == "ValueError"
+    assert told["errors"][1]["errors"][0]["type"] == "ValueError"
+
+
+def test_a_ring_ends() -> None:
+    one, other = raised(fails), raised(with_notes)
+    one.__cause__, other.__cause__ = other, one
+    told = backtrace.told(one)
+    assert "cause" not in told["cause"]
+
+
+def test_there_are_not_too_many() -> None:
+    told = backtrace.told(ExceptionGroup("", [ValueError() for _ in range(1_000)]))
+    assert len(told["errors"]) == backtrace.EXCEPTIONS_MOST - 1
+
+
+def deep(left: int) -> None:
+    if left:
+        deep(left - 1)
+    fails()
+
+
+def test_of_many_frames_both_ends_are_told() -> None:
+    told = backtrace.told(raised(lambda: deep(200)))
+    assert len(told["frames"]) == backtrace.OUTER_MOST + backtrace.INNER_MOST + 1
+    assert told["frames"][backtrace.OUTER_MOST] == "164 more"
+    assert told["frames"][-1].endswith(":fails")
 
 
 @pytest.mark.parametrize(
-    ("error", "names"),
+    ("error", "code"),
     [
-        (raised(ValueError(CANARY)), ["ValueError"]),
-        (chained(), ["KeyError", "ValueError"]),
-        (in_passing(), ["KeyError", "ValueError"]),
-        (grouped(), ["ExceptionGroup", "KeyError", "ValueError"]),
-        (noted(), ["ValueError"]),
-        (raised(asyncio.QueueFull(CANARY)), ["asyncio.queues.QueueFull"]),
-        (raised(OSError(CANARY)), ["OSError"]),
+        (ConnectionRefusedError(errno.ECONNREFUSED, CANARY), "ECONNREFUSED"),
+        (
+            grpc.aio.AioRpcError(
+                grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), CANARY
+            ),
+            "UNAVAILABLE",
+        ),
+        (SystemExit(2), 2),
+        (ValueError(2), None),
     ],
-    ids=lambda given: type(given).__name__ if isinstance(given, BaseException) else "",
 )
-def test_it_says_what_and_where_and_no_word_of_it(error: BaseException, names: list[str]) -> None:
-    told = backtrace.text(error)
-    assert CANARY not in told
-    assert [name for name in names if name not in told] == []
-    assert "test_backtrace.py" in told
+def test_a_number_or_a_name_says_why(error: BaseException, code: object) -> None:
+    assert backtrace.told(error).get("code") == code
 
 
-def test_the_words_of_the_system_are_told() -> None:
-    told = backtrace.text(raised(OSError(errno.EADDRINUSE, CANARY, CANARY)))
-    assert told.endswith("OSError: Address already in use")
-    assert CANARY not in told
+def test_a_text_of_ours_is_kept_where_the_class_says_so() -> None:
+    assert backtrace.told(StoreUnavailable("the store is away"))["text"] == "the store is away"
+    assert backtrace.word(StoreUnavailable("the store is away")) == "the store is away"
+    assert "text" not in backtrace.told(InvalidRequest(f"email: {CANARY} is none"))
+    assert backtrace.word(InvalidRequest(CANARY)) == "crown.errors.InvalidRequest"
 
 
-def test_one_that_came_from_itself_has_an_end() -> None:
-    first, second = ValueError("a"), ValueError("b")
-    first.__context__, second.__context__ = second, first
-    assert backtrace.text(first).count("ValueError") == 2
-
-
-def test_libraries_log_exceptions_as_we_do() -> None:
-    written = io.StringIO()
-    handler = logging.StreamHandler(written)
-    handler.setFormatter(backtrace.Formatter("%(message)s"))
-    logger = logging.Logger("somebody")
-    logger.addHandler(handler)
-    logger.error("it failed", exc_info=raised(ValueError(CANARY)))
-    assert written.getvalue().startswith("it failed\n")
-    assert "ValueError" in written.getvalue()
-    assert CANARY not in written.getvalue()
-
-
-FAILS = """
-import logging, sys
-from crown import logs
-logs.set_up("email")
-log = logs.get("m")
-try:
-    raise ValueError(sys.argv[1])
-except ValueError as error:
-    log.error("one", exc_info=error)
-    log.exception("two")
-    logging.getLogger("somebody").exception("three")
-"""
-
-
-def test_a_process_writes_no_words_of_an_exception() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", FAILS, CANARY], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line["event"] for line in lines] == ["one", "two"]
-    assert all(line["exception"].endswith("ValueError") for line in lines)
-    assert "three" in done.stderr
-    assert "ValueError" in done.stderr
-    assert CANARY not in done.stdout + done.stderr
+def test_a_place_is_told_as_python_imports_it() -> None:
+    assert backtrace.place(json.__file__, 3, "f") == "json/__init__.py:3:f"
+    assert backtrace.place(grpc.__file__, 3, "f") == "grpc/__init__.py:3:f"
+    assert backtrace.place("/home/heron/x.py", 3, "f") == "x.py:3:f"
+    assert backtrace.place("<template>", 3, "f") == "<template>:3:f"
+    assert not any(backtrace.place(f"{root}/a.py", 1, "f").startswith("/") for root in sys.path)

@@ -208,3 +208,38 @@ def test_what_is_held_back_is_not_reported(lines: Lines, reported: Reported) -> 
     for _ in range(logs.A_MINUTE + 5):
         logs.get("m").error("failed", exc_info=KeyError("k"))
     assert len(reported) == len(lines()) == logs.A_MINUTE
+
+
+# -- exceptions
+
+CANARY = "ann@heron.example"
+
+
+def test_an_exception_is_told_without_its_text(lines: Lines) -> None:
+    log = logs.get("m")
+    try:
+        try:
+            raise KeyError(CANARY)
+        except KeyError as cause:
+            raise ExceptionGroup(CANARY, [ValueError(CANARY)]) from cause
+    except ExceptionGroup as error:
+        log.error("failed", exc_info=error)
+        log.error("failed_with", exc_info=(type(error), error, error.__traceback__))
+        log.warning("failed_now", exc_info=True)
+        log.exception("failed_so")
+        log.error("failed_as", error=error)
+    *found, value = lines()
+    assert CANARY not in json.dumps(lines())
+    for line in found:
+        assert line["exception"]["type"] == "ExceptionGroup"
+        assert line["exception"]["cause"]["type"] == "KeyError"
+        assert line["exception"]["errors"][0]["type"] == "ValueError"
+        assert line["exception"]["frames"][-1].endswith(":test_an_exception_is_told_without_its_text")
+        assert "exc_info" not in line
+    assert value["error"] == "ExceptionGroup"
+
+
+def test_a_line_without_an_exception_says_nothing_of_one(lines: Lines) -> None:
+    logs.get("m").warning("away", exc_info=None)
+    logs.get("m").warning("away", exc_info=False)
+    assert not any({"exception", "exc_info"} & line.keys() for line in lines())
