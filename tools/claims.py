@@ -1,5 +1,5 @@
-"""Checks the tables of docs/security.md: every claim in them names a test that is there, or a target of the Makefile.
-A test may be one of a class, and may have the parameters that it is called with."""
+"""Checks the tables of claims in the README and in docs/security.md: each names a test that is there, or a target of
+the Makefile. A test may be one of a class, and may have the parameters that it is called with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "security.md"
+PAGES = ("README.md", "docs/security.md")
 _HEAD = ["claim", "shown by"]
 _CODE = re.compile(r"`([^`]+)`")
 _TARGET = re.compile(r"^([a-z0-9-]+):(?!=)", re.MULTILINE)
@@ -88,9 +88,14 @@ def _functions(node: ast.Module | ast.ClassDef, prefix: str) -> Iterator[str]:
 
 
 def main() -> int:
-    found = problems(PAGE.read_text(encoding="utf-8"))
+    """Tells of all pages."""
+    found = [
+        f"{page}, {problem}"
+        for page in PAGES
+        for problem in problems((ROOT / page).read_text(encoding="utf-8"))
+    ]
     for problem in found:
-        print(f"claims: docs/security.md, {problem}", file=sys.stderr)
+        print(f"claims: {problem}", file=sys.stderr)
     return 1 if found else 0
 
 

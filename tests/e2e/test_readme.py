@@ -62,6 +62,7 @@ def test_what_would_end_the_stack_is_not_run(tmp_path: Path, text: str) -> None:
     "page",
     [
         "README.md",
+        "docs/tour.md",
         "docs/api.md",
         "docs/inbox.md",
         "docs/preferences.md",

@@ -1,4 +1,4 @@
-"""Claims of docs/security.md: each names what shows it, and that is there."""
+"""Claims of the README and of docs/security.md: each names what shows it, and that is there."""
 
 from __future__ import annotations
 
@@ -66,13 +66,16 @@ def test_other_tables_claim_nothing(root: Path) -> None:
     assert claims.problems("| threat | stopped by |\n| --- | --- |\n| a fox | `a fence` |\n", root) == []
 
 
-def test_the_page_names_what_is_there() -> None:
-    assert claims.problems(claims.PAGE.read_text(encoding="utf-8")) == []
+@pytest.mark.parametrize("page", claims.PAGES)
+def test_pages_name_what_is_there(page: str) -> None:
+    text = (claims.ROOT / page).read_text(encoding="utf-8")
+    assert list(claims.claims(text))
+    assert claims.problems(text) == []
 
 
 def test_every_section_with_a_table_claims_something() -> None:
     """An empty table promises nothing, and looks as if it did."""
-    page = claims.PAGE.read_text(encoding="utf-8")
+    page = (claims.ROOT / "docs" / "security.md").read_text(encoding="utf-8")
     sections = [part for part in page.split("\n## ") if "| claim | shown by |" in part]
     assert sections
     assert [part.splitlines()[0] for part in sections if not list(claims.claims(part))] == []
