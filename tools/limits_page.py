@@ -38,37 +38,52 @@ _HEAD = """\
 What is larger, more or later than this is refused, in the one shape of [errors.md](errors.md), or the connection is
 closed with a code of [realtime.md](realtime.md); nothing of it is kept. Each figure is read from where it is
 enforced: this page is made by `python -m tools.limits_page`. What a variable sets stands in
-[settings.md](settings.md).
+[settings.md](settings.md). `tests/trust/test_limits.py` tries each of its rows one below, at and one above the
+figure, by REST and by gRPC where there are both; the others, which take time or thousands, have tests of their own.
 """
-_FRAME_TESTS = "`tests/integration/realtime/test_protocol.py`"
-_JSON_TESTS = "`tests/e2e/test_bad_json.py`"
-_GRPC_TESTS = "`tests/e2e/test_bad_grpc.py`"
-_GATEWAY_TESTS = "`tests/integration/gateway/test_limits.py`"
+# What tries each limit one below, at, and one above. What it cannot try names a test of its own.
+TRIED = "tests/trust/test_limits.py"
+_LARGE = "413 `PAYLOAD_TOO_LARGE`"
+_HTTP2 = "tests/integration/gateway/test_http2.py"
+_SLOW = (
+    "tests/integration/gateway/test_slow_clients.py::test_who_sends_a_byte_a_second_is_given_up_and_told_so"
+)
+_NODE = "tests/integration/realtime/test_limits.py"
+_POLL = "tests/unit/services/realtime/test_longpoll.py"
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One row: what, how much, who enforces it, what is answered, and which tests try it."""
+    """One row: what, how much, who enforces it, what is answered, and which test tries it; `size` is what is still
+    taken, where TRIED tries that."""
 
     what: str
     most: str
     where: str
     answer: str
-    tests: str
+    size: int = 0
+    test: str = TRIED
+
+
+def sections() -> dict[str, list[Limit]]:
+    """Every limit, below the titles of the page."""
+    return {
+        "Requests": list(_requests()),
+        "Notifications": list(_notifications()),
+        "Sockets": list(_sockets()),
+    }
 
 
 def page() -> str:
     """The text of the page."""
     parts = [_HEAD]
-    for title, rows in (
-        ("Requests", _requests()),
-        ("Notifications", _notifications()),
-        ("Sockets", _sockets()),
-    ):
+    for title, rows in sections().items():
         parts += [
-            f"\n## {title}\n\n| what | at most | where | answer | tried in |\n| --- | --- | --- | --- | --- |\n"
+            f"\n## {title}\n\n| what | at most | where | answer | tried by |\n| --- | --- | --- | --- | --- |\n"
         ]
-        parts += [f"| {row.what} | {row.most} | {row.where} | {row.answer} | {row.tests} |\n" for row in rows]
+        parts += [
+            f"| {row.what} | {row.most} | {row.where} | {row.answer} | `{row.test}` |\n" for row in rows
+        ]
     return "".join(parts)
 
 
@@ -76,41 +91,45 @@ def _requests() -> Iterator[Limit]:
     written = yaml.safe_load((ROOT / "gateway" / "envoy.yaml").read_text(encoding="utf-8"))
     (chain,) = written["static_resources"]["listeners"][0]["filter_chains"]
     manager = chain["filters"][0]["typed_config"]
-    bodies = dict(_bodies(manager))
     door = Door()
-    large = "413 `PAYLOAD_TOO_LARGE`"
-    for path, size in bodies.items():
-        tests = "`tests/integration/gateway/test_mail_links.py`" if "unsub" in path else _GATEWAY_TESTS
-        yield Limit(f"body of {path}", _bytes(size), "gateway", large, tests)
-    yield Limit(
-        "a gRPC message", _bytes(door.usual), "door", "`RESOURCE_EXHAUSTED`, `PAYLOAD_TOO_LARGE`", _GRPC_TESTS
-    )
+    for path, size in _bodies(manager):
+        yield Limit(f"body of {path}", _bytes(size), "gateway", _LARGE, size)
+    refused = "`RESOURCE_EXHAUSTED`, `PAYLOAD_TOO_LARGE`"
+    yield Limit("a gRPC message", _bytes(door.usual), "door", refused, door.usual)
     for method, size in door.by_method[:3]:
-        yield Limit(f"a message of {method}", _bytes(size), "door", "the same", _GRPC_TESTS)
+        test = (
+            "tests/unit/crown/test_door.py::test_a_request_may_be_as_large_as_its_limit_and_no_larger"
+            if method == "FilterNotifications"
+            else TRIED
+        )
+        yield Limit(f"a message of {method}", _bytes(size), "door", "the same", size, test)
     headers = manager["max_request_headers_kb"] << 10
+    yield Limit("headers, with the path", _bytes(headers), "gateway", "431", headers)
     count = manager["common_http_protocol_options"]["max_headers_count"]
-    yield Limit(
-        "headers, with the path", f"{_bytes(headers)}, {count} of them", "gateway", "431", _GATEWAY_TESTS
-    )
+    yield Limit("headers of a request", f"{count}", "gateway", "431", count)
     slow = manager["request_headers_timeout"]
-    http2 = "`tests/integration/gateway/test_http2.py`"
-    yield Limit("time for the headers", slow, "gateway", "408, or hung up", http2)
+    yield Limit("time for the headers", slow, "gateway", "408, or hung up", test=_SLOW)
     streams = manager["http2_protocol_options"]["max_concurrent_streams"]
+    many = f"{_HTTP2}::test_who_asks_for_very_much_at_once_is_answered_a_thousand_at_a_time"
     yield Limit(
-        "calls at once on one HTTP/2 connection", f"{streams:,}", "gateway", "the stream is refused", http2
+        "calls at once on one HTTP/2 connection",
+        f"{streams:,}",
+        "gateway",
+        "the stream is refused",
+        test=many,
     )
-    slow_tests = "`tests/integration/gateway/test_slow_clients.py`"
     for path, longest in _times(manager):
         yield Limit(
             f"time of {path}, its body included",
             longest,
             "gateway",
             "408, or 504 once it is there",
-            slow_tests,
+            test=_SLOW,
         )
     yield Limit(
         "time of a call by gRPC, its message included", "15 s", "gateway, and the door by `grpc-timeout`",
-        "504, `DEADLINE_EXCEEDED`", "`tests/trust/test_hostile.py`",
+        "504, `DEADLINE_EXCEEDED`",
+        test="tests/trust/test_hostile.py::test_a_message_that_never_comes_is_waited_for_until_the_deadline",
     )  # fmt: skip
 
 
@@ -148,36 +167,32 @@ def _notifications() -> Iterator[Limit]:
     one, data = _rules(SendNotificationRequest()), _rules(NotificationData())
     bulk, stream = _rules(SendBulkNotificationsRequest()), _rules(StreamNotificationsRequest())
     refused = "400 `INVALID_REQUEST`, naming the field"
-    tests = "`tests/e2e/test_requests.py`"
 
-    def row(
-        what: str, most: str, where: str = "rule in the proto", answer: str = refused, tried: str = tests
-    ) -> Limit:
-        return Limit(what, most, where, answer, tried)
+    def row(what: str, size: int, unit: str = "", where: str = "rule in the proto") -> Limit:
+        most = _bytes(size) if unit == "bytes" else f"{size:,} {unit}".strip()
+        return Limit(what, most, where, refused, size)
 
-    yield row("`title`", f"{data['title'].string.max_len} characters")
-    yield row("`message`", f"{data['message'].string.max_len:,} characters")
-    yield row("`action_url`, `image_url`", f"{data['action_url'].string.max_len:,} characters")
-    yield row("`data`", _bytes(accept.DATA_MOST_BYTES), "`services/ingest/intake`")
-    yield row(
-        "levels of free-form parts", str(validation.DEPTH_MOST), "`crown/validation.py`", tried=_JSON_TESTS
-    )
-    yield row("`user_ids`", f"{one['user_ids'].repeated.max_items:,}", tried=_GRPC_TESTS)
-    yield row("`group_ids`", f"{one['group_ids'].repeated.max_items}")
-    yield row("notifications of a bulk", f"{bulk['notifications'].repeated.max_items:,}")
-    yield row("people of a bulk", f"{service.RECIPIENTS_MOST:,}", "`services/ingest/intake`")
-    yield row(
-        "items of one message of a stream", f"{stream['items'].repeated.max_items}",
-        tried="`tests/integration/ingest/test_stream.py`",
-    )  # fmt: skip
-    yield row(
+    yield row("`title`", data["title"].string.max_len, "characters")
+    yield row("`message`", data["message"].string.max_len, "characters")
+    yield row("`action_url`", data["action_url"].string.max_len, "characters")
+    yield row("`image_url`", data["image_url"].string.max_len, "characters")
+    yield row("`data`", accept.DATA_MOST_BYTES, "bytes", "`services/ingest/intake`")
+    yield row("levels of free-form parts", validation.DEPTH_MOST, where="`crown/validation.py`")
+    yield row("`user_ids`", one["user_ids"].repeated.max_items)
+    yield row("`group_ids`", one["group_ids"].repeated.max_items)
+    yield row("notifications of a bulk", bulk["notifications"].repeated.max_items)
+    yield row("people of a bulk", service.RECIPIENTS_MOST, where="`services/ingest/intake`")
+    yield row("items of one message of a stream", stream["items"].repeated.max_items)
+    yield Limit(
         "push, as the provider gets it",
         f"{_bytes(fcm.PAYLOAD_MOST_BYTES)}; {_bytes(crypto.BODY_MOST_BYTES)} to a browser",
-        "`services/push`", "made shorter, see [push.md](push.md)", "`tests/unit/services/push/test_shortening.py`",
+        "`services/push`", "made shorter, see [push.md](push.md)",
+        test="tests/unit/services/push/test_shortening.py::test_no_more_than_needed",
     )  # fmt: skip
-    yield row(
+    yield Limit(
         "each part of a mail, once rendered", _bytes(compiled.PART_MOST_BYTES), "`services/email/templates`",
-        "the delivery fails", "`tests/unit/services/email/templates/test_sandbox.py`",
+        "the delivery fails",
+        test="tests/unit/services/email/templates/test_sandbox.py::test_what_it_says_is_bounded",
     )  # fmt: skip
 
 
@@ -188,50 +203,49 @@ def _rules(message: Message) -> dict[str, Any]:
 
 def _sockets() -> Iterator[Limit]:
     limits = Realtime()
-    rules, unit = (
-        "`tests/integration/realtime/test_limits.py`",
-        "`tests/unit/services/realtime/test_socket.py`",
-    )
+    whole, told = websocket.MESSAGE_MOST_BYTES, publish.PAYLOAD_MOST_BYTES
+    yield Limit("a message, in one frame or fragments", _bytes(whole), "socket", "1009", whole)
+    parts = websocket.FRAGMENTS_MOST
+    yield Limit("fragments of a message", f"{parts:,}", "socket", "1009", parts)
     yield Limit(
-        "a message, in one frame or fragments",
-        _bytes(websocket.MESSAGE_MOST_BYTES),
-        "socket",
-        "1009",
-        _FRAME_TESTS,
-    )
-    yield Limit("fragments of a message", f"{websocket.FRAGMENTS_MOST:,}", "socket", "1009", rules)
+        "what waits for who does not read", _bytes(websocket.QUEUE_MOST_BYTES), "socket", "3008",
+        test=f"{_NODE}::test_those_who_do_not_read_cost_a_bounded_part_and_delay_nobody",
+    )  # fmt: skip
     yield Limit(
-        "what waits for who does not read", _bytes(websocket.QUEUE_MOST_BYTES), "socket", "3008", rules
-    )
+        "frames of a client", f"{limits.message_rate} a second, {limits.message_burst} at once", "socket", "3013",
+        test=f"{_NODE}::test_who_says_too_much_is_closed_with_3013",
+    )  # fmt: skip
+    topics = socket.CHANNELS_MOST
+    yield Limit("topics of a connection", f"{topics}", "socket", "the join is refused", topics)
+    ref, name = socket.REF_MOST_BYTES, socket.NAME_MOST_CHARS
+    yield Limit("a ref, as it is written", _bytes(ref), "socket", "1011", ref)
+    yield Limit("a topic", f"{name:,} characters", "socket", "1011", name)
+    yield Limit("an event", f"{name:,} characters", "socket", "1011", name)
     yield Limit(
-        "frames of a client",
-        f"{limits.message_rate} a second, {limits.message_burst} at once",
-        "socket",
-        "3013",
-        rules,
-    )
-    yield Limit("topics of a connection", f"{socket.CHANNELS_MOST}", "socket", "the join is refused", unit)
-    yield Limit("a ref", _bytes(socket.REF_MOST_BYTES), "socket", "1011", rules)
-    yield Limit("a topic, an event", f"{socket.NAME_MOST_CHARS:,} characters", "socket", "1011", rules)
-    yield Limit("JSON that a client sends along", _bytes(safe_json.SIZE_MOST_BYTES), "socket", "an error reply",
-        "`tests/unit/crown/test_safe_json.py`")  # fmt: skip
-    yield Limit("what is told the others on a topic", _bytes(publish.PAYLOAD_MOST_BYTES), "socket, gRPC",
-        "an error reply",
-        "`tests/unit/services/realtime/test_service.py`")  # fmt: skip
+        "JSON that a client sends along", _bytes(safe_json.SIZE_MOST_BYTES), "socket", "an error reply",
+        test="tests/unit/crown/test_safe_json.py::test_the_bound_is_the_callers",
+    )  # fmt: skip
+    yield Limit("what is told the others on a topic", _bytes(told), "socket, gRPC", "an error reply", told)
     yield Limit(
-        "a token",
-        f"{TOKEN_MOST_CHARS:,} characters",
-        "handshake",
-        "403",
-        "`tests/unit/services/realtime/test_handshake.py`",
-    )
-    yield Limit("connections of a person", f"{limits.per_user}", "all processes", "3504", rules)
-    yield Limit("connections of an address", f"{limits.per_address:,}", "each process", "429", rules)
-    yield Limit("handshakes", f"{limits.accept_rate:,} a second", "each process", "503", rules)
-    polls = "`tests/unit/services/realtime/test_longpoll.py`"
-    yield Limit("body of a poll", _bytes(longpoll.BODY_MOST_BYTES), "gateway, and the process", "413", polls)
-    yield Limit("frames of a poll", f"{longpoll.FRAMES_MOST}", "process", "413 in the body", polls)
-    yield Limit("sessions that poll", f"{sessions.SESSIONS_MOST:,}", "each process", "503", polls)
+        "a token", f"{TOKEN_MOST_CHARS:,} characters", "handshake", "403",
+        test="tests/unit/services/realtime/test_handshake.py::test_bad_requests",
+    )  # fmt: skip
+    yield Limit("connections of a person", f"{limits.per_user}", "all processes", "3504", limits.per_user)
+    yield Limit(
+        "connections of an address", f"{limits.per_address:,}", "each process", "429",
+        test=f"{_NODE}::test_an_address_has_so_many_connections_and_others_have_theirs",
+    )  # fmt: skip
+    yield Limit(
+        "handshakes", f"{limits.accept_rate:,} a second", "each process", "503",
+        test=f"{_NODE}::test_handshakes_come_so_fast_and_no_faster",
+    )  # fmt: skip
+    body, frames = longpoll.BODY_MOST_BYTES, longpoll.FRAMES_MOST
+    yield Limit("body of a poll", _bytes(body), "process", "413", body)
+    yield Limit("frames of a poll", f"{frames}", "process", "413 in the body", frames)
+    yield Limit(
+        "sessions that poll", f"{sessions.SESSIONS_MOST:,}", "each process", "503",
+        test=f"{_POLL}::test_where_there_are_too_many_it_is_to_come_later",
+    )  # fmt: skip
 
 
 def _bytes(size: int) -> str:
