@@ -21,11 +21,12 @@ from tests.collector import Collector, collecting
 from tests.e2e.arrivals import Ledger, Mailbox
 from tests.e2e.people import People, Person
 from tests.e2e.rest import Caller, Rest
+from tests.sentry import Sentry, listening
 
 # What tests/trust and tests/operations are given as well.
 __all__ = [
     "channel", "collector", "feed", "hook", "ledger", "mailbox", "people", "person", "pytest_terminal_summary",
-    "rest", "seeded", "stack",
+    "rest", "seeded", "sentry", "stack",
 ]  # fmt: skip
 
 # The first base whose ports are free is taken, so that runs on one machine do not meet.
@@ -50,7 +51,9 @@ _ENVIRONMENT = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts last what looks at everything that the others left behind."""
     here = Path(__file__).parent
-    last = (here / "test_readme.py", here / "test_privacy.py", here / "test_rights.py")
+    last = [
+        here / name for name in ("test_readme.py", "test_provoked.py", "test_privacy.py", "test_rights.py")
+    ]
     items.sort(key=lambda item: last.index(item.path) + 1 if item.path in last else 0)
 
 
@@ -75,11 +78,19 @@ async def collector() -> AsyncIterator[Collector]:
 
 
 @pytest.fixture(scope="session")
+def sentry() -> Iterator[Sentry]:
+    """Where the suite reports its errors."""
+    with listening() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
 def stack(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     hook: socket.socket,
     collector: Collector,
+    sentry: Sentry,
 ) -> Iterator[Stack]:
     """The suite, up, and nothing of another stack in the environment. Its logs stay where a test has failed."""
     failed_before = request.session.testsfailed
@@ -89,6 +100,9 @@ def stack(
                 patch.delenv(name)
         patch.setenv("CROWN_OTLP_ENDPOINT", collector.endpoint)
         patch.setenv("CROWN_TRACE_RATIO", "0")
+        dsn = tmp_path_factory.mktemp("sentry") / "dsn"
+        dsn.write_text(sentry.dsn)
+        patch.setenv("CROWN_SENTRY_DSN_FILE", str(dsn))
         patch.setenv("CROWN_WEBHOOK_HOSTS", f"feed={_HOST}:{hook.getsockname()[1]}")
         stack = brought_up(tmp_path_factory.mktemp("stack"))
         try:
