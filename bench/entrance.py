@@ -21,6 +21,8 @@ _IP_BIND_ADDRESS_NO_PORT = 24
 _CHUNK_BYTES = 65_536
 _EVENTS_MOST = 512
 _AWAY_S = 0.05
+# What a gateway says while the service behind it is away.
+_AWAY = b"HTTP/1.1 503 "
 
 
 class Visitor(Protocol):
@@ -55,7 +57,7 @@ class Line:
 
     def take(self, chunk: bytes) -> bool:
         """Handles what was read; True where that brought the client in. Raises BenchError where the server will
-        not have it, and wire.Broken."""
+        not have it, ConnectionRefusedError where that may be otherwise soon, and wire.Broken."""
         before = self._inside
         if not self._let_in:
             chunk = self._shake(chunk)
@@ -79,6 +81,8 @@ class Line:
         if answer is None:
             return b""
         self._let_in, rest = answer
+        if self._head.startswith(_AWAY):
+            raise ConnectionRefusedError("503: who it is for is away")
         if not self._let_in:
             raise BenchError(f"refused: {self._head[:60]!r}")
         self._head = b""
@@ -169,6 +173,8 @@ class Entrance:
         self.inside -= line.inside
         line.socket.close()
         self._turned_away(line.visitor, why)
+        if not line.inside:
+            self._not_before = time.monotonic() + _AWAY_S
 
     def _turned_away(self, visitor: Visitor, why: Exception) -> None:
         if not self._again:

@@ -66,7 +66,7 @@ _NOISE_S = 0.5
 # Of fewer deliveries the slowest says nothing.
 _ENOUGH = 20
 _SOURCES: Mapping[str, frozenset[str]] = {
-    "push": frozenset({"fcm"}),
+    "push": frozenset({"fcm", "web_push"}),
     "email": frozenset({"sendgrid", "mailbox"}),
     "sms": frozenset({"twilio"}),
 }

@@ -27,7 +27,7 @@ def stack(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
 @pytest.fixture(scope="module")
 async def scene(stack: Stack, suite: Suite) -> AsyncIterator[Site]:
     """The suite with its people, each on their socket."""
-    async with site(stack, suite.people) as found:
+    async with site(stack, suite.people, suite.browsers) as found:
         yield found
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import aiohttp
 import grpc.aio
 
 from crown.notification.v1 import (
@@ -14,6 +15,7 @@ from crown.notification.v1 import (
     device_service_pb2,
     device_service_pb2_grpc,
 )
+from crown.notification.v1.types_pb2 import DeviceKind
 
 _LIMIT_S = 30.0
 
@@ -25,7 +27,9 @@ class Person:
     user: str
     email: str = ""
     phone: str = ""
+    # Of an app; or the endpoint of a browser, which has keys.
     token: str = ""
+    keys: device_service_pb2.WebPushKeys | None = None
 
     def addresses(self) -> dict[tuple[str, str], frozenset[str]]:
         """As the evidence holds them."""
@@ -44,6 +48,13 @@ def crowd(count: int) -> list[Person]:
 HERMIT = Person("hermit")
 
 
+async def with_browser(person: Person, http: aiohttp.ClientSession, sandbox: str) -> Person:
+    """The same with a browser, subscribed at the sandbox's push service, for an app."""
+    async with http.post(f"{sandbox}/web-push/subscriptions") as answer:
+        found = await answer.json()
+    return replace(person, token=found["endpoint"], keys=device_service_pb2.WebPushKeys(**found["keys"]))
+
+
 async def register(
     ingest: grpc.aio.Channel, push: grpc.aio.Channel, token: str, people: Sequence[Person]
 ) -> None:
@@ -56,6 +67,10 @@ async def register(
             contact = contact_service_pb2.Contact(email=one.email, phone=one.phone)
             update = contact_service_pb2.UpdateContactRequest(user_id=one.user, contact=contact)
             device = device_service_pb2.RegisterDeviceRequest(user_id=one.user, token=one.token)
+            if one.keys is not None:
+                device.MergeFrom(
+                    device_service_pb2.RegisterDeviceRequest(kind=DeviceKind.WEB_PUSH, web_push=one.keys)
+                )
             group.create_task(_done(contacts.UpdateContact(update, metadata=metadata, timeout=_LIMIT_S)))
             group.create_task(_done(devices.RegisterDevice(device, metadata=metadata, timeout=_LIMIT_S)))
 

@@ -26,7 +26,7 @@ from tests.fault import bus
 from tests.fault.evidence import Calls, Effect, Evidence, Letter, Most, Published, Row, Turn
 from tests.fault.history import Answer, Book, Sent
 from tests.fault.load import Load
-from tests.fault.people import HERMIT, Person, crowd, register
+from tests.fault.people import HERMIT, Person, crowd, register, with_browser
 from tests.fault.sockets import Listener
 from tests.fault.watch import Watch
 
@@ -101,6 +101,10 @@ class Site:
         """From now on this provider does so; until `heal`."""
         order = {"provider": provider, "answer": answer}
         await self._post(self.stack.settings.ports.sandbox, "/script", order)
+
+    async def script_mailbox(self, **order: Any) -> None:
+        """From now on the mailbox does so; `clear=True`: it works."""
+        await self._post(self.stack.settings.ports.mailbox_http, "/script", order)
 
     async def heal(self, provider: str) -> None:
         """From now on this provider works."""
@@ -266,8 +270,8 @@ class Site:
 
 
 @asynccontextmanager
-async def site(stack: Stack, people_count: int) -> AsyncIterator[Site]:
-    """A site in a stack that is up: people registered, and each of them on their socket."""
+async def site(stack: Stack, people_count: int, browsers: bool = False) -> AsyncIterator[Site]:
+    """A site in a stack that is up: people registered, with an app or a browser, and each of them on their socket."""
     environment = stack.environment("operator")
     people = crowd(people_count)
     async with AsyncExitStack() as held:
@@ -283,6 +287,9 @@ async def site(stack: Stack, people_count: int) -> AsyncIterator[Site]:
         )
         gateway = f"127.0.0.1:{stack.settings.ports.gateway}"
         channel = await held.enter_async_context(grpc.aio.insecure_channel(gateway))
+        if browsers:
+            sandbox = f"http://127.0.0.1:{stack.settings.ports.sandbox}"
+            people = [await with_browser(one, http, sandbox) for one in people]
         await register(channel, channel, stack.token(service="feed"), people)
         listeners = [
             Listener(one.user, f"http://{gateway}/socket/websocket", stack.token(user=one.user))

@@ -22,11 +22,12 @@ CHECKABLE: Mapping[str, str] = {"CROWN_SANDBOX_CALLBACKS": "off", "CROWN_SMS_PRO
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """Its ports, how many people are on their sockets, what is set besides CHECKABLE, and which processes run with
-    what they need; none named: all."""
+    """Its ports, how many people are on their sockets, whether they have browsers for apps, what is set besides
+    CHECKABLE, and which processes run with what they need; none named: all."""
 
     port_base: int
     people: int = 0
+    browsers: bool = False
     given: Mapping[str, str] = field(default_factory=dict)
     only: Sequence[str] = ()
 

@@ -8,12 +8,14 @@ import asyncio
 import time
 from collections.abc import Mapping
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fault.checker import Bounds
+from tests.fault.outage import outage
 from tests.fault.run import Course, Spec, run
 from tests.fault.site import Site
 from tests.fault.suite import Suite
@@ -26,8 +28,6 @@ SENDS = 1_500
 RATE = 75.0
 QUIET_LIMIT_S = 150.0
 TIMEOUT_S = 2.0
-CALLS_MOST = 1.5
-UNFELT_MOST = 1.02
 WAIT_SENDS = 300
 # What may be under way at once, and be told to wait, and the probes of a second.
 REFUSED_MOST = 128
@@ -74,22 +74,8 @@ async def test_an_outage_is_waited_out_and_felt_by_nobody_else(
     name: str, scene: Site, tmp_path: Path, results: list[Result]
 ) -> None:
     provider, felt, answer = OUTAGES[name]
-    unfelt = {"push", "email", "sms"} - {felt}
-    # A machine that is busy may be late by itself now and then.
-    calls = {felt: CALLS_MOST, **dict.fromkeys(unfelt, UNFELT_MOST)}
-    bounds = Bounds(calls=calls, unfelt=unfelt, restarts=())
-
-    async def fault(course: Course) -> None:
-        await course.reached(SENDS // 4)
-        course.broken()
-        await scene.script(provider, answer)
-        await course.reached(SENDS)
-        await scene.heal(provider)
-        course.mended()
-
-    spec = Spec(name, SENDS, RATE, SEED, bounds, QUIET_LIMIT_S)
-    outcome = await run(scene, spec, fault, tmp_path, results)
-    assert outcome.verdict.accepted >= 0.9 * SENDS
+    breaks = partial(scene.script, provider, answer)
+    await outage(name, felt, breaks, partial(scene.heal, provider), scene, tmp_path, results)
 
 
 @pytest.mark.parametrize("form", ASKED_TO_WAIT)
