@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from nats.aio.client import Client
 
 _ANSWER_TIMEOUT_S = 5.0
 _NO_MESSAGE = 10037
+# Between two tries to have a server lead.
+_VOTE_S = 1.0
 
 
 class Refused(Exception):
@@ -71,6 +74,26 @@ class Streams:
             for consumer in (await self._api(f"CONSUMER.LIST.{stream}", {}))["consumers"] or ():
                 count += consumer["num_pending"] + consumer["num_ack_pending"]
         return count
+
+    @asynccontextmanager
+    async def held(self, stream: str, consumer: str) -> AsyncIterator[None]:
+        """The consumer hands out nothing while the block runs."""
+        path = f"CONSUMER.PAUSE.{stream}.{consumer}"
+        until = datetime.now(UTC) + timedelta(hours=1)
+        await self._api(path, {"pause_until": until.isoformat()})
+        try:
+            yield
+        finally:
+            await self._api(path, {})
+
+    async def lead(self, server: str, stream: str, consumer: str = "") -> None:
+        """Has `server` lead the stream, or a consumer of it, which then reads from its disk. Returns when it does."""
+        kind, name = ("CONSUMER", f"{stream}.{consumer}") if consumer else ("STREAM", stream)
+        while (await self._api(f"{kind}.INFO.{name}"))["cluster"].get("leader") != server:
+            # While they vote, nobody can step down.
+            with suppress(Refused):
+                await self._api(f"{kind}.LEADER.STEPDOWN.{name}", {"placement": {"preferred": server}})
+            await asyncio.sleep(_VOTE_S)
 
     async def _api(self, call: str, request: Mapping[str, Any] | None = None) -> dict[str, Any]:
         body = json.dumps(request).encode() if request is not None else b""

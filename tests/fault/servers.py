@@ -29,6 +29,7 @@ SET = "crown"
 USER = "operator"
 PASSWORD = "of the tests"
 _START_LIMIT_S = 60.0
+_STOP_LIMIT_S = 30.0
 _STEP_S = 0.1
 
 
@@ -75,6 +76,13 @@ class Server:
         self.signal(signal.SIGKILL)
         assert self.process is not None
         await self.process.wait()
+
+    async def stop(self) -> None:
+        """As before work on its machine: it writes down what it has and ends. Returns when it is gone."""
+        self.signal(signal.SIGTERM)
+        assert self.process is not None
+        async with asyncio.timeout(_STOP_LIMIT_S):
+            await self.process.wait()
 
     async def end(self) -> None:
         """Whatever state it is in."""

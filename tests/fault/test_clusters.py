@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
+import shutil
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,13 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
 from crown import subjects
-from tests.fault.history import Answer
+from tests.fault import bus
+from tests.fault.history import Answer, Book, Sent, read
 from tests.fault.lan import Machine, Trouble
+from tests.fault.load import plan
 from tests.fault.servers import MONGO_PORT, Server, healthy, leader, primary
 from tests.fault.table import Result
-from tests.fault.trial import Fault, Found, Scene, goes_on, scene
+from tests.fault.trial import QUIET_LIMIT_S, RATE, SEED, Fault, Found, Scene, goes_on, scene
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -31,6 +35,8 @@ HOLD_S = 13.0
 # Votes, and the clients that have to find another server.
 TURN_LIMIT_S = 12.0
 CUT = Trouble(cut=True)
+INTAKE = subjects.dispatcher("normal")
+SENDS_WAITING = 90
 
 _Act = Callable[[Scene], Awaitable[None]]
 
@@ -46,7 +52,7 @@ def apart(place: Scene, one: Machine, others: Sequence[Machine]) -> Iterator[Non
 
 async def _leader(place: Scene) -> Server:
     async with aiohttp.ClientSession() as http:
-        return await leader(http, place.servers.nats, subjects.intake_stream("normal"))
+        return await leader(http, place.servers.nats, INTAKE.stream)
 
 
 async def _rejoined(*nodes: Server) -> None:
@@ -93,6 +99,13 @@ async def two_killed(place: Scene) -> None:
     await asyncio.sleep(HOLD_S)
     await asyncio.gather(*(node.start() for node in lost))
     await _rejoined(*place.servers.nats)
+
+
+async def _has_lead(place: Scene, node: Server) -> None:
+    """From now on dispatch is given what is on the disk of `node`."""
+    async with bus.streams(place.stack.environment("operator")) as streams, asyncio.timeout(60):
+        await streams.lead(node.machine.name, INTAKE.stream)
+        await streams.lead(node.machine.name, INTAKE.stream, INTAKE.name)
 
 
 async def primary_steps_down(place: Scene) -> None:
@@ -167,3 +180,92 @@ async def test_nothing_accepted_is_lost(
     name: str, place: Scene, tmp_path: Path, results: list[Result]
 ) -> None:
     await place.run(name, FAULTS[name], tmp_path, results)
+
+
+# -- what one of three has stored changes while it is down
+
+
+def _bit_flipped(content: bytearray, places: Sequence[tuple[int, str]]) -> set[str]:
+    at, hit = places[len(places) // 2]
+    content[at] ^= 1
+    return {hit}
+
+
+def _third_cut_off(content: bytearray, places: Sequence[tuple[int, str]]) -> set[str]:
+    kept = len(places) * 2 // 3
+    del content[places[kept][0] :]
+    return {identifier for _, identifier in places[kept:]}
+
+
+DAMAGES = {"a bit flipped": _bit_flipped, "a third cut off": _third_cut_off}
+
+
+def _damage(node: Server, how: str, ids: Iterable[str]) -> set[str]:
+    """Changes the file of the intake that holds most of these notifications; answers which stood where it is wrong
+    now."""
+    found = []
+    for block in node.store.rglob(f"{INTAKE.stream}/msgs/*.blk"):
+        content = bytearray(block.read_bytes())
+        places = sorted((at, one) for one in ids if (at := content.find(one.encode())) >= 0)
+        found.append((len(places), block, content, places))
+    _, block, content, places = max(found, key=lambda one: one[0])
+    hit = DAMAGES[how](content, places)
+    block.write_bytes(content)
+    return hit
+
+
+@pytest.mark.parametrize(
+    ("how", "then"),
+    [
+        ("a bit flipped", "it leads"),
+        ("a third cut off", "another leads"),
+        ("a third cut off", "it leads"),
+        ("a third cut off", "its store is removed and it leads"),
+    ],
+)
+async def test_a_changed_file_of_one_of_three(
+    how: str, then: str, place: Scene, tmp_path: Path, results: list[Result]
+) -> None:
+    """NATS does not compare what its servers hold: where the one leads whose file has changed, dispatch misses what
+    stood there, though the others have it. A server whose store was removed gets all from them."""
+    leader = await _leader(place)
+    node = next(one for one in place.servers.nats if one is not leader)
+    await place.site.begin()
+    async with bus.streams(place.stack.environment("operator")) as streams:
+        async with streams.held(INTAKE.stream, INTAKE.name):
+            history = await _wait_in_the_intake(place, f"{how} {then}", tmp_path / "requests.jsonl")
+            accepted = {sent.request.notification_id for sent in history if sent.answer is Answer.ACCEPTED}
+            await node.stop()
+            hit = _damage(node, how, accepted)
+            if "removed" in then:
+                shutil.rmtree(node.store)
+            await node.start()
+            await _rejoined(node)
+            await _has_lead(place, leader if then == "another leads" else node)
+    expected = hit if then == "it leads" else set()
+    left = await place.site.quiet(
+        [sent for sent in history if sent.request.notification_id not in expected], QUIET_LIMIT_S
+    )
+    lost = accepted - {row.notification_id for row in (await place.site.evidence()).rows}
+    results.append(
+        Result(
+            fault=f"file of one of three NATS changed, {how}, and {then}",
+            seed=SEED,
+            rate=RATE,
+            asked=len(history),
+            accepted=len(accepted),
+            lost=len(lost),
+            wrong=left,
+        )
+    )
+    assert not left
+    assert hit
+    assert lost == expected
+
+
+async def _wait_in_the_intake(place: Scene, name: str, ledger: Path) -> list[Sent]:
+    """Sends, and answers what was sent."""
+    with Book(ledger) as book:
+        tasks = plan(name.replace(" ", "-"), SEED, SENDS_WAITING, place.site.people)
+        await place.site.load(book, random.Random(SEED)).run(tasks, RATE)
+    return read(ledger)

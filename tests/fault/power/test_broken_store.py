@@ -105,7 +105,7 @@ async def test_a_full_disk(tmp_path: Path, results: list[Result]) -> None:
 
 @pytest.mark.parametrize("how", ["a bit flipped", "a third cut off"])
 async def test_a_changed_file(how: str, tmp_path: Path, results: list[Result]) -> None:
-    """One server has what it has: it starts on the rest, and takes again. Of three, the others bring it back."""
+    """One server has what it has: it starts on the rest, and takes again."""
     rig = Rig(tmp_path)
     with rig.api(), Book(tmp_path / "requests.jsonl") as book:
         with rig.nats():
