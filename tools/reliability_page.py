@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -61,20 +62,31 @@ def page() -> str:
 
 
 def _section(title: str, about: str, table: dict[str, Any]) -> str:
-    days = sorted({row["made"] for row in table["rows"]})
-    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
     lines = [
         f"## {title}",
         "",
         about,
         "",
-        f"`{table['command']}`; {table['machine']}; {when}.",
+        f"`{table['command']}`; {table['machine']}; {_when(table)}.",
         "",
         _line(table["columns"]),
         _line(["---"] * len(table["columns"])),
         *(_line(row["cells"]) for row in table["rows"]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _when(table: dict[str, Any]) -> str:
+    """The days, how long it took where that was all of it, and the commits: with most rows first, + where files had
+    changed since."""
+    days = sorted({row["made"] for row in table["rows"]})
+    commits = Counter(row["commit"] for row in table["rows"] if row.get("commit"))
+    parts = [days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"]
+    if "took_s" in table:
+        parts.append(f"in {table['took_s'] // 60} min {table['took_s'] % 60} s")
+    if commits:
+        parts.append(f"at commit {', '.join(f'`{one}`' for one, _ in commits.most_common())}")
+    return " ".join(parts)
 
 
 def _line(cells: list[str]) -> str:
