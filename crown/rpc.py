@@ -33,6 +33,7 @@ from crown import (
 )
 from crown.door import Check, Door
 from crown.errors import CrownError
+from crown.revocations import Revocations
 from crown.settings import ProcessSettings, SettingsError, TokenSettings, exit_with
 
 log = logs.get(__name__)
@@ -156,21 +157,32 @@ class HealthServer:
 class Server(HealthServer):
     """A gRPC server with health, reflection, and RPCs behind the door. `add` the servicers, then `serving`."""
 
-    def __init__(self, settings: TokenSettings) -> None:
+    def __init__(self, settings: TokenSettings, revocations: Revocations | None) -> None:
+        """Tokens that `revocations` know of are refused; None where nobody is served but by health and reflection,
+        or there is no bus to hear of them."""
         keys = auth.Keys(settings.jwks)
         self.authenticator = auth.Authenticator(keys, settings.jwt_issuer, settings.jwt_audience)
         super().__init__(settings, self.authenticator)
         self._door = Door(self.authenticator, going=self.going)
+        self._revocations = revocations
+        if revocations is not None:
+            self.authenticator.refuse(revocations.refuses)
 
     @asynccontextmanager
     async def serving(self, healthy: Healthy) -> AsyncIterator[None]:
-        """See HealthServer; meanwhile the keys of tokens are kept as they are published."""
-        keys = asyncio.create_task(self.authenticator.watch(), name="keys")
+        """See HealthServer; meanwhile the keys of tokens are as they are published, and what was revoked is known.
+        Raises BusUnavailable where that cannot be read."""
+        watches = [self.authenticator.watch()]
+        if self._revocations is not None:
+            await self._revocations.start()
+            watches.append(self._revocations.watch())
+        tasks = [asyncio.create_task(watch, name="trust") for watch in watches]
         try:
             async with super().serving(healthy):
                 yield
         finally:
-            keys.cancel()
+            for task in tasks:
+                task.cancel()
 
     def add(
         self, service: ServiceDescriptor, servicer: object, checks: Mapping[str, Check] | None = None

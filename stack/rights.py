@@ -60,6 +60,8 @@ def _channel(channel: str) -> tuple[str, ...]:
     )
 
 
+# What a service has to know to refuse tokens that were revoked.
+_REVOKED = (*_api("STREAM.INFO", subjects.REVOKED), *_api("DIRECT.GET", subjects.REVOKED))
 _INTAKE = subjects.intake("*")
 _DELIVERIES = subjects.delivery("*", "*")
 _LIVE = "crown.live.>"
@@ -90,6 +92,7 @@ _PUBLISHED: dict[str, tuple[str, ...]] = {
         *_api("STREAM.PURGE", subjects.SCHEDULE),
         *_ERASES,
         *_LOOKS,
+        *_REVOKED,
     ),
     "ingest-dispatch": (
         *_reads(map(subjects.dispatcher, _LANES)),
@@ -115,9 +118,9 @@ _PUBLISHED: dict[str, tuple[str, ...]] = {
         *_LOOKS,
     ),
     "ingest-webhook": _channel(_CHANNELS["ingest-webhook"]),
-    "email": (*_channel(_CHANNELS["email"]), subjects.callback(_CHANNELS["email"])),
-    "push": _channel(_CHANNELS["push"]),
-    "sms": (*_channel(_CHANNELS["sms"]), subjects.callback(_CHANNELS["sms"])),
+    "email": (*_channel(_CHANNELS["email"]), subjects.callback(_CHANNELS["email"]), *_REVOKED),
+    "push": (*_channel(_CHANNELS["push"]), *_REVOKED),
+    "sms": (*_channel(_CHANNELS["sms"]), subjects.callback(_CHANNELS["sms"]), *_REVOKED),
     "realtime": (
         _LIVE,
         _LIVE_KEPT,
@@ -125,8 +128,9 @@ _PUBLISHED: dict[str, tuple[str, ...]] = {
         "crown.longpoll.*",
         f"{bus.inbox_prefix('realtime')}.>",
         subjects.VITALS_ASKED,
-        *_api("STREAM.INFO", subjects.REALTIME, subjects.REVOKED),
-        *_api("DIRECT.GET", subjects.REALTIME, subjects.REVOKED),
+        *_api("STREAM.INFO", subjects.REALTIME),
+        *_api("DIRECT.GET", subjects.REALTIME),
+        *_REVOKED,
     ),
     PREPARE: (
         "$JS.API.STREAM.INFO.*",
@@ -136,6 +140,7 @@ _PUBLISHED: dict[str, tuple[str, ...]] = {
     ),
 }
 _HEARD: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("ingest-api", "email", "push", "sms"), (subjects.REVOCATIONS,)),
     "realtime": (_LIVE, subjects.REVOCATIONS, "crown.longpoll.*", subjects.VITALS_TOLD),
 }
 

@@ -11,6 +11,7 @@ from crown.notification.v1 import email_callback_service_pb2, email_service_pb2,
 from crown.notification.v1.types_pb2 import Channel, SuppressionReason
 from crown.preferences import Preferences
 from crown.provider import Provider
+from crown.revocations import Revocations
 from crown.suppressions import Suppressions
 from services.email.callbacks import EmailCallbackService
 from services.email.message import Composer
@@ -55,7 +56,7 @@ async def main(settings: EmailSettings, stopping: asyncio.Event) -> None:
         engine = channel.engine(settings, to, Channel.EMAIL, route)
         direct = channel.direct(to, Channel.EMAIL, route)
         service = EmailService(direct, settings.links)
-        server = rpc.Server(settings)
+        server = rpc.Server(settings, Revocations(to.bus))
         server.add(email_service_pb2.DESCRIPTOR.services_by_name["EmailService"], service, service.checks())
         callbacks = EmailCallbackService(
             to.bus,

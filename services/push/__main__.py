@@ -8,6 +8,7 @@ from crown import channel, rpc
 from crown.http import Http
 from crown.notification.v1 import device_service_pb2, push_service_pb2
 from crown.notification.v1.types_pb2 import Channel
+from crown.revocations import Revocations
 from crown.unread import Unread
 from services.push.devices import DeviceService
 from services.push.fcm.access_token import AccessToken
@@ -50,7 +51,7 @@ async def main(settings: PushSettings, stopping: asyncio.Event) -> None:
         direct = channel.direct(to, Channel.PUSH, route)
         push = PushService(direct, settings.links, settings.egress)
         devices = DeviceService(to.recipients, settings.egress)
-        server = rpc.Server(settings)
+        server = rpc.Server(settings, Revocations(to.bus))
         server.add(push_service_pb2.DESCRIPTOR.services_by_name["PushService"], push, push.checks())
         server.add(device_service_pb2.DESCRIPTOR.services_by_name["DeviceService"], devices, devices.checks())
         await channel.run(settings, to, server, engine, direct, route, stopping)

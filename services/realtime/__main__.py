@@ -19,6 +19,7 @@ from crown.groups import Groups
 from crown.notification.v1 import realtime_service_pb2
 from crown.preferences import Preferences
 from crown.presence import Presence, connect
+from crown.revocations import Revocations
 from crown.store import Store
 from crown.unread import Unread
 from services.realtime import listeners, processes, sockets
@@ -34,7 +35,6 @@ from services.realtime.people import People
 from services.realtime.presence.board_redis import RedisBoard
 from services.realtime.presence.tracker import Tracker
 from services.realtime.proxies import Proxies
-from services.realtime.revocations import Revocations
 from services.realtime.service import RealtimeService
 from services.realtime.sessions import Sessions
 from services.realtime.settings import Settings
@@ -56,11 +56,9 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
     feed = Feed(bus)
     await feed.start()
     revocations = Revocations(bus)
-    await revocations.start()
     identity = tls.identity(settings)
-    server = rpc.Server(settings)
+    server = rpc.Server(settings, revocations)
     await server.authenticator.warm()
-    server.authenticator.refuse(revocations.refuses)
 
     async def healthy() -> bool:
         return bus.connected and feed.current
@@ -99,7 +97,6 @@ class _Node:
     everyone: Everyone
     memberships: Memberships
     presence: Tracker
-    revocations: Revocations
     people: sockets.Sockets
     sessions: Sessions
     polls: LongPoll
@@ -115,7 +112,6 @@ class _Node:
             self.sessions.watch(),
             self.memberships.watch(),
             self.presence.run(),
-            self.revocations.watch(),
             self.vitals.tell(),
         ]
 
@@ -203,7 +199,6 @@ def _node(
         ),
         memberships=backend.memberships,
         presence=presence,
-        revocations=revocations,
         people=people,
         sessions=sessions,
         polls=LongPoll(people, sessions),

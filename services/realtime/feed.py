@@ -15,11 +15,11 @@ from nats.aio.subscription import Subscription
 
 from crown import logs, subjects
 from crown.bus import Bus, BusError
+from crown.bus.direct import SUBJECTS_MOST, Direct, Receive, Tap, sequence
 from crown.errors import BusUnavailable, CrownError
 from crown.gather import Gather
 from crown.live_position import epoch
 from services.realtime.address import Address
-from services.realtime.direct import SUBJECTS_MOST, Direct, Receive, Tap, sequence
 
 log = logs.get(__name__)
 

@@ -15,11 +15,11 @@ from typing import Any
 from nats.aio.msg import Msg
 
 from crown import logs, metrics, subjects, vault
+from crown.bus.direct import SUBJECTS_MOST, sequence
 from crown.errors import BusUnavailable, NotReady
 from crown.live_position import Position
 from services.realtime import address as addresses
 from services.realtime.address import Address
-from services.realtime.direct import SUBJECTS_MOST, sequence
 from services.realtime.feed import Feed, Standing
 from services.realtime.live import (
     INBOX_EVENTS,

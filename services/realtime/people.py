@@ -8,9 +8,9 @@ from typing import Protocol
 
 from crown import logs
 from crown.auth import Principal
+from crown.revocations import Disconnect
 from services.realtime import closecodes
 from services.realtime.closecodes import Close
-from services.realtime.revocations import Disconnect
 from services.realtime.tasks import Spawn
 
 log = logs.get(__name__)

@@ -13,10 +13,10 @@ from crown.auth import Principal
 from crown.errors import BusUnavailable, CrownError, NotReady, Unauthenticated
 from crown.live_position import Position
 from crown.notification.v1 import realtime_service_pb2
+from crown.revocations import Disconnect
 from services.realtime import address
 from services.realtime.hub import Hub, Joined
 from services.realtime.live import Event, Resync, Unreadable
-from services.realtime.revocations import Disconnect
 
 log = logs.get(__name__)
 

@@ -15,6 +15,7 @@ from crown.http import Http
 from crown.notification.v1 import sms_callback_service_pb2, sms_service_pb2
 from crown.notification.v1.types_pb2 import Channel
 from crown.provider import Provider
+from crown.revocations import Revocations
 from crown.route import Route
 from crown.suppressions import Suppressions
 from services.sms.callbacks import SmsCallbackService
@@ -81,7 +82,7 @@ async def main(settings: SmsSettings, stopping: asyncio.Event) -> None:
         direct = channel.direct(to, Channel.SMS, route)
         suppressions = Suppressions(to.store.db, to.data_key)
         service = SmsService(direct, gate)
-        server = rpc.Server(settings)
+        server = rpc.Server(settings, Revocations(to.bus))
         server.add(sms_service_pb2.DESCRIPTOR.services_by_name["SmsService"], service, service.checks())
         certificates = Certificates(settings.cert_hosts, settings.issuers)
         told = callbacks(settings, to, suppressions, certificates, redis)

@@ -47,10 +47,10 @@ REALTIME = (
     Mutant(
         "a revoked token connects",
         "a revoked session is over",
-        "services/realtime/revocations.py",
+        "crown/revocations.py",
         "        return principal.issued <= self.revoke_time\n",
         "        return False\n",
-        (f"{_UNIT}/test_revocations.py::test_when",),
+        ("tests/unit/crown/test_revocations.py::test_when",),
     ),
     Mutant(
         "a client that does not read is waited for",

@@ -53,7 +53,7 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
     route, desk = Route([Written(Path(sys.argv[2]))]), PersonDesk(channel, store.db, key)
     lease_s, most = (float(sys.argv[3]), int(sys.argv[4])) if len(sys.argv) > 3 else (LEASE_S, 128)
     engine = Engine(channel, route, desk, bus, store, Ledger(store.db), most, lease_s=lease_s)
-    async with rpc.Server(settings).serving(engine.healthy):
+    async with rpc.Server(settings, None).serving(engine.healthy):
         await engine.run(stopping)
     await bus.close()
     await store.close()

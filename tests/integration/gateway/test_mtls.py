@@ -91,7 +91,7 @@ async def service(folder: Path | None, port: int, keys: Path) -> AsyncIterator[N
         "CROWN_DATA_KEY": base64.b64encode(bytes(range(32))).decode(),
         "CROWN_TLS_FOLDER": str(folder or ""),
     }
-    server = rpc.Server(Settings.model_validate(told))
+    server = rpc.Server(Settings.model_validate(told), None)
     server.add(INBOX, Inbox())
     await server.authenticator.warm()
     async with server.serving(healthy):

@@ -70,7 +70,7 @@ async def served(health: Health, port: int, **given: str) -> AsyncIterator[grpc.
             **given,
         }
     )
-    server = rpc.Server(settings)
+    server = rpc.Server(settings, None)
     server.add(INBOX, Inbox())
     server.describe(["crown.notification.v1.SmsService"])
     async with server.serving(health):

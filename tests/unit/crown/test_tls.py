@@ -78,7 +78,7 @@ async def served(folder: Path, port: int, **more: str | int) -> AsyncIterator[No
     async def healthy() -> bool:
         return True
 
-    server = rpc.Server(settings(folder, port, **more))
+    server = rpc.Server(settings(folder, port, **more), None)
     server.add(INBOX, Inbox())
     async with server.serving(healthy):
         yield

@@ -7,10 +7,10 @@ from collections.abc import Coroutine
 from typing import Any
 
 from crown.auth import Principal
+from crown.revocations import Disconnect
 from services.realtime import closecodes
 from services.realtime.closecodes import Close
 from services.realtime.people import People
-from services.realtime.revocations import Disconnect
 
 
 class FakeConnection:

@@ -11,7 +11,7 @@ import msgspec
 import nats.errors
 from nats.aio.msg import Msg
 
-from crown.bus import Bus
+from crown.bus.bus import Bus
 from crown.errors import BusUnavailable
 
 # Most subjects that the server tells the last message of at once.

@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 from crown.auth import Principal
 from crown.bus import Bus
 from crown.notification.v1 import events_pb2
-from services.realtime.revocations import Disconnect, Revocations
+from crown.revocations import Disconnect, Revocations
 
 WEEK_S = 7 * 86_400
 

@@ -1,6 +1,10 @@
-"""Sessions that were ended. Whoever connects with a token of one is refused, and who is connected is cut off, on
-every node: those that run hear of it at once, those that start read what the stream keeps, which is as long as any
-token may live.
+"""Sessions that were ended. Every service that takes people's tokens refuses those of them: processes that run hear
+of it at once, those that start read what the stream keeps, which is as long as any token may live. Realtime also
+cuts off who is connected.
+
+A process that could never read what was revoked does not begin to serve. One that the bus is taken from later keeps
+what it knows, is not ready, and reads what it missed when the bus is back. Whether a word got lost on the way, each
+looks every few seconds.
 
 The claim `iat` of a token is in whole seconds, as most issuers write it. When a person is revoked, a token of that
 very second is still good: logging somebody out everywhere and handing them a new token is one step for an auth
@@ -22,15 +26,16 @@ from nats.aio.msg import Msg
 
 from crown import logs, subjects
 from crown.auth import Principal
-from crown.bus import Bus
+from crown.bus import Bus, BusError
+from crown.bus.direct import Direct, Tap, sequence
 from crown.errors import BusUnavailable
 from crown.notification.v1 import events_pb2
-from services.realtime.direct import Direct, Tap, sequence
 
 log = logs.get(__name__)
 
 _BATCH = 1_000
-_WATCH_PERIOD_S = 600.0
+# Seconds between two looks at the stream, as with the keys of the auth service.
+LOOK_PERIOD_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,7 @@ class Revocations:
         # The stream that was read, and up to where.
         self._created = ""
         self._next = 1
+        self._reading = asyncio.Lock()
         self._actions: list[Callable[[Disconnect], object]] = []
 
     def __len__(self) -> int:
@@ -97,22 +103,32 @@ class Revocations:
         return any(one is not None and one.refuses(principal) for one in (everywhere, session))
 
     async def start(self) -> None:
-        """Listens, then reads all that is kept: some 30,000 a second. Raises BusUnavailable and BusError."""
+        """Listens, then reads all that is kept: some 30,000 a second. Raises BusUnavailable."""
         await self._direct.start()
         try:
             # Before reading: what comes meanwhile is heard.
             await self._bus.client.subscribe(subjects.REVOCATIONS, future=Tap(self._hear))  # type: ignore[arg-type]
         except nats.errors.Error as error:
             raise BusUnavailable(f"the bus is away ({type(error).__name__})") from error
-        await self._read()
+        try:
+            await self._read()
+        except BusError as error:
+            raise BusUnavailable(f"what was revoked cannot be read: {error}") from error
         self._bus.on_reconnect(self._read)
         log.info("revocations_read", known=len(self._kept))
 
     async def watch(self) -> None:
-        """Forgets what no token can be as old as, until it is cancelled."""
+        """Looks for what it was not told, and forgets what no token can be as old as, until it is cancelled."""
         while True:
-            await asyncio.sleep(_WATCH_PERIOD_S)
+            await asyncio.sleep(LOOK_PERIOD_S)
             self.forget()
+            try:
+                await self._read()
+            except (BusError, BusUnavailable) as error:
+                log.warning("revocations_unreadable", error=str(error))
+            except Exception as error:
+                # Whatever it was: who stops looking believes revoked tokens.
+                log.error("revocations_watch_failed", exc_info=error)
 
     def forget(self) -> None:
         """Forgets what is older than the stream keeps it."""
@@ -122,11 +138,18 @@ class Revocations:
                 del self._kept[key]
 
     async def _read(self) -> None:
-        """Reads what came since the last time."""
+        """Reads what came since the last time. Raises BusUnavailable and BusError."""
+        async with self._reading:
+            await self._read_on()
+
+    async def _read_on(self) -> None:
         found = await self._bus.api(f"STREAM.INFO.{subjects.REVOKED}")
-        if found["created"] != self._created or found["state"]["last_seq"] < self._next - 1:
+        last: int = found["state"]["last_seq"]
+        if found["created"] != self._created or last < self._next - 1:
             # Another stream than it was.
             self._created, self._next = found["created"], 1
+        if last < self._next:
+            return
         # Of all subjects: the stream has no others, and the server would look at each.
         while messages := await self._direct.after(">", self._next, _BATCH):
             for message in messages:
