@@ -83,6 +83,7 @@ class Revocations:
         self._created = ""
         self._next = 1
         self._reading = asyncio.Lock()
+        self._begun = False
         self._actions: list[Callable[[Disconnect], object]] = []
 
     def __len__(self) -> int:
@@ -114,6 +115,7 @@ class Revocations:
             await self._read()
         except BusError as error:
             raise BusUnavailable(f"what was revoked cannot be read: {error}") from error
+        self._begun = True
         self._bus.on_reconnect(self._read)
         log.info("revocations_read", known=len(self._kept))
 
@@ -155,7 +157,7 @@ class Revocations:
             for message in messages:
                 one = _decoded(message)
                 # What only closes sockets has done so. What is known has, too.
-                if one is not None and self._keep(one):
+                if one is not None and self._keep(one) and self._begun:
                     self._act(one)
             self._next = max(self._next, sequence(messages[-1])) + 1
 

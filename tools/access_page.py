@@ -35,6 +35,20 @@ differ by 30 s.
 The JWKS is read again every 10 s. Publish a new key that long before the first token is signed with it, and nobody
 is refused; a key that you withdraw is believed for 10 s more at most, and then the sockets that it opened are closed.
 While the JWKS cannot be read, or is no set of keys, the keys that were read stay good, for a day.
+
+## Revocation
+
+`Disconnect` ends one session of a person, which is the claim `sid` of its tokens, or all of them. Every service
+refuses their tokens from then on with `TOKEN_INVALID`, some milliseconds later and within a second, and goes on
+doing so after a restart. What counts is `iat`: a token of the very second in which a person was revoked is
+still good, since logging out everywhere and handing out a new token is one step; where `iat` has a fraction, it
+counts. Give tokens a `sid`, or a single session cannot be ended.
+
+Each process holds what was revoked in memory, some 340 bytes for each. It reads it from the bus at its start,
+and one that cannot does not begin to serve. It hears of what comes, and looks again every 10 s in case a word
+got lost. While the bus is away from it, it refuses what it knows, and is not ready. The gateway knows nothing
+of revocations: what it lets pass, the service behind it refuses. The filter that comes with the suite has no
+bus, and believes tokens until they expire.
 """
 _CATEGORIES = """
 A scope that may be *for one category* can be given as `notifications.send:social`, several of them for several

@@ -88,6 +88,13 @@ class Rpc:
 
     async def call(self, channel: grpc.aio.Channel, user_id: str, metadata: Any) -> grpc.StatusCode:
         """The code of a call about this person. A stream that goes on is OK."""
+        error = await self.refused(channel, user_id, metadata)
+        return error.code() if error else grpc.StatusCode.OK
+
+    async def refused(
+        self, channel: grpc.aio.Channel, user_id: str, metadata: Any
+    ) -> grpc.aio.AioRpcError | None:
+        """What a call about this person is answered where that is an error."""
         path = f"/{self.method.containing_service.full_name}/{self.method.name}"
         request = self.message(user_id).SerializeToString()
         try:
@@ -104,8 +111,8 @@ class Rpc:
                 await unary(request, metadata=metadata, timeout=_CALL_LIMIT_S)
         except grpc.aio.AioRpcError as error:
             late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and self.method.server_streaming
-            return grpc.StatusCode.OK if late else error.code()
-        return grpc.StatusCode.OK
+            return None if late else error
+        return None
 
 
 def _read() -> tuple[Rpc, ...]:

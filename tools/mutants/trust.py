@@ -127,6 +127,32 @@ TRUST = (
         (f"{_UNIT}/test_auth.py::test_a_token_that_was_good_can_be_refused",),
     ),
     Mutant(
+        "a service does not hear of revocations",
+        "a revoked session is over at every service",
+        "crown/rpc.py",
+        "            self.authenticator.refuse(revocations.refuses)\n",
+        "            revocations.refuses\n",
+        (f"{_UNIT}/test_rpc.py::test_tokens_that_were_revoked_are_refused",),
+    ),
+    Mutant(
+        "nobody looks for revocations that word was lost of",
+        "a revoked session is over, also where the bus lost a message",
+        "crown/rpc.py",
+        "            watches.append(self._revocations.watch())\n",
+        "            pass\n",
+        (f"{_UNIT}/test_rpc.py::test_tokens_that_were_revoked_are_refused",),
+    ),
+    Mutant(
+        "what was revoked before is forgotten by a restart",
+        "a revoked session is over for as long as its tokens live",
+        "crown/revocations.py",
+        "        if last < self._next:\n",
+        "        if True:\n",
+        (
+            "tests/integration/crown/test_revocations.py::test_what_was_revoked_before_is_read_and_what_comes_is_heard",
+        ),
+    ),
+    Mutant(
         "people have scopes",
         "scopes are for services",
         "crown/auth.py",

@@ -123,7 +123,7 @@ class RealtimeServiceServicer:
 
     def Disconnect(self, request, context):
         """Closes a person's sockets on every node: all, or those of one session. Tokens that were issued before are
-        refused from then on, for a week, unless keep_tokens is set.
+        refused from then on by every service, for as long as any of them lives, unless keep_tokens is set.
 
         Errors:
         - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.

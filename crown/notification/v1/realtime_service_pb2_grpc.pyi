@@ -74,7 +74,7 @@ class RealtimeServiceStub:
     """
     Disconnect: _grpc.UnaryUnaryMultiCallable[_realtime_service_pb2.DisconnectRequest, _realtime_service_pb2.DisconnectResponse]
     """Closes a person's sockets on every node: all, or those of one session. Tokens that were issued before are
-    refused from then on, for a week, unless keep_tokens is set.
+    refused from then on by every service, for as long as any of them lives, unless keep_tokens is set.
 
     Errors:
     - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
@@ -127,7 +127,7 @@ class RealtimeServiceAsyncStub(RealtimeServiceStub):
     """
     Disconnect: _aio.UnaryUnaryMultiCallable[_realtime_service_pb2.DisconnectRequest, _realtime_service_pb2.DisconnectResponse]  # type: ignore[assignment]
     """Closes a person's sockets on every node: all, or those of one session. Tokens that were issued before are
-    refused from then on, for a week, unless keep_tokens is set.
+    refused from then on by every service, for as long as any of them lives, unless keep_tokens is set.
 
     Errors:
     - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
@@ -207,7 +207,7 @@ class RealtimeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_realtime_service_pb2.DisconnectResponse, _abc.Awaitable[_realtime_service_pb2.DisconnectResponse]]:
         """Closes a person's sockets on every node: all, or those of one session. Tokens that were issued before are
-        refused from then on, for a week, unless keep_tokens is set.
+        refused from then on by every service, for as long as any of them lives, unless keep_tokens is set.
 
         Errors:
         - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import grpc
 import pytest
@@ -16,8 +17,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from crown import rpc
+from crown.auth import Principal
+from crown.bus import Bus
 from crown.errors import StoreUnavailable
 from crown.notification.v1 import inbox_service_pb2
+from crown.revocations import Revocations
 from crown.settings import ProcessSettings, Settings, SettingsError
 from tests.unit.crown.issuer import ISSUER, Issuer
 
@@ -54,8 +58,30 @@ class Inbox:
     ArchiveNotifications = UnarchiveNotifications = DeleteNotifications = ListNotifications
 
 
+class Revoked(Revocations):
+    """Of what it is told here."""
+
+    def __init__(self, *sessions: str) -> None:
+        super().__init__(cast(Bus, None))
+        self._sessions = sessions
+        self.watched = asyncio.Event()
+        self.started = False
+
+    def refuses(self, principal: Principal) -> bool:
+        return self.started and principal.session in self._sessions
+
+    async def start(self) -> None:
+        self.started = True
+
+    async def watch(self) -> None:
+        self.watched.set()
+        await asyncio.Event().wait()
+
+
 @asynccontextmanager
-async def served(health: Health, port: int, **given: str) -> AsyncIterator[grpc.aio.Channel]:
+async def served(
+    health: Health, port: int, *, revocations: Revocations | None = None, **given: str
+) -> AsyncIterator[grpc.aio.Channel]:
     settings = Settings.model_validate(
         {
             "CROWN_BIND": "127.0.0.1",
@@ -70,7 +96,7 @@ async def served(health: Health, port: int, **given: str) -> AsyncIterator[grpc.
             **given,
         }
     )
-    server = rpc.Server(settings, None)
+    server = rpc.Server(settings, revocations)
     server.add(INBOX, Inbox())
     server.describe(["crown.notification.v1.SmsService"])
     async with server.serving(health):
@@ -233,12 +259,10 @@ async def reflected(channel: grpc.aio.Channel, token: str = "") -> int:
 
 async def test_where_it_is_for_operators_reflection_answers_nobody_else(port: int, tmp_path: Path) -> None:
     issuer = Issuer()
-    given = {
-        "CROWN_JWKS": issuer.publish(tmp_path / "jwks.json"),
-        "CROWN_JWT_ISSUER": ISSUER,
-        "CROWN_REFLECTION": "operator",
-    }
-    async with served(Health(), port, **given) as channel:
+    jwks = issuer.publish(tmp_path / "jwks.json")
+    async with served(
+        Health(), port, CROWN_JWKS=jwks, CROWN_JWT_ISSUER=ISSUER, CROWN_REFLECTION="operator"
+    ) as channel:
         assert await reflected(channel, issuer.token(use="operator")) == 4
         for token, code in (
             ("", grpc.StatusCode.UNAUTHENTICATED),
@@ -252,6 +276,24 @@ async def test_where_it_is_for_operators_reflection_answers_nobody_else(port: in
             assert caught.value.code() == code
         # Health is asked by who has no token.
         await becomes(channel, SERVING)
+
+
+async def test_tokens_that_were_revoked_are_refused(port: int, tmp_path: Path) -> None:
+    issuer, revoked = Issuer(), Revoked("phone")
+    jwks = issuer.publish(tmp_path / "jwks.json")
+    call = "/crown.notification.v1.InboxService/ListNotifications"
+    async with served(
+        Health(), port, revocations=revoked, CROWN_JWKS=jwks, CROWN_JWT_ISSUER=ISSUER
+    ) as channel:
+        asked: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(call)
+        for session, code in (
+            ("phone", grpc.StatusCode.UNAUTHENTICATED),
+            ("laptop", grpc.StatusCode.PERMISSION_DENIED),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await asked(b"", metadata=(("authorization", f"Bearer {issuer.token(sid=session)}"),))
+            assert caught.value.code() == code
+        await asyncio.wait_for(revoked.watched.wait(), 5)
 
 
 async def test_a_server_without_tokens_tells_nothing_where_reflection_is_for_operators(port: int) -> None:
