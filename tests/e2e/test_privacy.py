@@ -18,6 +18,7 @@ from tests.e2e.forgery import signed
 from tests.e2e.people import DEVICE_PREFIX, MAIL_DOMAIN, PHONE_PREFIX, TITLE, WORD, People, data
 from tests.e2e.phoenix import connected
 from tests.e2e.rest import Caller, Rest
+from tests.e2e.waiting import until
 
 # A token of ours begins with {"alg": in base64.
 CANARIES = {
@@ -137,7 +138,9 @@ async def test_a_person_exports_and_erases_themselves(feed: Caller, people: Peop
     before = (await person.caller.get(f"{path}:export")).ok
     assert (before["contact"]["email"], len(before["notifications"])) == (person.email, 1)
     assert (await person.caller.request("DELETE", path)).status == 200
-    after = (await person.caller.get(f"{path}:export")).ok
+    # Word of it takes a moment from service to service.
+    await until(lambda: person.caller.get(f"{path}:export"), lambda answer: answer.status == 401)
+    after = (await people.rest.user(person.user_id).get(f"{path}:export")).ok
     assert (after["contact"]["email"], after["devices"], after["schedules"]) == ("", [], [])
     assert [one["data"] for one in after["notifications"] if one["data"]] == []
 
