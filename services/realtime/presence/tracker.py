@@ -17,12 +17,13 @@ import msgspec
 
 from crown import logs, metrics
 from crown.breaker import Away
-from crown.gather import Gather
-from services.realtime.presence.board import Board, Change, Figures, Lost, Seat, Standing, View
-from services.realtime.presence.diff import COUNT, DIFF, Payload, Row, diff
+from services.realtime.presence.board import Board, Change, Figures, Lost, View
+from services.realtime.presence.diff import Row
 from services.realtime.presence.held import Held, new_name
 from services.realtime.presence.reaper import Reaper
-from services.realtime.presence.views import Encoded, Views
+from services.realtime.presence.seats import Seats
+from services.realtime.presence.telling import Publish, Telling
+from services.realtime.presence.views import Encoded, Event, Views
 
 log = logs.get(__name__)
 
@@ -30,11 +31,7 @@ log = logs.get(__name__)
 _AT_ONCE = 250
 # Topics whose people are sent a state at once.
 _REFRESHED_AT_ONCE = 500
-_PUBLISH_LIMIT_S = 1.0
 _CLOSE_LIMIT_S = 2.0
-
-# Tells everybody on a topic: the topic, the event, its payload. May raise; it is then told later.
-Publish = Callable[[str, str, Payload], Awaitable[None]]
 
 
 def _nobody(topic: str) -> None:
@@ -54,7 +51,6 @@ class Tracker:
         figures: Figures | None = None,
     ) -> None:
         self._board = board
-        self._publish = publish
         self._refresh = refresh
         self._figures = figures or Figures()
         # Its name on the board; empty while it is not there.
@@ -64,33 +60,22 @@ class Tracker:
         # When everybody here is to be sent the state once more, and the topics of which that is still to be done.
         self._refresh_from = float("inf")
         self._refreshable: list[str] = []
-        # What it holds: channels by topic and handle, sockets by person.
+        # The channels that it holds, by topic and handle.
         self._held: dict[str, dict[str, Held]] = {}
-        self._sockets: dict[str, set[str]] = {}
         self._version = 0
         self._last_at = 0
         # What is to be written: changes by topic and ref, and of those the ones of which nobody was told yet.
         self._unwritten: dict[tuple[str, str], Change] = {}
         self._unheard: dict[tuple[str, str], Change] = {}
-        self._unseated: dict[tuple[str, str], Seat] = {}
-        # What is to be told: changes by topic and ref; topics whose state, or number, everybody is to get.
-        self._untold: dict[str, dict[str, Change]] = {}
-        self._turned: set[str] = set()
-        self._turned_before: set[str] = set()
-        self._uncounted: set[str] = set()
-        self._crowded: set[str] = set()
-        # When people were last said to be active, and who was since.
-        self._active: dict[str, float] = {}
-        self._touched: set[str] = set()
         self._work = asyncio.Event()
         self._work.set()
         self._retry: asyncio.TimerHandle | None = None
-        self._seat: Gather[Seat, int] = Gather(self._seat_many, parallel=1)
-        self._seating = asyncio.Lock()
         self._flushing = asyncio.Lock()
-        self._reaper = Reaper(board, self._attempt, self._settle)
+        self._seats = Seats(board, self._figures, lambda: self._node, self._lose, self._work.set)
+        self._telling = Telling(board, publish, self._plain, self._held.__contains__, self._work.set)
+        self._reaper = Reaper(board, self._telling.attempt, self._telling.settle)
         self._views = Views(
-            self._read, self._rows, self._crowded.__contains__, lambda: self._version, self._figures
+            self._read, self._rows, self._telling.is_crowded, lambda: self._version, self._figures
         )
 
     # -- channels
@@ -120,7 +105,7 @@ class Tracker:
             return
         if not here:
             del self._held[topic]
-            self._crowded.discard(topic)
+            self._telling.forget(topic)
         metrics.PRESENT.dec()
         self._change(held.left())
 
@@ -141,33 +126,19 @@ class Tracker:
     async def register(self, user_id: str, socket_id: str) -> int:
         """One more open socket of a person; answers how many they have on all living nodes, of this one alone
         while the board is away. `unregister` has to follow in any case."""
-        self._sockets.setdefault(user_id, set()).add(socket_id)
-        self._active[user_id] = time.monotonic()
-        count = 0
         try:
-            count = await self._seat(Seat(user_id, socket_id, True))
+            return await self._seats.register(user_id, socket_id)
         except Away:
             self._again()
-        return max(count, len(self._sockets.get(user_id, ())))
+            return self._seats.here(user_id)
 
     def unregister(self, user_id: str, socket_id: str) -> None:
         """A socket closed; nothing where it is not known."""
-        if not self._is_open(user_id, socket_id):
-            return
-        here = self._sockets[user_id]
-        here.discard(socket_id)
-        if not here:
-            del self._sockets[user_id]
-            self._active.pop(user_id, None)
-        self._unseat(user_id, socket_id)
+        self._seats.unregister(user_id, socket_id)
 
     def active(self, user_id: str) -> None:
         """A person with a socket here did something."""
-        now = time.monotonic()
-        last = self._active.get(user_id)
-        if last is not None and now - last >= self._figures.active_s:
-            self._active[user_id] = now
-            self._touched.add(user_id)
+        self._seats.active(user_id)
 
     # -- what runs beside
 
@@ -188,9 +159,7 @@ class Tracker:
         for topic, here in list(self._held.items()):
             for handle in list(here):
                 self.untrack(topic, handle)
-        for user_id, sockets in list(self._sockets.items()):
-            for socket_id in list(sockets):
-                self.unregister(user_id, socket_id)
+        self._seats.unregister_all()
         try:
             async with asyncio.timeout(_CLOSE_LIMIT_S):
                 if await self._flush() and self._node:
@@ -229,7 +198,7 @@ class Tracker:
         try:
             if not node:
                 node = await self._enter()
-            await self._write_sockets(node)
+            await self._seats.write(node)
             await self._write(node)
             await self._refresh_partial(node)
             written = True
@@ -237,7 +206,7 @@ class Tracker:
             self._give_up_on_writing()
         except Lost:
             self._lose(node)
-        told = await self._tell_all() and await self._tell_turned()
+        told = await self._telling.tell()
         if not (written and told):
             self._again()
         return written and told
@@ -259,7 +228,7 @@ class Tracker:
         self._unwritten.clear()
         self._unheard.clear()
         for change in left:
-            self._put(change)
+            self._telling.put(change)
         if again:
             # Who died while the board knew of nobody is cleared away by nobody: states will tell, once all others
             # had time to come back.
@@ -269,11 +238,7 @@ class Tracker:
             for held in here.values():
                 for change in held.renew() if again else (held.joined(),):
                     self._change(change)
-        self._unseated = {
-            (user_id, socket_id): Seat(user_id, socket_id, True)
-            for user_id, sockets in self._sockets.items()
-            for socket_id in sockets
-        }
+        self._seats.renew()
         return node
 
     async def _beat(self) -> None:
@@ -295,7 +260,7 @@ class Tracker:
 
     def _lose(self, node: str) -> None:
         if node and node == self._node:
-            log.warning("presence_lost", topics=len(self._held), people=len(self._sockets))
+            log.warning("presence_lost", topics=len(self._held), people=len(self._seats))
             self._before, self._node = node, ""
         self._work.set()
 
@@ -309,7 +274,7 @@ class Tracker:
             self._unwritten[change.topic, change.ref] = self._unheard[change.topic, change.ref] = change
         else:
             # It is not on the board, and will be written whole.
-            self._put(change)
+            self._telling.put(change)
         self._work.set()
 
     async def _write(self, node: str) -> None:
@@ -325,159 +290,33 @@ class Tracker:
             for place, change in batch.items():
                 if self._unheard.get(place) is change:
                     del self._unheard[place]
-                self._put(change)
-            self._settle(standings)
-            await self._tell_all()
-
-    async def _write_sockets(self, node: str) -> None:
-        while self._unseated and node == self._node:
-            batch = dict(islice(self._unseated.items(), _AT_ONCE))
-            for place in batch:
-                del self._unseated[place]
-            try:
-                async with self._seating:
-                    await self._board.seat(node, list(batch.values()))
-            except BaseException:
-                self._unseated = {**batch, **self._unseated}
-                raise
-
-    async def _seat_many(self, seats: list[Seat]) -> list[int]:
-        node = self._node
-        if not node:
-            raise Away("the node is not on the board")
-        try:
-            async with self._seating:
-                return await self._board.seat(node, seats)
-        except Away:
-            for seat in seats:
-                self._unseated.setdefault((seat.user_id, seat.socket_id), seat)
-            raise
-        except Lost:
-            self._lose(node)
-            raise Away("the node is not on the board") from None
-        finally:
-            for seat in seats:
-                if not self._is_open(seat.user_id, seat.socket_id):
-                    # It closed meanwhile, and that may have been written before.
-                    self._unseat(seat.user_id, seat.socket_id)
-
-    def _is_open(self, user_id: str, socket_id: str) -> bool:
-        return socket_id in self._sockets.get(user_id, ())
-
-    def _unseat(self, user_id: str, socket_id: str) -> None:
-        if self._node:
-            self._unseated[user_id, socket_id] = Seat(user_id, socket_id, False)
-            self._work.set()
+                self._telling.put(change)
+            self._telling.settle(standings)
+            await self._telling.tell_changes()
 
     def _give_up_on_writing(self) -> None:
         """The board is away: those who are connected hear of it now, and once more when it is written, since who
         read a state in between may have missed it."""
         for change in self._unheard.values():
-            self._put(change)
+            self._telling.put(change)
         self._unheard.clear()
         if self._node and time.monotonic() - self._beaten > self._figures.ttl_s:
             self._lose(self._node)
 
-    # -- telling
-
-    def _put(self, change: Change) -> None:
-        told = self._untold.setdefault(change.topic, {})
-        before = told.get(change.ref)
-        # Nobody comes back under the same phx_ref: a joining side that is late changes nothing.
-        if before is None or before.record:
-            told[change.ref] = change
-
-    async def _tell_all(self) -> bool:
-        """Tells what changed; False where it could not."""
-        for topic in list(self._untold):
-            changes, told = self._untold.pop(topic), False
-            if topic in self._crowded:
-                self._uncounted.add(topic)
-                continue
-            try:
-                told = await self._attempt(topic, DIFF, diff(changes.values()))
-            finally:
-                if not told:
-                    self._untold[topic] = {**changes, **self._untold.get(topic, {})}
-            if not told:
-                return False
-        return True
-
-    async def _tell_turned(self) -> bool:
-        """Tells everybody the state of topics that became crowded or no longer are, twice: what others tell while
-        it is read, it would undo."""
-        for topic in list(self._turned):
-            self._turned.discard(topic)
-            if not await self._tell_state(topic):
-                self._turned.add(topic)
-                return False
-            self._turned_before.add(topic)
-        return True
-
-    async def _tell_state(self, topic: str) -> bool:
-        try:
-            events = await self._views.plain(topic)
-        except Away:
-            return False
-        return all([await self._attempt(topic, event, payload) for event, payload in events])
-
-    async def _attempt(self, topic: str, event: str, payload: Payload) -> bool:
-        try:
-            async with asyncio.timeout(_PUBLISH_LIMIT_S):
-                await self._publish(topic, event, payload)
-        except Exception as error:
-            log.warning("presence_untold", error=type(error).__name__)
-            return False
-        return True
-
-    def _settle(self, standings: Sequence[Standing]) -> None:
-        """Takes in where topics stand."""
-        for standing in standings:
-            topic = standing.topic
-            if standing.crowded:
-                self._untold.pop(topic, None)
-                self._uncounted.add(topic)
-            if standing.crowded and topic in self._held:
-                self._crowded.add(topic)
-            else:
-                self._crowded.discard(topic)
-            if standing.turned:
-                self._turned.add(topic)
-                self._work.set()
-
     async def _tend(self) -> None:
         """What is done now and then: states told once more, who was active, numbers of crowded topics."""
-        for topic in list(self._turned_before):
-            if await self._tell_state(topic):
-                self._turned_before.discard(topic)
+        await self._telling.tell_turned_again()
         self._refresh_some()
-        await self._write_active()
-        await self._tell_counts()
-
-    async def _write_active(self) -> None:
-        if not self._touched:
-            return
-        touched, self._touched = self._touched, set()
-        try:
-            await self._board.touch(list(touched))
-        except Away:
-            self._touched |= touched & self._active.keys()
-            raise
-
-    async def _tell_counts(self) -> None:
-        topics = list(self._uncounted)
-        if not topics:
-            return
-        counts = await self._board.counts(topics)
-        self._uncounted.difference_update(topics)
-        for topic, people in zip(topics, counts, strict=True):
-            if people is None or (people >= 0 and not await self._attempt(topic, COUNT, {"count": people})):
-                self._uncounted.add(topic)
+        await self._seats.write_active()
+        await self._telling.tell_counts()
 
     # -- reading
 
     async def _read(self, topics: Sequence[str]) -> list[View]:
         return await self._board.views(self._node, topics)
+
+    async def _plain(self, topic: str) -> list[Event]:
+        return await self._views.plain(topic)
 
     def _rows(self, topic: str) -> Iterable[Row]:
         return [held.row() for held in self._held.get(topic, {}).values()]

@@ -585,7 +585,7 @@ async def test_a_hanging_server_holds_nobody_up_for_longer_than_a_second(
     for client in (bob, *clients):
         await until(partial(shows_only, client, everybody))
     await until(lambda: TOPIC in one.refreshed)
-    await until(lambda: not one.tracker._unwritten and not one.tracker._unseated)
+    await until(lambda: not one.tracker._unwritten and not one.tracker._seats.unwritten)
     assert await other.tracker.register("ann", "x") == number + 1
     show(capsys, f"slowest join while Redis hangs: {slowest:.2f} s; {number} joins in 3 s")
     assert slowest < 2
