@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Asks the advisory services about everything that is locked: pip-audit for Python, and for the examples npm, Go's and
 # Rust's, where the machine has them. A package that nobody could be asked about is a failure too.
-# GOVULNDB names another copy of Go's database, also as file:///…. What is known at least is checked without a network by
-# tools/floors.py.
+# ADVISORIES names a folder with copies of advisory databases, which are asked instead, without a network: see
+# tools/advisories.py. GOVULNDB names another copy of Go's database, also as file:///…. What is known at least is checked
+# by tools/floors.py, always.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PWD/.venv/bin:$PWD/.cache/bin:$PATH
@@ -14,6 +15,10 @@ part() {
   shift
   "$@" || failed=1
 }
+
+if [ -n "${ADVISORIES:-}" ]; then
+  exec python -m tools.advisories "$ADVISORIES"
+fi
 
 locks=()
 for lock in requirements/*.txt examples/python/requirements.txt; do locks+=(-r "$lock"); done

@@ -48,6 +48,13 @@ _TABLES: tuple[tuple[str, str, str], ...] = (
         "Hostile input",
         "Inputs that were tried, and answers that were no clear refusal.",
     ),
+    (
+        "advisories",
+        "What is known against what we build on",
+        "Every package that is locked, looked up in copies of the advisory databases, which are as old as the table "
+        "says. `FOLDER` has a checkout of each: `advisory-database` of the PyPA, `vulndb` of Go, `advisory-db` of "
+        "RustSec. What is newer, and packages of npm, only `make audit` with a network asks about.",
+    ),
 )
 
 
