@@ -302,7 +302,7 @@ TABLE: tuple[Kept, ...] = (
     Kept(
         Where.REDIS,
         "crown:sms:",
-        "a keyed hash of a phone number, and how much went there",
+        "keyed hashes of a phone number and of a caller, and how much went there",
         30 * _DAY_S,
         "its hour or day is over; the id of a text from them, by the hash of its id, 30 days",
         "goes by itself",

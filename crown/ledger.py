@@ -109,6 +109,8 @@ class Entry:
     cancelled: bool = False
     # When its notification is to be sent, where its sender named a time.
     send_time: datetime | None = None
+    # The service that sent it.
+    sender: str = ""
 
     @property
     def begin_time(self) -> datetime:
@@ -379,6 +381,7 @@ def _entry(event: DeliveryEvent, row: Document | None, notification: Document) -
         # Its sender hears of it all the same.
         event.channel != Channel.WEBHOOK and bool(notification.get("cancel_time")),
         notification.get("send_time"),
+        row.get("sender", ""),
     )
 
 

@@ -152,6 +152,11 @@ SEGMENTS = _counter(
     "crown_sms_segments_total", "Segments of texts, as reserved before each attempt", Section.DELIVERY,
     Label("country", "two letters"), note="what is paid for",
 )  # fmt: skip
+TEXTS_NEAR_SHARE = _counter(
+    "crown_sms_near_share_total", "Texts of a caller that has used more than 80 % of its share of the day",
+    Section.DELIVERY, Label("caller", "the service"),
+    note="the rest of its texts will soon wait until midnight UTC, see [sms.md](sms.md#caps)",
+)  # fmt: skip
 TEXTS_REFUSED = _counter(
     "crown_sms_refused_total", "Texts that our own rules kept back", Section.DELIVERY, Label("reason", "the rule"),
     note="`CAP_PREFIX` or `CAP_COUNTRY` that grow ask whether somebody is pumping, see [sms.md](sms.md)",

@@ -37,6 +37,8 @@ _PLAIN = {
         "CROWN_SNS_TOPICS",
         "CROWN_SNS_URL",
         "CROWN_TWILIO_URL",
+        "CROWN_SMS_CALLER_PERCENT",
+        "CROWN_SMS_RESERVE_PERCENT",
         *_SMS_CAPS,
     ),
 }

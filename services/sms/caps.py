@@ -8,6 +8,10 @@ once. Texts that are on their way together ask Redis together.
 | prefix  | numbers that differ in the last four, an hour   | the text is refused        |
 | country | one country, an hour                            | it waits for the next hour |
 | day     | everything, a day of UTC                        | it waits for the next day  |
+| caller  | what one caller sends, a day of UTC             | it waits for the next day  |
+
+A caller may use a share of the day, so that the campaign of one leaves room for the others; and a reserve of day and
+country is for what is urgent, so that login codes go out also when the rest is used up.
 
 Who is paid by the text has it sent to numbers in a row: what the first two catch is not to be sent later either.
 All fail closed. While Redis is away each process goes on with a twentieth of each cap, and then lets texts wait.
@@ -16,18 +20,25 @@ What it has counted itself holds even where Redis has forgotten it. Keys hold ha
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from redis.asyncio import Redis
 
+from crown import metrics
 from crown.breaker import Away, Breaker
 from crown.clock import Clock, now
 from crown.gather import Gather
 from crown.vault import Key
 
-CAPS = ("number", "prefix", "country", "day")
+CAPS = ("number", "prefix", "country", "day", "caller")
+# Those of which a reserve is for what is urgent.
+_RESERVED = {"country", "day"}
+_WAITS = {"country", "day", "caller"}
+_CALLER = CAPS.index("caller")
+# Of its share, in percent, from which on it is told that a caller is near its end.
+NEAR_PERCENT = 80
 # Redis is away, and what goes without it is spent.
 UNCOUNTED = "uncounted"
 # Processes that may go on without Redis at once, before a cap could be passed by more than itself.
@@ -39,33 +50,57 @@ _LIMIT_S = 0.5
 _PREFIX_WITHOUT = 4
 
 # KEYS: the attempt's, then one for each cap. ARGV: segments, ms for which the attempt is known; then for each cap
-# what it allows and the ms that its window is kept. Answers the number of the first cap that is reached, or 0.
+# what it allows and the ms that its window is kept. Answers the number of the first cap that is reached, or 0, and
+# what is spent of each cap now; nothing of that where it was known.
 _RESERVE = """
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+if redis.call('EXISTS', KEYS[1]) == 1 then return {0} end
 for n = 2, #KEYS do
   local spent = tonumber(redis.call('GET', KEYS[n]) or 0)
-  if spent + ARGV[1] > tonumber(ARGV[2 * n - 1]) then return n - 1 end
+  if spent + ARGV[1] > tonumber(ARGV[2 * n - 1]) then return {n - 1} end
 end
+local answer = {0}
 for n = 2, #KEYS do
-  redis.call('INCRBY', KEYS[n], ARGV[1])
+  answer[n] = redis.call('INCRBY', KEYS[n], ARGV[1])
   redis.call('PEXPIRE', KEYS[n], ARGV[2 * n])
 end
 redis.call('SET', KEYS[1], 1, 'PX', ARGV[2])
-return 0
+return answer
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Most segments of each cap."""
+    """Most segments of each cap; what one caller may use of the day, and what of day and country only urgent texts
+    may, in percent."""
 
     number: int
     prefix: int
     country: int
     day: int
+    caller_percent: int
+    reserve_percent: int
 
-    def __iter__(self) -> Iterator[int]:
-        return iter((self.number, self.prefix, self.country, self.day))
+    def of(self, urgent: bool) -> Sequence[int]:
+        """What each of CAPS allows."""
+        caller = self.day * self.caller_percent // 100
+        most = (self.number, self.prefix, self.country, self.day, caller)
+        open_percent = 100 if urgent else 100 - self.reserve_percent
+        return [
+            limit * open_percent // 100 if cap in _RESERVED else limit
+            for cap, limit in zip(CAPS, most, strict=True)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Expense:
+    """What a text costs, where it goes, and who has it sent. `attempt` names it: it is paid once."""
+
+    attempt: str
+    number: str
+    country: str
+    segments: int
+    caller: str
+    urgent: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,60 +119,71 @@ class _Question:
     arguments: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """The cap that is reached, and what its caller has spent of the day, as far as that is known."""
+
+    cap: int | None
+    spent: int = 0
+
+
 class Caps:
     """The caps of the suite, over all its processes."""
 
     def __init__(self, redis: Redis, limits: Limits, data_key: Key, clock: Clock = now) -> None:
-        self._limits = tuple(limits)
+        self._limits = limits
         self._key = hmac.digest(data_key.raw, b"sms caps", "sha256")
         self._clock = clock
         self._breaker = Breaker(_LIMIT_S)
         self._redis = redis
         self._script = redis.register_script(_RESERVE)
-        self._ask: Gather[_Question, int | None] = Gather(self._ask_many, parallel=1)
+        self._ask: Gather[_Question, _Answer] = Gather(self._ask_many, parallel=1)
         self._counted = _Tally()
         self._uncounted = _Tally()
 
-    async def reserve(self, attempt: str, number: str, country: str, segments: int) -> Reached | None:
-        """Takes `segments` out of every cap for the attempt that `attempt` names; the cap that has not so many
-        left, None where all have, or the attempt has them already. Waits half a second at most."""
-        moment = self._clock()
-        ends = (_next(moment, _HOUR),) * 3 + (_next(moment, _DAY),)
-        names = self._names(number, country, ends)
-        asked = f"crown:sms:attempt:{attempt}"
-        if (cap := self._counted.reached(names, self._limits, asked, segments)) is None:
+    async def reserve(self, expense: Expense) -> Reached | None:
+        """Takes the segments of `expense` out of every cap; the cap that has not so many left, None where all have,
+        or it was paid already. Waits half a second at most."""
+        moment, segments, limits = self._clock(), expense.segments, self._limits.of(expense.urgent)
+        ends = (_next(moment, _HOUR),) * 3 + (_next(moment, _DAY),) * 2
+        names = self._names(expense, ends)
+        asked = f"crown:sms:attempt:{expense.attempt}"
+        if (cap := self._counted.reached(names, limits, asked, segments)) is None:
+            arguments = _arguments(limits, ends, moment, segments)
             try:
-                cap = await self._ask(_Question((asked, *names), self._arguments(ends, moment, segments)))
+                answer = await self._ask(_Question((asked, *names), arguments))
+                cap = answer.cap
+                if answer.spent * 100 > limits[_CALLER] * NEAR_PERCENT:
+                    metrics.TEXTS_NEAR_SHARE.labels(expense.caller).inc()
             except Away:
-                shares = [limit // _SHARES for limit in self._limits]
+                shares = [limit // _SHARES for limit in limits]
                 if self._uncounted.reached(names, shares, asked, segments) is not None:
                     return Reached(UNCOUNTED, moment + _AWAY_WAIT)
                 self._uncounted.add(names, asked, segments)
         if cap is None:
             self._counted.add(names, asked, segments)
             return None
-        return Reached(CAPS[cap], ends[cap] if CAPS[cap] in {"country", "day"} else None)
+        return Reached(CAPS[cap], ends[cap] if CAPS[cap] in _WAITS else None)
 
-    async def _ask_many(self, questions: list[_Question]) -> list[int | None]:
-        """The cap that each would pass, in one round trip. Raises Away."""
+    async def _ask_many(self, questions: list[_Question]) -> list[_Answer]:
+        """What becomes of each, in one round trip. Raises Away."""
         return await self._breaker.call(lambda: self._pipelined(questions))
 
-    async def _pipelined(self, questions: list[_Question]) -> list[int | None]:
+    async def _pipelined(self, questions: list[_Question]) -> list[_Answer]:
         async with self._redis.pipeline(transaction=False) as pipe:
             for question in questions:
                 await self._script(keys=question.keys, args=question.arguments, client=pipe)
-            return [int(found) - 1 if int(found) else None for found in await pipe.execute()]
+            return [_answer([int(each) for each in found]) for found in await pipe.execute()]
 
-    def _arguments(self, ends: Sequence[datetime], moment: datetime, segments: int) -> tuple[int, ...]:
-        arguments: list[int] = [segments, int(_DAY.total_seconds() * 1_000)]
-        for limit, end in zip(self._limits, ends, strict=True):
-            # Longer than its window: clocks of processes differ.
-            arguments += [limit, int((end - moment + _HOUR).total_seconds() * 1_000)]
-        return tuple(arguments)
-
-    def _names(self, number: str, country: str, ends: Sequence[datetime]) -> list[str]:
+    def _names(self, expense: Expense, ends: Sequence[datetime]) -> list[str]:
         """The key of each cap in its window."""
-        counted = (self._hash(number), self._hash(number[:-_PREFIX_WITHOUT]), country or "none", "all")
+        counted = (
+            self._hash(expense.number),
+            self._hash(expense.number[:-_PREFIX_WITHOUT]),
+            expense.country or "none",
+            "all",
+            self._hash(expense.caller),
+        )
         return [
             f"crown:sms:cap:{cap}:{each}:{end:%Y%m%d%H}"
             for cap, each, end in zip(CAPS, counted, ends, strict=True)
@@ -182,6 +228,23 @@ class _Tally:
             self._spent = {
                 name: count for name, count in self._spent.items() if name.rpartition(":")[2] in windows
             }
+
+
+def _arguments(
+    limits: Sequence[int], ends: Sequence[datetime], moment: datetime, segments: int
+) -> tuple[int, ...]:
+    arguments: list[int] = [segments, int(_DAY.total_seconds() * 1_000)]
+    for limit, end in zip(limits, ends, strict=True):
+        # Longer than its window: clocks of processes differ.
+        arguments += [limit, int((end - moment + _HOUR).total_seconds() * 1_000)]
+    return tuple(arguments)
+
+
+def _answer(told: list[int]) -> _Answer:
+    reached, *spent = told
+    if reached:
+        return _Answer(reached - 1)
+    return _Answer(None, spent[_CALLER]) if spent else _Answer(None)
 
 
 def _next(moment: datetime, window: timedelta) -> datetime:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from crown.desk import Desk
 from crown.judgement import Rules, as_is, final
 from crown.ledger import Change, Entry
-from crown.notification.v1.types_pb2 import DeliveryState
+from crown.notification.v1.types_pb2 import Category, DeliveryState, Priority
 from crown.provider import Attempt
 from services.sms.caps import Reached
 from services.sms.gate import Gate
@@ -35,7 +35,13 @@ class SmsDesk:
         number = attempt.destinations[0].address
         if why := self._gate.refusal(number, attempt.data):
             return final(entry, DeliveryState.FAILED, why)
-        reached = await self._gate.reserve(f"{attempt.delivery_id}:{attempt.number}", number, attempt.data)
+        reached = await self._gate.reserve(
+            f"{attempt.delivery_id}:{attempt.number}",
+            number,
+            attempt.data,
+            entry.sender,
+            urgent=entry.category == Category.SECURITY or entry.event.priority == Priority.CRITICAL,
+        )
         return attempt if reached is None else self._stopped(entry, reached)
 
     def _stopped(self, entry: Entry, reached: Reached) -> Change:

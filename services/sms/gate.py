@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from crown import metrics
 from crown.notification.v1.notification_pb2 import NotificationData
-from services.sms.caps import Caps, Reached
+from services.sms.caps import Caps, Expense, Reached
 from services.sms.numbers import Numbers
 from services.sms.segments import count
 from services.sms.text import Texts
@@ -28,10 +28,13 @@ class Gate:
             metrics.TEXTS_REFUSED.labels(why).inc()
         return why
 
-    async def reserve(self, attempt: str, number: str, data: NotificationData) -> Reached | None:
-        """Takes what it costs out of the caps for the attempt that `attempt` names; the cap that is reached."""
+    async def reserve(
+        self, attempt: str, number: str, data: NotificationData, caller: str, *, urgent: bool
+    ) -> Reached | None:
+        """Takes what it costs out of the caps for the attempt that `attempt` names and `caller` has made; the cap
+        that is reached. What is `urgent` may use the reserve."""
         country, segments = self.numbers.country(number), count(self.texts.compose(data)).segments
-        reached = await self.caps.reserve(attempt, number, country, segments)
+        reached = await self.caps.reserve(Expense(attempt, number, country, segments, caller, urgent))
         if reached is None:
             metrics.SEGMENTS.labels(country).inc(segments)
         else:

@@ -73,7 +73,10 @@ class SmsService:
         """Raises CapReached. A repetition has what it costs already."""
         key = request.idempotency_key
         attempt = ids.direct(caller().subject, "sms", key) if key else uuid4().hex
-        reached = await self._gate.reserve(f"{attempt}:1", number, request.data)
+        # It has no category, which alone could say that it is urgent.
+        reached = await self._gate.reserve(
+            f"{attempt}:1", number, request.data, caller().subject, urgent=False
+        )
         if reached is not None:
             wait_s = (reached.until - now()).total_seconds() if reached.until else None
             raise CapReached(

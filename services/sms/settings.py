@@ -73,6 +73,10 @@ class SmsSettings(ChannelSettings):
     country_hour_most: int = Field(
         2_000, validation_alias="CROWN_SMS_COUNTRY_HOUR_MOST", ge=0, le=1_000_000_000
     )
+    # Of the day's segments, in percent: what one caller may use, so that its campaign leaves room for others; and
+    # what is kept for security and CRITICAL, of a country's hour as well.
+    caller_percent: int = Field(50, validation_alias="CROWN_SMS_CALLER_PERCENT", ge=1, le=100)
+    reserve_percent: int = Field(20, validation_alias="CROWN_SMS_RESERVE_PERCENT", ge=0, le=90)
     # What a person hears who texts HELP; left out: nothing.
     help: str = Field("", validation_alias="CROWN_SMS_HELP", max_length=1_600)
 
@@ -242,7 +246,14 @@ class SmsSettings(ChannelSettings):
     @property
     def limits(self) -> Limits:
         """The caps."""
-        return Limits(self.number_hour_most, self.prefix_hour_most, self.country_hour_most, self.day_most)
+        return Limits(
+            self.number_hour_most,
+            self.prefix_hour_most,
+            self.country_hour_most,
+            self.day_most,
+            self.caller_percent,
+            self.reserve_percent,
+        )
 
 
 def _items(value: str) -> list[str]:

@@ -260,6 +260,31 @@ TRUST = (
         "    return DEADLINE_S\n",
         (f"{_UNIT}/test_door.py::test_a_clear_error_beats_the_caller_s_deadline",),
     ),
+    # -- what is spent
+    Mutant(
+        "a caller may use the whole day",
+        "one caller's texts leave room for those of others",
+        "services/sms/caps.py",
+        "        caller = self.day * self.caller_percent // 100\n",
+        "        caller = self.day\n",
+        ("tests/integration/sms/test_caps.py::test_a_caller_leaves_room_for_others",),
+    ),
+    Mutant(
+        "all texts are urgent",
+        "login codes go out when the rest of the day is used up",
+        "services/sms/desk.py",
+        "            urgent=entry.category == Category.SECURITY or entry.event.priority == Priority.CRITICAL,\n",
+        "            urgent=True,\n",
+        ("tests/unit/services/sms/test_desk.py::test_what_is_urgent_may_use_the_reserve",),
+    ),
+    Mutant(
+        "the reserve is for everybody",
+        "login codes go out when the rest of the day is used up",
+        "services/sms/caps.py",
+        "        open_percent = 100 if urgent else 100 - self.reserve_percent\n",
+        "        open_percent = 100\n",
+        ("tests/integration/sms/test_caps.py::test_a_reserve_of_the_day_is_for_what_is_urgent",),
+    ),
     # -- signatures
     Mutant(
         "SendGrid's signature is not checked",

@@ -17,7 +17,7 @@ from crown.notification.v1.types_pb2 import Channel
 from crown.rendering import Links
 from crown.route import Route
 from services.sms import desk
-from services.sms.caps import Reached
+from services.sms.caps import Expense, Reached
 from services.sms.desk import SmsDesk
 from services.sms.gate import Gate
 from services.sms.numbers import Numbers
@@ -33,9 +33,11 @@ class Caps:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.callers: list[tuple[str, bool]] = []
 
-    async def reserve(self, attempt: str, _number: str, _country: str, _segments: int) -> Reached | None:
-        self.asked.append(attempt)
+    async def reserve(self, expense: Expense) -> Reached | None:
+        self.asked.append(expense.attempt)
+        self.callers.append((expense.caller, expense.urgent))
         return Reached("country", now() + timedelta(seconds=0.3)) if len(self.asked) == 1 else None
 
 
@@ -69,6 +71,16 @@ async def test_it_waits(local: Local) -> None:
     (attempt,) = carrier.sent
     assert attempt.number == 1
     assert caps.asked == [f"{attempt.delivery_id}:1"] * 2
+    assert caps.callers == [("feed", False)] * 2
+
+
+@pytest.mark.parametrize("given", [{"priority": "CRITICAL"}, {"category": "SECURITY"}], ids=str)
+async def test_what_is_urgent_is_asked_for_so(local: Local, given: dict[str, str]) -> None:
+    caps, carrier = Caps(), Scripted("carrier")
+    async with local.dispatching(), local.working(engine(local, "US", caps, carrier).run):
+        sent = await local.send(type="SMS", user_id=local.somebody(), address=ANN, **given)
+        await local.becomes(sent, "sms", "DELIVERED_TO_PROVIDER")
+    assert caps.callers == [("feed", True)] * 2
 
 
 async def test_a_country_that_is_not_allowed(local: Local) -> None:

@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -14,10 +13,10 @@ from crown.clock import now
 from crown.judgement import Rules, as_is, final
 from crown.ledger import Change, Entry
 from crown.notification.v1.events_pb2 import DeliveryEvent
-from crown.notification.v1.types_pb2 import Category, Channel, DeliveryState
+from crown.notification.v1.types_pb2 import Category, Channel, DeliveryState, Priority
 from crown.provider import Attempt
 from crown.rendering import Links
-from services.sms.caps import Reached
+from services.sms.caps import Expense, Reached
 from services.sms.desk import SmsDesk
 from services.sms.gate import Gate
 from services.sms.numbers import Numbers
@@ -33,14 +32,14 @@ class Stage:
     def __init__(self, links: Links) -> None:
         self.prepared: Attempt | Change | None = None
         self.reached: Reached | None = None
-        self.asked: list[tuple[str, str, str, int]] = []
+        self.asked: list[Expense] = []
         gate = Gate(Texts(links), Numbers({"US"}, {}, "Crown"), self)  # type: ignore[arg-type]
         self.desk = SmsDesk(self, gate, Rules(), random.Random(1))  # type: ignore[arg-type]
 
     async def prepare(self, _entry: Entry) -> Attempt | Change | None:
         return self.prepared
 
-    async def reserve(self, *asked: Any) -> Reached | None:
+    async def reserve(self, asked: Expense) -> Reached | None:
         self.asked.append(asked)
         return self.reached
 
@@ -70,6 +69,7 @@ def entry() -> Entry:
         expire_time=None,
         wrapped_key=b"k",
         ciphertext=b"c",
+        sender="auth",
     )
 
 
@@ -82,7 +82,22 @@ async def test_what_the_inner_desk_ends_has_ended(stage: Stage, entry: Entry) ->
 async def test_what_may_be_sent_is_reserved(stage: Stage, entry: Entry, attempt: Make) -> None:
     stage.prepared = attempt("+14155550123", number=3)
     assert await stage.desk.prepare(entry) is stage.prepared
-    assert stage.asked == [(f"{'d' * 32}:3", "+14155550123", "US", 1)]
+    assert stage.asked == [Expense(f"{'d' * 32}:3", "+14155550123", "US", 1, "auth", urgent=True)]
+
+
+@pytest.mark.parametrize("category", [c for c in Category.Type.values() if c != Category.SECURITY])
+@pytest.mark.parametrize("priority", Priority.Type.values())
+async def test_what_is_urgent_may_use_the_reserve(
+    stage: Stage,
+    entry: Entry,
+    attempt: Make,
+    category: Category.Type.ValueType,
+    priority: Priority.Type.ValueType,
+) -> None:
+    stage.prepared = attempt("+14155550123")
+    event = DeliveryEvent(priority=priority, channel=Channel.SMS)
+    await stage.desk.prepare(replace(entry, category=category, event=event))
+    assert [asked.urgent for asked in stage.asked] == [priority == Priority.CRITICAL]
 
 
 @pytest.mark.parametrize(

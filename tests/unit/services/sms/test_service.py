@@ -18,7 +18,7 @@ from crown.notification.v1.notification_pb2 import NotificationData
 from crown.notification.v1.sms_service_pb2_grpc import SmsServiceStub
 from crown.recipients import Destination
 from crown.rendering import Links
-from services.sms.caps import Reached
+from services.sms.caps import Expense, Reached
 from services.sms.gate import Gate
 from services.sms.numbers import Numbers
 from services.sms.service import SmsService
@@ -47,10 +47,10 @@ class StubCaps:
 
     def __init__(self) -> None:
         self.reached: Reached | None = None
-        self.asked: list[tuple[str, str, str, int]] = []
+        self.asked: list[Expense] = []
 
-    async def reserve(self, attempt: str, number: str, country: str, segments: int) -> Reached | None:
-        self.asked.append((attempt, number, country, segments))
+    async def reserve(self, asked: Expense) -> Reached | None:
+        self.asked.append(asked)
         return self.reached
 
 
@@ -84,7 +84,7 @@ async def test_it_is_sent(sms: Any, desk: Desk) -> None:
     (first, second) = desk.caps.asked
     # The same attempt, so that a repetition costs nothing.
     assert first == second
-    assert first[1:] == ("+14155550123", "US", 1)
+    assert first == Expense(first.attempt, "+14155550123", "US", 1, "feed", urgent=False)
 
 
 @pytest.mark.parametrize(
