@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup node lock proto check-proto release-proto fmt lint check-adr docs \
   test test-unit test-integration test-e2e test-power fuzz hostile openapi clients image-check k8s-check \
-  trust-check ops-check fault-quick fault \
+  trust-check ops-check fault-quick fault soak \
   mutants losses audit sbom check \
   up down status logs clean demo bench bench-quick
 
@@ -64,6 +64,9 @@ test-power: setup ## Power loss; needs root for a file system of its own
 
 fault-quick: setup ## The faults that happen most, under load; within four minutes, needs root
 	tools/fault.sh quick
+
+soak: setup ## Load for MINUTES (30), callers that give up, sockets that come and go: nothing grows
+	tools/test.sh tests/fault/test_soak.py -- --soak-s $$(( 60 * $(or $(MINUTES),30) ))
 
 fault: setup ## Every fault in a run of its own, and the table of them; within 45 minutes, needs root
 	tools/fault.sh all

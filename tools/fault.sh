@@ -38,7 +38,7 @@ mutants() {
 # Processes and clusters; all other files are the other lane, which takes about as long. Those that say what one channel
 # feels of another, or what the machine can do, want it for themselves.
 first=(kill replicas upgrade breaker clusters campaign)
-alone=(providers pressure herd)
+alone=(providers mail_and_browsers pressure herd)
 
 all() {
   local output other name status=0 files=() elsewhere=(--ignore=$fault/test_quick.py) last=()

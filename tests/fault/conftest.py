@@ -58,6 +58,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="As `make fault` has it: more moments, each in a run of its own.",
     )
     parser.addoption(
+        "--soak-s", type=float, default=150.0, help="How long the soak lasts; `make soak` has it longer."
+    )
+    parser.addoption(
         "--publish", action="store_true", help="Keep the figures of the runs in docs/figures/faults.json."
     )
 

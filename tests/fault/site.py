@@ -121,10 +121,9 @@ class Site:
 
     async def refusals(self, provider: str) -> list[float]:
         """When calls of the provider reached nobody, in seconds since 1970."""
-        page = await self._page(
-            self.stack.settings.ports.sandbox, "/ledger", provider=provider, kind="refusal"
-        )
-        return [moment(one["time"]).timestamp() for one in page["refusals"]]
+        port = self.stack.settings.ports.sandbox
+        found = await self._all(port, "/ledger", "refusals", provider=provider, kind="refusal")
+        return [moment(one["time"]).timestamp() for one in found]
 
     async def calls(self) -> dict[str, Calls]:
         """By channel, how often a provider was called for each delivery since `begin`: a claim stands for a call."""
@@ -234,7 +233,6 @@ class Site:
         return [Turn(one["delivery_id"], _state(one["state"])) async for one in self._db.timeline.find(since)]
 
     async def _sandbox(self) -> list[Effect]:
-        page = await self._page(self.stack.settings.ports.sandbox, "/ledger")
         return [
             Effect(
                 one["provider"],
@@ -243,11 +241,10 @@ class Site:
                 one["recipient"],
                 moment(one["time"]).timestamp(),
             )
-            for one in page["effects"]
+            for one in await self._all(self.stack.settings.ports.sandbox, "/ledger", "effects")
         ]
 
     async def _mailbox(self) -> list[Effect]:
-        page = await self._page(self.stack.settings.ports.mailbox_http, "/messages")
         return [
             Effect(
                 "mailbox",
@@ -256,17 +253,21 @@ class Site:
                 recipient,
                 moment(one["time"]).timestamp(),
             )
-            for one in page["messages"]
+            for one in await self._all(self.stack.settings.ports.mailbox_http, "/messages", "messages")
             for recipient in one["to"]
         ]
 
-    async def _page(self, port: int, path: str, **wanted: str) -> Mapping[str, Any]:
-        params = {"limit": "10000", **wanted}
-        async with self._http.get(f"http://127.0.0.1:{port}{path}", params=params) as answer:
-            found: Mapping[str, Any] = await answer.json()
-            assert answer.status == 200, found
-            assert found["total"] <= 10_000, "more than one page"
-            return found
+    async def _all(self, port: int, path: str, field: str, **wanted: str) -> list[Mapping[str, Any]]:
+        """What the pages have under `field`, one page after the other."""
+        found: list[Mapping[str, Any]] = []
+        while True:
+            params = {"limit": "10000", "offset": f"{len(found)}", **wanted}
+            async with self._http.get(f"http://127.0.0.1:{port}{path}", params=params) as answer:
+                page = await answer.json()
+                assert answer.status == 200, page
+            found += page[field]
+            if len(found) >= page["total"]:
+                return found
 
 
 @asynccontextmanager
