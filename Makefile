@@ -94,7 +94,7 @@ mutants: setup node ## Apply each small wrong change to a copy, and see which te
 	python -m tools.reliability_page
 
 hostile: setup ## Thousands of hostile inputs for each surface of a suite, counted into docs/figures
-	.venv/bin/python -m pytest tests/trust/test_hostile.py tests/trust/test_hostile_bus.py -o timeout=1800 --inputs 5000
+	.venv/bin/python -m pytest tests/trust/test_hostile*.py -o timeout=1800 --inputs 5000
 	.venv/bin/python -m tools.reliability_page
 
 openapi: setup node ## Every call of the OpenAPI document under many made-up inputs; the count goes to docs/reliability.md

@@ -49,6 +49,12 @@ _TABLES: tuple[tuple[str, str, str], ...] = (
         "Inputs that were tried, and answers that were no clear refusal.",
     ),
     (
+        "memory",
+        "Memory under hostile input",
+        "What each process holds before and after inputs of REST, gRPC and gRPC-Web, and the slope of a line through"
+        " a hundred looks, the first two fifths left out.",
+    ),
+    (
         "advisories",
         "What is known against what we build on",
         "Every package that is locked, looked up in copies of the advisory databases, which are as old as the table "

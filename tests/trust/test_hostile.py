@@ -72,56 +72,60 @@ def somebody(rest: Rest, spoiler: Spoiler) -> Caller:
     return spoiler.chance.choice([rest.service(), rest.operator, rest.user("heron")])
 
 
+KNOWN = [rpc for rpc in RPCS if rpc.rest and not is_raw(rpc) and not rpc.method.server_streaming]
+
+
+async def try_rest(rest: Rest, spoiler: Spoiler, count: Count) -> None:
+    """One call by REST."""
+    rpc = spoiler.chance.choice(KNOWN)
+    user = (
+        "heron"
+        if spoiler.chance.random() < 0.7
+        else quote(spoiler.word()[:100].encode("utf-8", "replace"), safe="")
+    )
+    method, path = spoiler.chance.choice(list(rpc.paths(user or "x")))
+    if not rpc.body and spoiler.chance.random() < 0.5:
+        names = [field.name for field in rpc.method.input_type.fields] or ["colour"]
+        path += "?" + urlencode(
+            {spoiler.chance.choice(names): spoiler.word().encode("utf-8", "replace")[:200]}
+        )
+    body = spoiler.json(body_of(rpc)) if rpc.body else None
+    headers = dict(somebody(rest, spoiler).metadata)
+    if body is not None:
+        headers["content-type"] = "application/json"
+    if (reply := await ask(rest, count, method, path, body, headers)) is not None:
+        judged(count, reply, (method, path, body))
+
+
 async def test_rest(rest: Rest, number: int, counted: Callable[[Count], None]) -> None:
     spoiler, count = Spoiler(SEED), Count("REST bodies and paths")
-    known = [rpc for rpc in RPCS if rpc.rest and not is_raw(rpc) and not rpc.method.server_streaming]
-
-    async def attempt(_: int) -> None:
-        rpc = spoiler.chance.choice(known)
-        user = (
-            "heron"
-            if spoiler.chance.random() < 0.7
-            else quote(spoiler.word()[:100].encode("utf-8", "replace"), safe="")
-        )
-        method, path = spoiler.chance.choice(list(rpc.paths(user or "x")))
-        if not rpc.body and spoiler.chance.random() < 0.5:
-            names = [field.name for field in rpc.method.input_type.fields] or ["colour"]
-            path += "?" + urlencode(
-                {spoiler.chance.choice(names): spoiler.word().encode("utf-8", "replace")[:200]}
-            )
-        body = spoiler.json(body_of(rpc)) if rpc.body else None
-        headers = dict(somebody(rest, spoiler).metadata)
-        if body is not None:
-            headers["content-type"] = "application/json"
-        if (reply := await ask(rest, count, method, path, body, headers)) is not None:
-            judged(count, reply, (method, path, body))
-
-    await each(number, attempt)
+    await each(number, lambda _: try_rest(rest, spoiler, count))
     counted(count)
+
+
+async def try_grpc(rest: Rest, channel: grpc.aio.Channel, spoiler: Spoiler, count: Count) -> None:
+    """One call by gRPC."""
+    rpc = spoiler.chance.choice(UNARY)
+    raw = spoilt(spoiler, rpc)
+    path = f"/{rpc.method.containing_service.full_name}/{rpc.method.name}"
+    method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
+    count.tried += 1
+    try:
+        await method(raw, metadata=somebody(rest, spoiler).metadata, timeout=LIMIT_S)
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            count.silent((path, raw))
+        elif error.code() in OURS:
+            count.fault((path, raw, error))
+        elif LEAK.search(error.details() or "") or not _has_details(error):
+            count.odd((path, raw, error))
 
 
 async def test_grpc(
     rest: Rest, channel: grpc.aio.Channel, number: int, counted: Callable[[Count], None]
 ) -> None:
     spoiler, count = Spoiler(SEED + 1), Count("gRPC messages")
-
-    async def attempt(_: int) -> None:
-        rpc = spoiler.chance.choice(UNARY)
-        raw = spoilt(spoiler, rpc)
-        path = f"/{rpc.method.containing_service.full_name}/{rpc.method.name}"
-        method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
-        count.tried += 1
-        try:
-            await method(raw, metadata=somebody(rest, spoiler).metadata, timeout=LIMIT_S)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                count.silent((path, raw))
-            elif error.code() in OURS:
-                count.fault((path, raw, error))
-            elif LEAK.search(error.details() or "") or not _has_details(error):
-                count.odd((path, raw, error))
-
-    await each(number, attempt)
+    await each(number, lambda _: try_grpc(rest, channel, spoiler, count))
     counted(count)
 
 
@@ -140,25 +144,25 @@ def _has_details(error: grpc.aio.AioRpcError) -> bool:
     return any(name == "grpc-status-details-bin" for name, _ in error.trailing_metadata() or ())
 
 
+async def try_grpc_web(rest: Rest, spoiler: Spoiler, count: Count) -> None:
+    """One call as a browser makes it: a frame that is whole, whatever is in it."""
+    rpc = spoiler.chance.choice(UNARY)
+    raw = spoilt(spoiler, rpc)
+    path = f"/{rpc.method.containing_service.full_name}/{rpc.method.name}"
+    reply = await web(rest, count, path, b"\0" + len(raw).to_bytes(4, "big") + raw, spoiler)
+    if reply is None:
+        return
+    count.tried += 1
+    status = reply.headers.get("grpc-status") or _trailer(reply.body)
+    if reply.status != 200 or status is None:
+        count.odd((path, raw, reply))
+    elif int(status) in {code.value[0] for code in OURS}:
+        count.fault((path, raw, reply))
+
+
 async def test_grpc_web(rest: Rest, number: int, counted: Callable[[Count], None]) -> None:
-    """Frames that are whole, whatever is in them."""
     spoiler, count = Spoiler(SEED + 2), Count("gRPC-Web frames")
-
-    async def attempt(_: int) -> None:
-        rpc = spoiler.chance.choice(UNARY)
-        raw = spoilt(spoiler, rpc)
-        path = f"/{rpc.method.containing_service.full_name}/{rpc.method.name}"
-        reply = await web(rest, count, path, b"\0" + len(raw).to_bytes(4, "big") + raw, spoiler)
-        if reply is None:
-            return
-        count.tried += 1
-        status = reply.headers.get("grpc-status") or _trailer(reply.body)
-        if reply.status != 200 or status is None:
-            count.odd((path, raw, reply))
-        elif int(status) in {code.value[0] for code in OURS}:
-            count.fault((path, raw, reply))
-
-    await each(number, attempt)
+    await each(number, lambda _: try_grpc_web(rest, spoiler, count))
     counted(count)
 
 
@@ -209,7 +213,7 @@ async def test_websocket(rest: Rest, number: int, counted: Callable[[Count], Non
             await _say(spoiler, socket)
             await socket.send_str(json.dumps([None, f"h{index}", "phoenix", "heartbeat", {}]))
         try:
-            code = await _heard(socket, f"h{index}")
+            code = await heard(socket, f"h{index}")
         except TimeoutError:
             count.silent(index)
             await socket.close()
@@ -257,7 +261,7 @@ async def _say(spoiler: Spoiler, socket: aiohttp.ClientWebSocketResponse) -> Non
                 connection.transport.write(head + mask + masked)
 
 
-async def _heard(socket: aiohttp.ClientWebSocketResponse, ref: str) -> int | None:
+async def heard(socket: aiohttp.ClientWebSocketResponse, ref: str) -> int | None:
     """Returns when the heartbeat `ref` is answered, with None, or the socket closes, with the code. Raises
     TimeoutError."""
     async with asyncio.timeout(LIMIT_S):
