@@ -15,6 +15,7 @@ from google.api import annotations_pb2
 from google.api.http_pb2 import HttpRule
 from google.protobuf import descriptor_pb2
 
+from crown import access
 from crown.notification.v1 import access_pb2
 
 # One segment of a path: {user_id}. The contract has no variables of several segments.
@@ -49,6 +50,17 @@ def own_token_rows(files: descriptor_pb2.FileDescriptorSet) -> list[Row]:
         for _, template in bindings(rpc)
     }
     return [{"paths": _pattern(templates)}] if templates else []
+
+
+def open_paths(files: descriptor_pb2.FileDescriptorSet) -> tuple[str, str]:
+    """Two patterns: of the REST paths that need no token, and of those among them that only providers call."""
+    found: dict[bool, set[str]] = {True: set(), False: set()}
+    for rpc in _rpcs(files):
+        rule = rpc.options.Extensions[access_pb2.access]
+        if access.is_open(rule):
+            signed = rule.proof == access_pb2.PROOF_PROVIDER_SIGNATURE
+            found[signed].update(template for _, template in bindings(rpc))
+    return _pattern(found[False]), _pattern(found[True])
 
 
 def wrong_method_rows(files: descriptor_pb2.FileDescriptorSet) -> list[Row]:

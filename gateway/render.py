@@ -36,6 +36,8 @@ _SHOWN = (
 # What no page of ours asks a browser for.
 _PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 _NO_ORIGIN = r"[^\s\S]"
+# So many seconds' worth may come at once.
+_BURST_S = 10
 
 
 def render(environ: Mapping[str, str]) -> str:
@@ -49,13 +51,16 @@ def render(environ: Mapping[str, str]) -> str:
     variables |= _pages(HERE / "pages")
     variables["CORS_PATTERN"] = _origins_pattern(variables.get("CORS_ORIGINS", ""))
     tables = _tables(document["x-tables"]) | _web(document["x-web"], variables)
+    tables["rates"] = _rates(document["x-rates"], variables)
     tables |= _endpoints(document["x-addresses"], variables)
+    hops = _number(variables, "GATEWAY_TRUSTED_HOPS", 0, 10)
     known = {
         **variables,
         **tables,
         **_keys(document["x-keys"], variables),
         **_tracing(document["x-tracing"], variables),
         **_tls(document["x-tls"], variables),
+        "forwarded": document["x-forwarded"]["trusted" if hops else "untrusted"],
     }
     return dump(expand(document, known))
 
@@ -109,6 +114,25 @@ def _error(written: Mapping[str, Any]) -> contract.Row:
 
 def _header(name: str, value: str) -> dict[str, Any]:
     return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+
+def _rates(written: Mapping[str, Mapping[str, Any]], variables: Scope) -> list[contract.Row]:
+    """How often an address may call what needs no token: a row for each kind of paths that has a limit."""
+    opened, called_back = contract.open_paths(contract.load(HERE / "crown.binpb"))
+    patterns = {"open": f"{written['open']['also']}|{opened}", "callback": called_back}
+    rows: list[contract.Row] = []
+    for kind, pattern in patterns.items():
+        rate = _number(variables, written[kind]["variable"], written[kind]["rate"], 100_000)
+        row = {"kind": kind, "paths": rf"(?:{pattern})(?:\?.*)?", "rate": rate, "burst": rate * _BURST_S}
+        rows += [row] if rate else []
+    return rows
+
+
+def _number(variables: Scope, name: str, default: int, most: int) -> int:
+    text = str(variables.get(name, default))
+    if not text.isdecimal() or int(text) > most:
+        raise ConfigurationError(f"{name}: must be a whole number from 0 to {most}")
+    return int(text)
 
 
 def _endpoints(written: Mapping[str, str], variables: Scope) -> dict[str, list[contract.Row]]:

@@ -248,7 +248,13 @@ class Gateway:
 
 @pytest.fixture(scope="session")
 async def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
-    home = tmp_path_factory.mktemp("gateway")
+    async with serving(tmp_path_factory.mktemp("gateway")) as found:
+        yield found
+
+
+@contextlib.asynccontextmanager
+async def serving(home: Path, **given: str) -> AsyncIterator[Gateway]:
+    """A gateway with everything behind it, and told what is `given` besides."""
     key = ec.generate_private_key(ec.SECP256R1())
     public = jwt.algorithms.ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
     (home / "jwks.json").write_text(json.dumps({"keys": [public | {"kid": "k1", "alg": "ES256"}]}))
@@ -269,6 +275,7 @@ async def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
             "CROWN_TRACE_RATIO": "1",
             # Two processes, one of which is not there.
             "EMAIL_ADDRESS": f"{backend.addresses['EMAIL_ADDRESS']},127.0.0.1:1",
+            **given,
         }  # fmt: skip
         (home / "envoy.yaml").write_text(render(variables))
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
