@@ -32,5 +32,6 @@ ROUTES = (
     OpenRoute(
         "/openapi", "anyone, where GATEWAY_WEB has the pages served", "The description of every call by REST."
     ),
+    OpenRoute("/grpc.health.v1.Health/Check", "anyone", "Whether a service is up, asked as gRPC asks."),
     OpenRoute("/grpc.", "anyone", "gRPC's own services, health and reflection: they tell of no person."),
 )

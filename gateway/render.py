@@ -37,7 +37,7 @@ _SHOWN = (
 _PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 _NO_ORIGIN = r"[^\s\S]"
 # So many seconds' worth may come at once.
-_BURST_S = 10
+BURST_S = 10
 
 
 def render(environ: Mapping[str, str]) -> str:
@@ -123,7 +123,7 @@ def _rates(written: Mapping[str, Mapping[str, Any]], variables: Scope) -> list[c
     rows: list[contract.Row] = []
     for kind, pattern in patterns.items():
         rate = _number(variables, written[kind]["variable"], written[kind]["rate"], 100_000)
-        row = {"kind": kind, "paths": rf"(?:{pattern})(?:\?.*)?", "rate": rate, "burst": rate * _BURST_S}
+        row = {"kind": kind, "paths": rf"(?:{pattern})(?:\?.*)?", "rate": rate, "burst": rate * BURST_S}
         rows += [row] if rate else []
     return rows
 

@@ -87,7 +87,9 @@ _TAIL = """
 
 *Later* means that nothing happened. `RATE_LIMITED` is said of a calling service that is above its rate: `RetryInfo`
 and `Retry-After` say when this very request would pass, and answers of callers with a rate carry `RateLimit-Policy`
-and `RateLimit` as well: [fairness.md](fairness.md). `PAYLOAD_TOO_LARGE` has the same gRPC code and no `RetryInfo`.
+and `RateLimit` as well: [fairness.md](fairness.md). The gateway says it, with `Retry-After` alone, to an address that
+calls too often what needs no token: [limits.md](limits.md).
+`PAYLOAD_TOO_LARGE` has the same gRPC code and no `RetryInfo`.
 
 Who raises: handlers raise a subclass of `CrownError` (the tree stands at the top of `crown/errors.py`). Who maps:
 `crown/door.py`, and nobody else; what the gateway says by itself stands in `gateway/envoy.yaml`, by reason. What is

@@ -21,6 +21,7 @@ from crown.notification.v1.ingest_service_pb2 import (
     StreamNotificationsRequest,
 )
 from crown.notification.v1.notification_pb2 import NotificationData
+from gateway import render
 from services.email.templates import compiled
 from services.ingest.intake import accept, service
 from services.push.fcm import message as fcm
@@ -48,6 +49,9 @@ _HTTP2 = "tests/integration/gateway/test_http2.py"
 _SLOW = (
     "tests/integration/gateway/test_slow_clients.py::test_who_sends_a_byte_a_second_is_given_up_and_told_so"
 )
+_OPEN = "tests/integration/gateway/test_open_calls.py"
+# What is asked by gRPC and needs no token.
+_OF_GRPC = ("`/grpc.health.v1.Health/Check`", "`/crown.notification.v1.StatusService/`")
 _NODE = "tests/integration/realtime/test_limits.py"
 _POLL = "tests/unit/services/realtime/test_longpoll.py"
 
@@ -92,9 +96,13 @@ def _requests() -> Iterator[Limit]:
     (chain,) = written["static_resources"]["listeners"][0]["filter_chains"]
     manager = chain["filters"][0]["typed_config"]
     door = Door()
-    for path, size in _bodies(manager):
-        yield Limit(f"body of {path}", _bytes(size), "gateway", _LARGE, size)
     refused = "`RESOURCE_EXHAUSTED`, `PAYLOAD_TOO_LARGE`"
+    for path, size in _bodies(manager):
+        if path in _OF_GRPC:
+            small = f"{_OPEN}::test_what_anybody_may_ask_by_grpc_is_small"
+            yield Limit(f"a message to {path}", _bytes(size), "gateway", refused, test=small)
+        else:
+            yield Limit(f"body of {path}", _bytes(size), "gateway", _LARGE, size)
     yield Limit("a gRPC message", _bytes(door.usual), "door", refused, door.usual)
     for method, size in door.by_method[:3]:
         test = (
@@ -119,6 +127,16 @@ def _requests() -> Iterator[Limit]:
         test=many,
     )
     for path, longest in _times(manager):
+        if path in _OF_GRPC:
+            soon = f"{_OPEN}::test_what_never_comes_whole_takes_no_place_and_is_given_up_soon"
+            yield Limit(
+                f"time of a call of {path}",
+                longest,
+                "gateway",
+                "`DEADLINE_EXCEEDED`, `DEADLINE_TOO_SHORT`",
+                test=soon,
+            )
+            continue
         yield Limit(
             f"time of {path}, its body included",
             longest,
@@ -126,6 +144,17 @@ def _requests() -> Iterator[Limit]:
             "408, or 504 once it is there",
             test=_SLOW,
         )
+    often = {
+        "open": (
+            "calls of an address that need no token",
+            "test_an_address_has_so_many_calls_and_others_have_theirs",
+        ),
+        "callback": ("calls of an address to what providers call", "test_providers_have_more"),
+    }
+    for kind, (what, test) in often.items():
+        rate = written["x-rates"][kind]["rate"]
+        most = f"{rate:,} a second, {render.BURST_S * rate:,} at once"
+        yield Limit(what, most, "gateway", "429 `RATE_LIMITED`", test=f"{_OPEN}::{test}")
     yield Limit(
         "time of a call by gRPC, its message included", "15 s", "gateway, and the door by `grpc-timeout`",
         "504, `DEADLINE_EXCEEDED`",

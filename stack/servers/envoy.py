@@ -14,8 +14,12 @@ from stack.servers import binary
 from stack.settings import LOOPBACK, Settings
 
 NAME = "gateway"
-# Where its spans go, and how many: as the services are told.
-_TRACING = ("CROWN_OTLP_ENDPOINT", "CROWN_OTLP_HEADERS", "CROWN_TRACE_RATIO")
+# What it is told as it was given: where its spans go, and how many, as the services are; how often an address may
+# call without a token, and whose word counts for what that address is.
+_GIVEN = (
+    *("CROWN_OTLP_ENDPOINT", "CROWN_OTLP_HEADERS", "CROWN_TRACE_RATIO"),
+    *("GATEWAY_OPEN_RATE", "GATEWAY_CALLBACK_RATE", "GATEWAY_TRUSTED_HOPS"),
+)
 
 
 def process(
@@ -75,5 +79,5 @@ def variables(settings: Settings, jwks: str, issuer: str, audience: str) -> dict
         "JWT_ISSUER": issuer,
         "JWT_AUDIENCE": audience,
         "GATEWAY_WEB": str(Path(gateway.__path__[0]) / "web"),
-        **{name: settings.given[name] for name in _TRACING if settings.given.get(name)},
+        **{name: settings.given[name] for name in _GIVEN if settings.given.get(name)},
     }

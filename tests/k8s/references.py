@@ -43,6 +43,7 @@ _SETTINGS: dict[tuple[str, ...], type[ProcessSettings]] = {
 # What the gateway reads: placeholders of envoy.yaml, and what gateway/ reads by itself.
 _GATEWAY = {
     "JWKS_URL", "JWT_ISSUER", "JWT_AUDIENCE", "CORS_ORIGINS", "GATEWAY_GRACE_S", "GATEWAY_CONCURRENCY",
+    "GATEWAY_OPEN_RATE", "GATEWAY_CALLBACK_RATE", "GATEWAY_TRUSTED_HOPS",
     "GATEWAY_MAX_HEAP_BYTES", "GATEWAY_MAX_CONNECTIONS", "GATEWAY_WEB", "CROWN_OTLP_ENDPOINT", "CROWN_TRACE_RATIO",
     "CROWN_TLS_FOLDER", "GATEWAY_TLS_FOLDER",
 }  # fmt: skip

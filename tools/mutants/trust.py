@@ -472,4 +472,23 @@ TRUST = (
             "test_dispatch_takes_for_newer_only_what_is_sealed_with_our_key",
         ),
     ),
+    # -- who has no token
+    Mutant(
+        "links are called as often as anybody likes",
+        "what needs no token is bounded by address",
+        "gateway/contract.py",
+        "        if access.is_open(rule):\n",
+        "        if rule.anyone:\n",
+        (
+            "tests/unit/gateway/test_open_routes.py::test_what_needs_no_token_is_bounded_by_address_and_nothing_else_is",
+        ),
+    ),
+    Mutant(
+        "whoever is in front is believed",
+        "a client does not say where it comes from",
+        "gateway/render.py",
+        '["trusted" if hops else "untrusted"]',
+        '["trusted"]',
+        ("tests/unit/gateway/test_render.py::test_nobody_in_front_is_believed_unless_it_is_said",),
+    ),
 )

@@ -17,13 +17,14 @@ from tools.errors_page import Reason
 from tools.openapi.calls import Call
 from tools.openapi.messages import Schema
 
-# What any call may answer: by the gateway, or by the door of the services. Those of tokens where one is needed, those
-# of bodies where there is one.
+# What any call may answer: by the gateway, or by the door of the services. Those of tokens where one is needed, and
+# of too many calls of an address where none is; those of bodies where there is one.
 _ALWAYS = (
     *("INVALID_REQUEST", "UNDECODABLE", "NOT_FOUND", "UNSUPPORTED", "PAYLOAD_TOO_LARGE", "INTERNAL"),
     *("STORE_UNAVAILABLE", "NOT_READY", "OVERLOADED", "OUTCOME_UNKNOWN", "DEADLINE_TOO_SHORT"),
 )
 _WITH_TOKEN = ("TOKEN_MISSING", "TOKEN_INVALID", "NOT_ALLOWED")
+_WITHOUT_TOKEN = ("RATE_LIMITED",)
 _BODY_STATUSES = (413, 415)
 # Statuses of those reasons that no call of REST has.
 _ELSEWHERE = {426, 501}
@@ -35,6 +36,11 @@ HEADERS: Schema = {
         "schema": {"type": "integer", "minimum": 1},
     },
 }
+
+
+def _told_anyway(rule: access_pb2.AccessRule) -> tuple[str, ...]:
+    """The reasons of any call with this rule."""
+    return (*_ALWAYS, *(_WITHOUT_TOKEN if access.is_open(rule) else _WITH_TOKEN))
 
 
 def _detail(name: str, about: str, **fields: Schema) -> Schema:
@@ -133,7 +139,7 @@ class Errors:
 
     def _told(self, call: Call) -> dict[str, str]:
         """The reasons that a call may give, each with what its comment says of it."""
-        found = dict.fromkeys((*_ALWAYS, *(() if access.is_open(call.rule) else _WITH_TOKEN)), "")
+        found = dict.fromkeys(_told_anyway(call.rule), "")
         return found | call.errors(self._reasons, self._calls)
 
     def responses(self) -> Schema:
@@ -141,7 +147,7 @@ class Errors:
         found: Schema = {}
         for anyone in (False, True):
             rule = access_pb2.AccessRule(anyone=anyone)
-            names = (*_ALWAYS, *(() if anyone else _WITH_TOKEN))
+            names = _told_anyway(rule)
             for status in sorted({status for name in names for status in self._statuses(name)} - _ELSEWHERE):
                 mine = {name: "" for name in names if status in self._statuses(name)}
                 found[_response_name(status, rule)] = self._response(mine)

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 import grpc
 import h2.events
 import pytest
+from google.rpc import status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.integration.gateway.conftest import serving
+from tests.integration.gateway.test_grpc_refusals import reason
 from tests.integration.gateway.test_http2 import crowd, peer, request
 
 if TYPE_CHECKING:
@@ -41,6 +43,13 @@ async def strict(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gate
 def of(address: str) -> dict[str, str]:
     """The headers of a client as the balancer sends them."""
     return {"x-forwarded-for": f"203.0.113.99, {address}"}
+
+
+def reason_of(refused: grpc.aio.AioRpcError) -> str:
+    """As the details have it, wherever the gateway has put them."""
+    told = dict(refused.initial_metadata() or ()) | dict(refused.trailing_metadata() or ())
+    status = status_pb2.Status.FromString(bytes(told["grpc-status-details-bin"]))
+    return reason(status)
 
 
 async def statuses(
@@ -91,8 +100,10 @@ async def test_who_comes_too_often_is_told_in_the_one_shape(strict: Gateway) -> 
         health = health_pb2_grpc.HealthStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await health.Check(health_pb2.HealthCheckRequest(), metadata=tuple(of(address).items()))
-    assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert dict(refused.value.trailing_metadata() or ()) | dict(refused.value.initial_metadata() or ())
+    assert (refused.value.code(), reason_of(refused.value)) == (
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "RATE_LIMITED",
+    )
 
 
 async def test_who_has_a_token_is_left_alone(strict: Gateway) -> None:
@@ -174,6 +185,24 @@ async def test_what_never_comes_whole_takes_no_place_and_is_given_up_soon(
     told = sum((task.result() for task in waiting), Counter())
     assert told == {"4": 2_000}, told
     assert 4 < time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize("path", [STATUS, "/grpc.health.v1.Health/Check"])
+async def test_what_anybody_may_ask_by_grpc_is_small(gateway: Gateway, path: str) -> None:
+    """An unknown field makes a message as large as one likes. Five bytes go before it."""
+
+    def sized(size: int) -> bytes:
+        return b"\x7a" + bytes([(size - 3) & 0x7F | 0x80, (size - 3) >> 7]) + b"a" * (size - 3)
+
+    async with gateway.channel() as channel:
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
+        await call(sized(4_096 - 5), timeout=10)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(sized(4_096 - 4), timeout=10)
+    assert (refused.value.code(), reason_of(refused.value)) == (
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "PAYLOAD_TOO_LARGE",
+    )
 
 
 async def test_what_is_watched_has_few_places_of_its_own(unlimited: Gateway) -> None:

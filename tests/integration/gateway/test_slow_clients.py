@@ -124,6 +124,7 @@ KINDS: dict[str, tuple[Callable[[Gateway], Awaitable[str]], float, set[str]]] = 
     "body of HTTP/2": (body_of_http2, 20, {"408"}),
     "body of a bulk": (lambda gateway: body(gateway, f"{SEND}/bulk"), 25, {"408"}),
     "body of a poll": (lambda gateway: body(gateway, "/socket/longpoll"), 25, {"408"}),
+    "body of a callback": (lambda gateway: body(gateway, "/webhooks/sendgrid"), 15, {"408"}),
     # DEADLINE_EXCEEDED
     "message of gRPC": (message, 15, {"4"}),
 }

@@ -85,6 +85,35 @@ def needs_token(path: str) -> bool:
     return False
 
 
+def limited_as(path: str) -> str | None:
+    """As which kind of path the calls of an address are counted."""
+    [limits] = [f["typed_config"] for f in manager()["http_filters"] if f["name"].endswith("local_ratelimit")]
+    for one in limits["rate_limits"]:
+        matched = one["actions"][0]["header_value_match"]
+        if re.fullmatch(matched["headers"][0]["string_match"]["safe_regex"]["regex"], path):
+            return str(matched["descriptor_value"])
+    return None
+
+
+@pytest.mark.parametrize(("verb", "template"), REST, ids=lambda part: part)
+def test_what_needs_no_token_is_bounded_by_address_and_nothing_else_is(verb: str, template: str) -> None:
+    rule = REST[verb, template]
+    kind = "callback" if rule.proof == access_pb2.PROOF_PROVIDER_SIGNATURE else "open"
+    for path in (sample(template), f"{sample(template)}?a=b"):
+        assert limited_as(path) == (kind if access.is_open(rule) else None)
+
+
+@pytest.mark.parametrize("path", GRPC)
+def test_nor_is_a_call_of_grpc_unbounded(path: str) -> None:
+    assert limited_as(path) == (None if needs_token(path) else "open")
+
+
+@pytest.mark.parametrize("path", LISTED)
+def test_listed_paths_are_bounded_but_for_health_and_sockets(path: str) -> None:
+    """The gateway answers the one itself, and realtime bounds the others."""
+    assert limited_as(path) == (None if path == "/healthz" or path.startswith("/socket/") else "open")
+
+
 def test_every_route_is_of_a_call_or_listed() -> None:
     assert [route["match"] for route in routes() if not serves(route)] == []
 

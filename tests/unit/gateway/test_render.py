@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,9 @@ def test_names_what_is_missing(environ: dict[str, str]) -> None:
         ("CORS_ORIGINS", "*"),
         ("CORS_ORIGINS", "https://app.example/path"),
         ("GATEWAY_WEB", "/nowhere"),
+        ("GATEWAY_OPEN_RATE", "many"),
+        ("GATEWAY_CALLBACK_RATE", "-1"),
+        ("GATEWAY_TRUSTED_HOPS", "11"),
     ],
 )
 def test_names_what_makes_no_sense(name: str, value: str) -> None:
@@ -221,7 +225,8 @@ def test_only_sockets_may_be_upgraded() -> None:
 
 def test_what_is_held_open_has_more_room_than_envoy_gives_and_calls_are_bounded() -> None:
     for cluster in rendered()["static_resources"]["clusters"]:
-        [threshold] = cluster["circuit_breakers"]["thresholds"]
+        thresholds = cluster["circuit_breakers"]["thresholds"]
+        [threshold] = [one for one in thresholds if "priority" not in one]
         if cluster["name"].startswith("realtime"):
             assert (
                 min(threshold[name] for name in ("max_connections", "max_pending_requests", "max_requests"))
@@ -230,6 +235,44 @@ def test_what_is_held_open_has_more_room_than_envoy_gives_and_calls_are_bounded(
         else:
             assert threshold["max_requests"] == threshold["max_pending_requests"] == 1_000
         assert cluster["outlier_detection"]["max_ejection_percent"] < 100
+
+
+def forwarded(document: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """How many balancers are trusted, and what is taken away of x-forwarded-…"""
+    manager = connection_manager(document)
+    [early] = manager["early_header_mutation_extensions"]
+    [found] = [
+        one["remove_on_match"]["key_matcher"]
+        for one in early["typed_config"]["mutations"]
+        if "x-forwarded-" in str(one)
+    ]
+    return int(manager["xff_num_trusted_hops"]), found
+
+
+def test_nobody_in_front_is_believed_unless_it_is_said() -> None:
+    assert forwarded(rendered()) == (0, {"prefix": "x-forwarded-"})
+    hops, matcher = forwarded(rendered(GATEWAY_TRUSTED_HOPS="2"))
+    assert hops == 2
+    kept = re.compile(matcher["safe_regex"]["regex"])
+    named = [
+        f"x-forwarded-{name}"
+        for name in ("", "f", "fo", "fox", "for", "for-", "host", "proto", "client-cert")
+    ]
+    assert [name for name in named if not kept.fullmatch(name)] == ["x-forwarded-for"]
+
+
+def test_an_address_may_call_as_often_as_it_is_told() -> None:
+    def buckets(document: dict[str, Any]) -> dict[str, tuple[int, int]]:
+        found = {one["entries"][0]["value"]: one["token_bucket"] for one in limiter(document)["descriptors"]}
+        return {kind: (one["tokens_per_fill"], one["max_tokens"]) for kind, one in found.items()}
+
+    assert buckets(rendered()) == {"open": (100, 1_000), "callback": (1_000, 10_000)}
+    assert buckets(rendered(GATEWAY_OPEN_RATE="7")) == {"open": (7, 70), "callback": (1_000, 10_000)}
+    assert buckets(rendered(GATEWAY_CALLBACK_RATE="0", GATEWAY_OPEN_RATE="1")) == {"open": (1, 10)}
+
+
+def limiter(document: dict[str, Any]) -> dict[str, Any]:
+    return http_filter(document, "local_ratelimit")
 
 
 def test_the_pages_may_be_those_of_the_package() -> None:

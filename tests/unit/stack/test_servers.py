@@ -82,3 +82,9 @@ def test_a_missing_binary_says_how_to_get_it() -> None:
 def test_the_gateway_reads_keys_from_a_file_or_an_address(jwks: str, variable: str) -> None:
     found = envoy.variables(Settings.read({}), jwks, "auth", "crown")
     assert {name: value for name, value in found.items() if name.startswith("JWKS")} == {variable: jwks}
+
+
+def test_the_gateway_is_told_what_bounds_calls_without_a_token() -> None:
+    given = {"GATEWAY_OPEN_RATE": "0", "GATEWAY_CALLBACK_RATE": "5", "GATEWAY_TRUSTED_HOPS": "1"}
+    found = envoy.variables(Settings.read(given), "/etc/jwks.json", "auth", "crown")
+    assert given.items() <= found.items()
