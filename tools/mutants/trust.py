@@ -260,6 +260,17 @@ TRUST = (
         "    return DEADLINE_S\n",
         (f"{_UNIT}/test_door.py::test_a_clear_error_beats_the_caller_s_deadline",),
     ),
+    Mutant(
+        "anybody can tell what was sent who guesses it",
+        "what stands beside sealed content says nothing of it",
+        "services/ingest/intake/accept.py",
+        '    return hmac.digest(data_key.raw, b"request\\0" + written, "sha256")\n',
+        "    return sha256(written).digest()\n",
+        (
+            "tests/unit/services/ingest/intake/test_accept.py"
+            "::test_nobody_without_the_key_can_guess_what_a_hash_is_of",
+        ),
+    ),
     # -- what is spent
     Mutant(
         "a caller may use the whole day",

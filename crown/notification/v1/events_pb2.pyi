@@ -87,7 +87,7 @@ class IntakeEvent(_message.Message):
     sender: _builtins.str
     """The service that sent it."""
     request_hash: _builtins.bytes
-    """SHA-256 of what the caller sent; tells a retry from a reused key. Empty without a key."""
+    """Keyed hash of what the caller sent; tells a retry from a reused key. Empty without a key."""
     recipient_count: _builtins.int
     """How many recipients the notification has in all its parts."""
     webhook_url: _builtins.str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -30,12 +31,14 @@ _COLLAPSE_KEY_MOST = 64
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A notification on its way to the intake. `request_hash` is empty where there is no idempotency key."""
+    """A notification on its way to the intake. `request_hash` is empty where there is no idempotency key. Version 0.1
+    wrote `former_hash` in its place; where that is kept, it still stands for the same body."""
 
     notification_id: str
     lane: str
     request_hash: bytes
     parts: list[bytes]
+    former_hash: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +132,16 @@ def resolve(
         notification_id = ids.keyed_notification(sender, method, key, index)
     else:
         notification_id = ids.fresh_notification()
-    request_hash = _hash(request) if own or key else b""
+    written = _written(request) if own or key else b""
+    request_hash = _hash(written, data_key) if written else b""
     content = vault.seal(data_key, _content(request))
     event = _event(request, sender, notification_id, request_hash, content)
     _mark(event, request, data_key)
     lane = share(event.priority, recipients(request))
     if lane != event.priority:
         event.demoted_from, event.priority = event.priority, lane
-    return Accepted(notification_id, LANES[event.priority], request_hash, _parts(event, request))
+    former = sha256(written).digest() if written else b""
+    return Accepted(notification_id, LANES[event.priority], request_hash, _parts(event, request), former)
 
 
 def _event(
@@ -255,10 +260,16 @@ def _parts(event: IntakeEvent, request: SendNotificationRequest) -> list[bytes]:
     return parts
 
 
-def _hash(request: SendNotificationRequest) -> bytes:
+def _hash(written: bytes, data_key: vault.Key) -> bytes:
+    """Keyed: it is kept beside the sealed content, and a plain one would tell who guesses a code of six digits that
+    they have guessed right, even after its person was erased."""
+    return hmac.digest(data_key.raw, b"request\0" + written, "sha256")
+
+
+def _written(request: SendNotificationRequest) -> bytes:
     """Equal for requests that mean the same, whatever way they were written."""
     bare = SendNotificationRequest()
     bare.CopyFrom(request)
     bare.idempotency_key = ""
     bare.DiscardUnknownFields()
-    return sha256(bare.SerializeToString(deterministic=True)).digest()
+    return bare.SerializeToString(deterministic=True)

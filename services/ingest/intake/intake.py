@@ -129,7 +129,10 @@ class Intake:
         """What the idempotency keys of these stood for before."""
         keyed = [item for item in accepted if item.request_hash]
         seen = await asyncio.gather(
-            *(self._keys.seen(Use(item.notification_id, item.request_hash)) for item in keyed)
+            *(
+                self._keys.seen(Use(item.notification_id, item.request_hash, item.former_hash))
+                for item in keyed
+            )
         )
         found = _Keys()
         first: dict[str, bytes] = {}

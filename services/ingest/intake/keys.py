@@ -28,10 +28,11 @@ _PAUSE_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A key in use: the notification that it stands for, and the hash of the body."""
+    """A key in use: the notification that it stands for, and the hash of the body, also as it was written before."""
 
     notification_id: str
     request_hash: bytes
+    former_hash: bytes = b""
 
 
 class Seen(Enum):
@@ -130,7 +131,7 @@ class KeyBook:
 def _compared(use: Use, before: bytes | None) -> Seen:
     if not before:
         return Seen.NOTHING
-    return Seen.THIS if before == use.request_hash else Seen.ANOTHER
+    return Seen.THIS if before in (use.request_hash, use.former_hash) else Seen.ANOTHER
 
 
 def _name(notification_id: str) -> str:

@@ -42,6 +42,8 @@ async def test_a_key_is_new_once(book: KeyBook) -> None:
     assert await book.seen(Use("n1", A)) is Seen.NOTHING
     assert await book.seen(Use("n1", A)) is Seen.THIS
     assert await book.seen(Use("n1", B)) is Seen.ANOTHER
+    # As a version before this one had written it.
+    assert await book.seen(Use("n1", B, former_hash=A)) is Seen.THIS
     assert await book.seen(Use("n1", A)) is Seen.THIS
 
 

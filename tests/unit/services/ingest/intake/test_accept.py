@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -222,6 +223,20 @@ def test_another_sender_key_method_or_place_is_another_notification() -> None:
 
 
 # -- the hash of the body
+
+
+def test_nobody_without_the_key_can_guess_what_a_hash_is_of() -> None:
+    """A code of six digits is guessed in a moment, where one can tell that it was right."""
+    request = send(data={"title": "Your code", "message": "493812"})
+    one, other = (
+        accept.resolve(request, "feed", "SendNotification", "k", 0, Key.fresh()).request_hash
+        for _ in range(2)
+    )
+    assert one != other
+    plain = request.SerializeToString(deterministic=True)
+    assert hashlib.sha256(plain).digest() not in (one, other)
+    (event,) = events(resolved(request, key="k"))
+    assert hashlib.sha256(plain).digest() not in event.SerializeToString()
 
 
 def test_the_same_body_written_another_way_has_the_same_hash() -> None:
