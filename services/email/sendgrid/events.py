@@ -109,7 +109,7 @@ def _told(raw: msgspec.Raw, receive_time: datetime) -> Told | None:
     address = addresses.email(event.email, "email")
     recipient = address if isinstance(address, str) else ""
     callback = CallbackEvent(
-        callback_id=_callback_id(event, recipient),
+        callback_id=_callback_id(event),
         delivery_id=event.delivery_id,
         notification_id=event.notification_id if _NOTIFICATION_ID.fullmatch(event.notification_id) else "",
         channel=Channel.EMAIL,
@@ -124,9 +124,10 @@ def _told(raw: msgspec.Raw, receive_time: datetime) -> Told | None:
     return Told(callback, recipient, _suppress(event) if recipient else SuppressionReason.REASON_UNSPECIFIED)
 
 
-def _callback_id(event: _Event, recipient: str) -> str:
-    """Not sg_event_id: that is another one where SendGrid tells the same again."""
-    return ids.callback(NAME, event.sg_message_id, event.event, str(event.timestamp), recipient.lower())
+def _callback_id(event: _Event) -> str:
+    """Not sg_event_id: that is another one where SendGrid tells the same again. Nor of the address, of which there is
+    one for a delivery: whoever reads the id beside the rest could guess it."""
+    return ids.callback(NAME, event.sg_message_id, event.event, str(event.timestamp), event.delivery_id)
 
 
 def _suppress(event: _Event) -> SuppressionReason.Type.ValueType:
