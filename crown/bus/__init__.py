@@ -4,8 +4,8 @@ fsynced, and atomic batches. Pulling stands in crown/pull.py."""
 from __future__ import annotations
 
 from crown.bus.bus import BATCH_MOST, Bus
-from crown.bus.errors import BusError
+from crown.bus.errors import BusError, NoTaker
 from crown.bus.messages import Outgoing, PubAck
 from crown.bus.rights import RIGHTS, inbox_prefix
 
-__all__ = ["BATCH_MOST", "RIGHTS", "Bus", "BusError", "Outgoing", "PubAck", "inbox_prefix"]
+__all__ = ["BATCH_MOST", "RIGHTS", "Bus", "BusError", "NoTaker", "Outgoing", "PubAck", "inbox_prefix"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from crown.errors import BusUnavailable
+
 NO_CONSUMER = 10014
 NO_STREAM = 10059
 # A stream at its bound, which refuses a message or a whole batch.
@@ -17,3 +19,7 @@ class BusError(Exception):
     def __init__(self, err_code: int, description: str) -> None:
         super().__init__(f"{description} ({err_code})")
         self.err_code = err_code
+
+
+class NoTaker(BusUnavailable):
+    """NATS is there, and no stream takes what was published: it has no leader at this moment, or is not there."""

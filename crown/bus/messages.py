@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import msgspec
 from nats.aio.msg import Msg
 
-from crown.bus.errors import FULL, BusError
-from crown.errors import BusUnavailable, IntakeFull
+from crown.bus.errors import FULL, BusError, NoTaker
+from crown.errors import IntakeFull
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,9 @@ def nobody_listens(answer: Msg) -> bool:
 
 
 def read_ack(answer: Msg) -> PubAck:
-    """That what was published is stored. Raises IntakeFull, BusUnavailable or BusError where it is not."""
+    """That what was published is stored. Raises IntakeFull, NoTaker or BusError where it is not."""
     if nobody_listens(answer):
-        raise BusUnavailable("no stream takes this subject now")
+        raise NoTaker("no stream takes this subject now")
     ack = _PUB_ACK.decode(answer.data)
     if ack.error is not None:
         if ack.error.err_code in FULL:

@@ -161,7 +161,7 @@ FAULTS: Mapping[str, Fault] = {
     "leader of NATS cut off": Fault(leader_cut_off(from_clients=True), HOLD_S, takes_again),
     "leader of NATS cut off from its like": Fault(leader_cut_off(from_clients=False), HOLD_S),
     "two of three NATS killed": Fault(two_killed, HOLD_S, refuses, told=True),
-    "a NATS server told to go": Fault(leader_goes_by_itself, HOLD_S),
+    "a NATS server told to go": Fault(leader_goes_by_itself, HOLD_S, goes_on),
     "primary of MongoDB steps down": Fault(primary_steps_down, 5, goes_on),
     "primary of MongoDB killed, of three": Fault(primary_killed, HOLD_S, goes_on),
     "primary of MongoDB cut off from its like": Fault(primary_cut_off, HOLD_S, goes_on),

@@ -104,6 +104,28 @@ DELIVERY = (
         ("tests/unit/services/ingest/intake/test_commit.py::test_no_confirmation_is_no_refusal",),
     ),
     Mutant(
+        "a stream without a leader is told as a refusal at once",
+        "no server that is told to go costs a refusal",
+        "services/ingest/intake/commit.py",
+        "        if moment > self._untaken + _TURN_S:\n",
+        "        if True:\n",
+        (
+            "tests/unit/services/ingest/intake/test_commit.py::test_a_stream_that_changes_its_leader_is_waited_for",
+        ),
+        quick=True,
+    ),
+    Mutant(
+        "each request waits for a stream without a leader",
+        "while a cluster has no majority, senders hear so at once",
+        "services/ingest/intake/commit.py",
+        "        if self._untaken is None:\n",
+        "        if True:\n",
+        (
+            "tests/unit/services/ingest/intake/test_commit.py::test_a_stream_that_nobody_leads_is_waited_for_once",
+        ),
+        hangs=True,
+    ),
+    Mutant(
         "an idempotency key gives a new id each time",
         "the same key is the same notification",
         "services/ingest/intake/accept.py",

@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from crown import logs, metrics, tracing
-from crown.bus import BATCH_MOST, Bus, BusError, Outgoing
+from crown.bus import BATCH_MOST, Bus, BusError, NoTaker, Outgoing
 from crown.errors import BusUnavailable, CrownError, OutcomeUnknown, Unavailable
 
 log = logs.get(__name__)
@@ -27,6 +27,8 @@ _BATCH_MOST_BYTES = 4 << 20
 _CONFIRM_S = 2.0
 # Seconds between two tries to learn what became of messages that may be stored.
 _AGAIN_S = 0.1
+# Seconds in which another server of a cluster leads a stream whose leader has gone.
+_TURN_S = 2.0
 # Messages of one request whose dispatch is part of its trace.
 _TRACED_MOST = 10
 # Seconds that a request waits for the bus in all, and then says "unknown".
@@ -53,6 +55,8 @@ class GroupCommit:
         self._batches = 0
         self._plain = 0
         self._lingering = False
+        # Since when no stream takes what is published, in seconds of the loop's clock; None while one does.
+        self._untaken: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def put(self, payloads: list[bytes]) -> None:
@@ -147,12 +151,13 @@ class GroupCommit:
         while True:
             try:
                 await self._bus.publish_batch(messages, _CONFIRM_S)
+                self._untaken = None
                 return
             except OutcomeUnknown:
                 unsure = True
             except (BusError, Unavailable) as error:
                 if not unsure:
-                    if isinstance(error, BusUnavailable) and await self._bus.back():
+                    if await self._soon(error):
                         continue
                     await self._refused(units, error)
                     return
@@ -160,6 +165,19 @@ class GroupCommit:
                 await asyncio.sleep(_AGAIN_S)
             if loop.time() >= min(unit.until for unit in units):
                 raise OutcomeUnknown("the bus did not confirm in time; retry with the same idempotency key")
+
+    async def _soon(self, error: BusError | Unavailable) -> bool:
+        """Waits for what is over in a moment, as when a server of a cluster is told to go, and says whether the same
+        may go again: nobody has taken it."""
+        if not isinstance(error, NoTaker):
+            return isinstance(error, BusUnavailable) and await self._bus.back()
+        moment = asyncio.get_running_loop().time()
+        if self._untaken is None:
+            self._untaken = moment
+        if moment > self._untaken + _TURN_S:
+            return False
+        await asyncio.sleep(_AGAIN_S)
+        return True
 
     async def _refused(self, units: list[_Unit], error: BusError | Unavailable) -> None:
         if isinstance(error, Unavailable):

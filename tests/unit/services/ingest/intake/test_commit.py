@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from crown import metrics
-from crown.bus import BusError, Outgoing
+from crown.bus import BusError, NoTaker, Outgoing
 from crown.errors import BusUnavailable, CrownError, IntakeFull, OutcomeUnknown
 from services.ingest.intake import commit
 from services.ingest.intake.commit import GroupCommit
@@ -210,6 +210,37 @@ async def test_a_link_that_is_soon_there_again_is_waited_for(
     bus.answer = in_turn(BusUnavailable("away"))
     assert await put_many(group, count) == [None] * count
     assert sorted(bus.stored) == sorted(payload(n) for n in range(count))
+
+
+@pytest.mark.parametrize("count", [1, 50])
+async def test_a_stream_that_changes_its_leader_is_waited_for(
+    bus: FakeBus, group: GroupCommit, count: int
+) -> None:
+    bus.answer = in_turn(*[NoTaker("no leader")] * 3)
+    assert await put_many(group, count) == [None] * count
+    assert sorted(bus.stored) == sorted(payload(n) for n in range(count))
+
+
+async def test_a_stream_that_nobody_leads_is_waited_for_once(
+    bus: FakeBus, group: GroupCommit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not by each request again: they would pile up while a cluster has no majority."""
+    monkeypatch.setattr(commit, "_TURN_S", 0.2)
+    bus.answer = lambda _payloads: NoTaker("no leader")
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    assert {type(one) for one in await put_many(group, 5)} == {NoTaker}
+    assert loop.time() - began >= 0.2
+    for _ in range(2):
+        published = len(bus.published)
+        with pytest.raises(NoTaker):
+            await group.put([b"a"])
+        assert len(bus.published) == published + 1
+    # Until one is taken: from then on it is news again.
+    bus.answer = in_turn()
+    await group.put([b"a"])
+    bus.answer = in_turn(NoTaker("no leader"))
+    await group.put([b"a"])
 
 
 async def test_a_refused_batch_is_taken_apart(bus: FakeBus, group: GroupCommit) -> None:
