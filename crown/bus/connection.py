@@ -26,6 +26,7 @@ _CONNECT_TIMEOUT_S = 4.0
 _CLOSE_TIMEOUT_S = 5.0
 # Two of these unanswered, and the link is taken for dead.
 _PING_INTERVAL_S = 5.0
+_RECONNECT_PAUSE_S = 0.5
 # Seconds in which another server of a cluster takes over a link that was lost, as when one is told to go.
 _TAKE_OVER_S = 0.5
 _LOOK_S = 0.02
@@ -61,7 +62,7 @@ class Connection:
                     inbox_prefix=rights.inbox_prefix(settings.nats_user),
                     # The defaults give up for good after two minutes and notice a dead link after four.
                     max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.5,  # type: ignore[arg-type]
+                    reconnect_time_wait=_RECONNECT_PAUSE_S,  # type: ignore[arg-type]
                     ping_interval=_PING_INTERVAL_S,  # type: ignore[arg-type]
                     max_outstanding_pings=2,
                     connect_timeout=3,

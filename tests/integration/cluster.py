@@ -1,4 +1,4 @@
-"""Three NATS servers that are one cluster, on loopback."""
+"""NATS servers of a test alone: three that are one cluster, or one, which the test ends and starts."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ LIMIT_S = 30.0
 
 def _configuration(number: int, ports: Sequence[int], routes: Sequence[int], folder: Path) -> str:
     others = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
+    own = f'cluster {{ name: crown, listen: "127.0.0.1:{routes[number]}", routes: [{others}] }}'
     return f"""\
 server_name: n{number}
 listen: "127.0.0.1:{ports[number]}"
 jetstream {{ store_dir: {json.dumps(str(folder / "data"))}, max_file_store: 1GB, sync_interval: always }}
-cluster {{ name: crown, listen: "127.0.0.1:{routes[number]}", routes: [{others}] }}
+{own if len(routes) > 1 else ""}
 lame_duck_grace_period: "1s"
 lame_duck_duration: "30s"
 """
@@ -41,20 +42,30 @@ def _free_ports(count: int) -> list[int]:
 
 
 class Cluster:
-    """The servers, by number."""
+    """Servers by number; each has a folder with its configuration."""
 
-    def __init__(self, address: str, processes: Sequence[asyncio.subprocess.Process]) -> None:
+    def __init__(self, address: str, folders: Sequence[Path]) -> None:
         self._address = address
-        self._processes = processes
+        self._folders = folders
+        self._processes: dict[int, asyncio.subprocess.Process] = {}
 
     def settings(self, rig: Rig, **given: str) -> IngestSettings:
         """Settings that lead here, and let a small disk do."""
-        small = {"CROWN_STREAM_REPLICAS": str(SERVERS), "CROWN_STREAM_MAX_BYTES": "1000000"}
+        small = {"CROWN_STREAM_REPLICAS": str(len(self._folders)), "CROWN_STREAM_MAX_BYTES": "1000000"}
         return rig.settings(NATS_URL=self._address, NATS_USER="", NATS_PASSWORD="", **{**small, **given})
+
+    async def start(self, number: int) -> None:
+        """Starts a server that does not run."""
+        folder = self._folders[number]
+        self._processes[number] = await asyncio.create_subprocess_exec(
+            str(binary.in_scripts("nats-server")),
+            *("--config", str(folder / "nats.conf"), "--log", str(folder / "log")),
+        )
 
     async def kill(self, number: int) -> None:
         """Ends a server at once."""
-        self._processes[number].kill()
+        if self._processes[number].returncode is None:
+            self._processes[number].kill()
         await self._processes[number].wait()
 
     async def told_to_go(self, number: int) -> None:
@@ -64,22 +75,18 @@ class Cluster:
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[Cluster]:
-    """A cluster while the block runs. It may take a while until it has chosen who leads it."""
-    ports, routes = _free_ports(SERVERS), _free_ports(SERVERS)
+async def opened(folder: Path, count: int = SERVERS) -> AsyncIterator[Cluster]:
+    """So many servers while the block runs. It may take a while until they have chosen who leads."""
+    ports, routes = _free_ports(count), _free_ports(count)
+    folders = [folder / str(number) for number in range(count)]
+    found = Cluster(",".join(f"nats://127.0.0.1:{port}" for port in ports), folders)
     async with AsyncExitStack() as ends:
-        processes = []
-        for number in range(SERVERS):
-            own = folder / str(number)
+        for number, own in enumerate(folders):
             own.mkdir()
             (own / "nats.conf").write_text(_configuration(number, ports, routes, own))
-            process = await asyncio.create_subprocess_exec(
-                str(binary.in_scripts("nats-server")),
-                *("--config", str(own / "nats.conf"), "--log", str(own / "log")),
-            )
-            ends.push_async_callback(_end, process)
-            processes.append(process)
-        yield Cluster(",".join(f"nats://127.0.0.1:{port}" for port in ports), processes)
+            await found.start(number)
+            ends.push_async_callback(found.kill, number)
+        yield found
 
 
 @asynccontextmanager
@@ -103,9 +110,3 @@ async def connected(settings: IngestSettings) -> AsyncIterator[Bus]:
 async def leader(bus: Bus, stream: str) -> int:
     """Which server leads the stream."""
     return int((await bus.api(f"STREAM.INFO.{stream}"))["cluster"]["leader"].removeprefix("n"))
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.kill()
-    await process.wait()

@@ -62,6 +62,14 @@ DELIVERY = (
         (f"{_STORED}/test_bus.py::test_away_is_told_at_once_and_ends_by_itself",),
     ),
     Mutant(
+        "the link to NATS is given up after sixty attempts",
+        "a server that was away for long is found again",
+        "crown/bus/connection.py",
+        "                    max_reconnect_attempts=-1,\n",
+        "                    max_reconnect_attempts=60,\n",
+        (f"{_STORED}/test_bus.py::test_a_server_that_is_away_for_long_is_found_again",),
+    ),
+    Mutant(
         "the bus gives up a message after five deliveries",
         "the engine alone decides when a delivery is given up",
         "crown/subjects.py",

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import structlog
+from nats.aio.client import DEFAULT_MAX_RECONNECT_ATTEMPTS
 
 from crown import subjects
 from crown.bus import Bus, BusError, Outgoing, connection
 from crown.errors import BusUnavailable, IntakeFull, OutcomeUnknown
 from crown.pull import Pull
+from tests.integration import cluster
 from tests.integration.local import Local
 from tests.integration.rig import Rig, until
 
 INTAKE = subjects.intake("normal")
+# So often the client of NATS tries to reconnect where nobody says how often.
+ATTEMPTS_BY_ITSELF = DEFAULT_MAX_RECONNECT_ATTEMPTS
 
 
 def many(count: int, subject: str = INTAKE, size: int = 100) -> list[Outgoing]:
@@ -172,15 +177,7 @@ async def test_streams_that_are_gone_are_made_again_when_nats_comes_back(rig: Ri
     """As after a restart on an empty disk: nobody has to restart the services, too."""
     await bus.api("STREAM.DELETE.INTAKE_bulk")
     await rig.killed("nats")
-
-    async def stored() -> bool:
-        try:
-            await bus.publish(Outgoing(subjects.intake("bulk"), b"x"))
-        except (BusUnavailable, OutcomeUnknown):
-            return False
-        return True
-
-    await until(stored)
+    await until(lambda: taken(bus, Outgoing(subjects.intake("bulk"), b"x")))
 
 
 async def test_a_stream_stays_on_the_servers_that_it_was_made_on(local: Local, rig: Rig) -> None:
@@ -216,3 +213,32 @@ async def test_a_link_that_is_dead_is_noticed(rig: Rig, monkeypatch: pytest.Monk
         await until(bus.healthy, lambda healthy: not healthy)
     await until(bus.healthy)
     await bus.close()
+
+
+async def test_a_server_that_is_away_for_long_is_found_again(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than the client of NATS tries by itself, which is sixty times."""
+    monkeypatch.setattr(connection, "_RECONNECT_PAUSE_S", 0.005)
+    message = Outgoing(subjects.intake("bulk"), b"x")
+    async with cluster.opened(tmp_path, 1) as servers, cluster.connected(servers.settings(rig)) as bus:
+        with structlog.testing.capture_logs() as logged:
+            await servers.kill(0)
+
+            async def attempts() -> int:
+                return sum(line["event"] == "bus_error" for line in logged)
+
+            await until(attempts, lambda count: count > 2 * ATTEMPTS_BY_ITSELF, 60)
+        assert not bus.closed.is_set()
+        await servers.start(0)
+        await until(bus.healthy)
+        await until(lambda: taken(bus, message))
+
+
+async def taken(bus: Bus, message: Outgoing) -> bool:
+    """Whether a stream has taken it, which it does some moments after its server begins."""
+    try:
+        await bus.publish(message)
+    except (BusUnavailable, OutcomeUnknown):
+        return False
+    return True
