@@ -40,16 +40,6 @@ def decode(data: bytes | msgspec.Raw, name: str = "payload", most_bytes: int = S
     return value
 
 
-def decode_object(
-    data: bytes | msgspec.Raw, name: str = "payload", most_bytes: int = SIZE_MOST_BYTES
-) -> dict[str, Any]:
-    """As `decode`, where nothing but an object will do."""
-    value = decode(data, name, most_bytes)
-    if not isinstance(value, dict):
-        raise _refusal(name, "must be a JSON object", "json.object")
-    return value
-
-
 def _problem(value: Any, bare: bytes) -> tuple[str, str] | None:
     """Why `value` is refused, and by which rule; `bare` is its text without the strings in it."""
     long_numbers = _DIGITS.search(bare) is not None

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import socket
 import ssl
 import time
 import warnings
@@ -27,6 +26,7 @@ from crown.notification.v1.inbox_service_pb2_grpc import InboxServiceStub
 from crown.settings import Settings
 from gateway.render import files
 from stack.secrets import Secrets
+from tests import ports
 from tests.integration.gateway.conftest import AUDIENCE, ISSUER, envoy
 from tests.papers import Authority
 
@@ -57,10 +57,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def port() -> int:
     """Of the service."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        number: int = found.getsockname()[1]
-        return number
+    return ports.free()
 
 
 @pytest.fixture

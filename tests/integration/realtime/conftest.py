@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -29,6 +28,7 @@ from crown.settings import Settings
 from stack.secrets import Secrets
 from stack.servers import binary
 from stack.tokens import Use, sign
+from tests import ports
 
 ROOT = Path(__file__).parents[3]
 PATIENCE_S = 10.0
@@ -39,10 +39,7 @@ COMMAND = (sys.executable, "-m", "services.realtime")
 
 def free_port() -> int:
     """A port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+    return ports.free()
 
 
 async def reachable(port: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from aiohttp import WSMsgType, web
 from grpc_health.v1 import health_pb2
 
 from crown.notification.v1.inbox_service_pb2 import ListNotificationsRequest
+from tests import ports
 from tests.integration.api import Api
 from tests.integration.local import Local
 from tests.integration.rig import SERVING, Rig, Service, until
@@ -41,9 +41,7 @@ class Scores:
         self.connections = 0
         self._open: set[web.WebSocketResponse] = set()
         self._runner: web.AppRunner | None = None
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port: int = found.getsockname()[1]
+        self.port = ports.free()
 
     async def start(self) -> None:
         """Lets connections in."""

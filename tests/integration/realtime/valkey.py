@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import platform
 import signal
-import socket
 from pathlib import Path
 
 from redis.asyncio import Redis
 
 from stack.secrets import OPERATOR, Secrets
 from stack.servers import binary, valkey
+from tests import ports
 
 _PATIENCE_S = 10.0
 
@@ -22,9 +22,7 @@ class Valkey:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._secrets = Secrets(folder)
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port: int = found.getsockname()[1]
+        self.port = ports.free()
         self.url = valkey.url(self._secrets, "realtime", self.port)
         self.operator_url = valkey.url(self._secrets, OPERATOR, self.port)
         self.operator: Redis = Redis.from_url(self.operator_url)

@@ -14,6 +14,7 @@ import pytest
 from crown import lease
 from crown.http import CallBroken, Http
 from crown.outcome import Retry, Unknown
+from tests import ports
 
 Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -191,7 +192,4 @@ async def _patient(http: Http, url: str) -> None:
 
 @pytest.fixture
 def unused() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+    return ports.free()

@@ -4,7 +4,6 @@ in a process of its own, since it stays in the one that set it up."""
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from crown import __version__
+from tests import ports
 from tests.sentry import Sentry, listening
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -100,9 +100,7 @@ rpc.run("email", ProcessSettings, main)
 def test_what_a_process_ends_of_is_reported_before_it_is_gone(
     sentry: Sentry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("CROWN_METRICS_PORT", str(free.getsockname()[1]))
+    monkeypatch.setenv("CROWN_METRICS_PORT", str(ports.free()))
     monkeypatch.setenv("CROWN_BIND", "127.0.0.1")
     monkeypatch.setenv("CROWN_SENTRY_DSN", sentry.dsn)
     ended = subprocess.run([sys.executable, "-c", ENDS], cwd=ROOT, capture_output=True, timeout=60)

@@ -23,6 +23,7 @@ from crown.errors import StoreUnavailable
 from crown.notification.v1 import inbox_service_pb2
 from crown.revocations import Revocations
 from crown.settings import ProcessSettings, Settings, SettingsError
+from tests import ports
 from tests.unit.crown.issuer import ISSUER, Issuer
 
 INBOX = inbox_service_pb2.DESCRIPTOR.services_by_name["InboxService"]
@@ -107,10 +108,7 @@ async def served(
 @pytest.fixture
 def port() -> int:
     """A port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        number: int = found.getsockname()[1]
-        return number
+    return ports.free()
 
 
 @pytest.fixture(autouse=True)

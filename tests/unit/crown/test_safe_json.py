@@ -84,10 +84,10 @@ def test_the_depth_is_that_of_free_form_parts(levels: int, inside: str) -> None:
     allowed = free_form_problem(struct) is None
     whole = b'{"a":' + data + b"}"
     if allowed:
-        assert safe_json.decode_object(whole) == {"a": json.loads(data)}
+        assert safe_json.decode(whole) == {"a": json.loads(data)}
     else:
         with pytest.raises(InvalidRequest, match="16 levels"):
-            safe_json.decode_object(whole)
+            safe_json.decode(whole)
 
 
 @pytest.mark.parametrize(
@@ -125,13 +125,6 @@ def test_the_rest_is_refused_by_name(data: bytes, rule: str) -> None:
         safe_json.decode(data, "meta")
     (violation,) = refused.value.violations
     assert (violation.field, violation.rule) == ("meta", rule)
-
-
-def test_an_object_may_be_asked_for() -> None:
-    assert safe_json.decode_object(b'{"a":1}') == {"a": 1}
-    for data in (b"[]", b"null", b'"a"'):
-        with pytest.raises(InvalidRequest, match="object"):
-            safe_json.decode_object(data)
 
 
 def test_the_bound_is_the_callers() -> None:

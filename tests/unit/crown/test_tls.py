@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from crown import rpc, tls
 from crown.notification.v1 import inbox_service_pb2
 from crown.notification.v1.inbox_service_pb2_grpc import InboxServiceStub
 from crown.settings import Settings, SettingsError
+from tests import ports
 from tests.papers import Authority
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -49,10 +49,7 @@ def authority() -> Authority:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        number: int = found.getsockname()[1]
-        return number
+    return ports.free()
 
 
 def settings(folder: Path, port: int, **more: str | int) -> Settings:
@@ -173,9 +170,7 @@ async def test_health_is_told_to_all_of_the_suite(tmp_path: Path, port: int, aut
 async def test_probes_have_a_port_that_tells_health_alone(
     tmp_path: Path, port: int, authority: Authority
 ) -> None:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        probed: int = found.getsockname()[1]
+    probed = ports.free()
     async with served(authority.folder(tmp_path / "email", "email"), port, CROWN_HEALTH_PORT=probed):
         assert await told(probed, None) == SERVING
         assert await asked(probed, None) is grpc.StatusCode.UNIMPLEMENTED

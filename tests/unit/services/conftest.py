@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -31,6 +30,7 @@ from stack.mailbox.settings import Settings as MailboxSettings
 from stack.sandbox.server import build, start
 from stack.sandbox.settings import Settings as SandboxSettings
 from stack.tokens import SCOPES
+from tests import ports
 
 SENDGRID_KEY = "SG.test.key"
 TWILIO_KEY = f"AC{'0' * 32}:twilio-token"
@@ -88,10 +88,7 @@ def service_account() -> dict[str, Any]:
 @pytest.fixture
 def free_port() -> int:
     """A port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+    return ports.free()
 
 
 @pytest.fixture
