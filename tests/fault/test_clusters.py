@@ -64,7 +64,15 @@ async def _rejoined(*nodes: Server) -> None:
 
 
 async def leader_killed(place: Scene) -> None:
-    node = await _leader(place)
+    await _killed(await _leader(place))
+
+
+async def follower_killed(place: Scene) -> None:
+    leader = await _leader(place)
+    await _killed(next(node for node in place.servers.nats if node is not leader))
+
+
+async def _killed(node: Server) -> None:
     await node.kill()
     await asyncio.sleep(HOLD_S)
     await node.start()
@@ -126,6 +134,14 @@ async def primary_killed(place: Scene) -> None:
     await old.start()
 
 
+async def secondary_killed(place: Scene) -> None:
+    leads = await primary(place.servers.mongod)
+    other = next(member for member in place.servers.mongod if member is not leads)
+    await other.kill()
+    await asyncio.sleep(HOLD_S)
+    await other.start()
+
+
 async def primary_cut_off(place: Scene) -> None:
     """Those that it led elect another. It is heard by clients all the while, and must not pass for a primary."""
     old = await primary(place.servers.mongod)
@@ -158,12 +174,14 @@ def takes_again(found: Found) -> None:
 
 FAULTS: Mapping[str, Fault] = {
     "leader of NATS killed, of three": Fault(leader_killed, HOLD_S, takes_again),
+    "another of three NATS killed": Fault(follower_killed, HOLD_S, takes_again),
     "leader of NATS cut off": Fault(leader_cut_off(from_clients=True), HOLD_S, takes_again),
     "leader of NATS cut off from its like": Fault(leader_cut_off(from_clients=False), HOLD_S),
     "two of three NATS killed": Fault(two_killed, HOLD_S, refuses, told=True),
     "a NATS server told to go": Fault(leader_goes_by_itself, HOLD_S, goes_on),
     "primary of MongoDB steps down": Fault(primary_steps_down, 5, goes_on),
     "primary of MongoDB killed, of three": Fault(primary_killed, HOLD_S, goes_on),
+    "secondary of MongoDB killed": Fault(secondary_killed, HOLD_S, goes_on),
     "primary of MongoDB cut off from its like": Fault(primary_cut_off, HOLD_S, goes_on),
     "two of three MongoDB killed": Fault(two_members_killed, HOLD_S, goes_on, told=True),
 }
