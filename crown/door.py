@@ -30,6 +30,7 @@ from crown.errors import (
     Violation,
 )
 from crown.incoming import Incoming
+from crown.open_streams import OpenStreams
 from crown.validation import together, violations
 
 log = logs.get(__name__)
@@ -83,17 +84,19 @@ class Limits:
 
 class Door:
     """Wraps the methods of servicers. One a process. When `going` is set, streams of requests are read no
-    further."""
+    further; `streams` ends those whose tokens are no longer good."""
 
     def __init__(
         self,
         authenticator: auth.Authenticator,
         limits: Limits = Limits(),
         going: asyncio.Event | None = None,
+        streams: OpenStreams | None = None,
     ) -> None:
         self._authenticator = authenticator
         self._limits = limits
         self._going = going or asyncio.Event()
+        self._streams = streams or OpenStreams()
 
     def handlers(
         self, service: ServiceDescriptor, servicer: object, checks: Mapping[str, Check]
@@ -113,11 +116,11 @@ class Door:
         if method.client_streaming and (access.is_open(rule) or rule.token):
             raise ValueError(f"{method.full_name}: a stream of requests needs a token in its headers")
         if method.client_streaming and method.server_streaming:
-            return grpc.stream_stream_rpc_method_handler(_both(entry, behaviour, self._going))
+            return grpc.stream_stream_rpc_method_handler(_both(entry, behaviour, self._going, self._streams))
         if method.client_streaming:
             raise ValueError(f"{method.full_name}: streams of requests with one answer are not served here")
         if method.server_streaming:
-            return grpc.unary_stream_rpc_method_handler(_stream(entry, behaviour))
+            return grpc.unary_stream_rpc_method_handler(_stream(entry, behaviour, self._streams))
         return grpc.unary_unary_rpc_method_handler(_unary(entry, behaviour))
 
 
@@ -254,17 +257,22 @@ def _unary(entry: _Entry, behaviour: Callable[[Any, Context], Awaitable[Message]
     return call
 
 
-def _stream(entry: _Entry, behaviour: Callable[[Any, Context], AsyncGenerator[Message, None]]) -> Any:
+def _stream(
+    entry: _Entry, behaviour: Callable[[Any, Context], AsyncGenerator[Message, None]], streams: OpenStreams
+) -> Any:
     async def call(raw: bytes, context: Context) -> AsyncIterator[bytes]:
         began = time.perf_counter()
         metadata = _metadata(context)
         with entry.span(metadata):
             try:
                 request = await entry.admit(raw, metadata)
-                # Closed here and now when the caller leaves, not when the garbage collector comes by.
-                async with aclosing(behaviour(request, context)) as answers:
-                    async for answer in answers:
-                        yield answer.SerializeToString()
+                with streams.opened(auth.caller()) as stream:
+                    # Closed here and now when the caller leaves, not when the garbage collector comes by.
+                    async with aclosing(behaviour(request, context)) as answers:
+                        async for answer in answers:
+                            yield answer.SerializeToString()
+                            # Who waits long for the next one has to look by itself, as realtime does.
+                            stream.must_go_on()
             except Exception as error:
                 await _refuse(entry, error, metadata, context, began)
 
@@ -275,6 +283,7 @@ def _both(
     entry: _Entry,
     behaviour: Callable[[AsyncGenerator[Any, None], Context], AsyncGenerator[Message, None]],
     going: asyncio.Event,
+    streams: OpenStreams,
 ) -> Any:
     async def call(incoming: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         began = time.perf_counter()
@@ -282,10 +291,11 @@ def _both(
         with entry.span(metadata):
             try:
                 principal = await entry.begin(metadata)
-                requests = _requests(entry, Incoming(incoming, principal.expires + auth.LEEWAY_S, going))
-                async with aclosing(requests), aclosing(behaviour(requests, context)) as answers:
-                    async for answer in answers:
-                        yield answer.SerializeToString()
+                with streams.opened(principal) as stream:
+                    requests = _requests(entry, Incoming(incoming, stream, going))
+                    async with aclosing(requests), aclosing(behaviour(requests, context)) as answers:
+                        async for answer in answers:
+                            yield answer.SerializeToString()
             except Exception as error:
                 await _hear_out(incoming)
                 await _refuse(entry, error, metadata, context, began)

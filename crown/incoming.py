@@ -1,22 +1,22 @@
-"""Reads the requests of a stream for as long as that may go on: until the caller has sent all, its token has
-expired, or this server is going away."""
+"""Reads the requests of a stream for as long as that may go on: until the caller has sent all, its token is no longer
+good, or this server is going away."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Literal
 
 from crown.errors import NotReady, Unauthenticated
+from crown.open_streams import OpenStream
 
 
 class Incoming:
-    """What one caller sends. `until` is in seconds since 1970; `going` is set when the server is about to go."""
+    """What one caller sends on `stream`. `going` is set when the server is about to go."""
 
-    def __init__(self, raw: AsyncIterator[bytes], until: float, going: asyncio.Event) -> None:
+    def __init__(self, raw: AsyncIterator[bytes], stream: OpenStream, going: asyncio.Event) -> None:
         self._raw = raw
-        self._until = until
+        self._stream = stream
         self._going = going
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
@@ -36,8 +36,11 @@ class Incoming:
         self._must_go_on()
         reading = asyncio.create_task(_read(self._raw))
         try:
-            left_s = self._until - time.time()
-            await asyncio.wait((reading, leaving), timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                (reading, leaving, self._stream.over),
+                timeout=self._stream.left_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
             if reading.done():
                 return reading.result()
         finally:
@@ -49,8 +52,7 @@ class Incoming:
     def _must_go_on(self) -> None:
         if self._going.is_set():
             raise NotReady("this server is going away; go on with another stream")
-        if time.time() >= self._until:
-            raise Unauthenticated("the token has expired")
+        self._stream.must_go_on()
 
 
 async def _read(raw: AsyncIterator[bytes]) -> bytes | None:

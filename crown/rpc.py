@@ -33,6 +33,7 @@ from crown import (
 )
 from crown.door import Check, Door
 from crown.errors import CrownError
+from crown.open_streams import OpenStreams
 from crown.revocations import Revocations
 from crown.settings import ProcessSettings, SettingsError, TokenSettings, exit_with
 
@@ -163,10 +164,13 @@ class Server(HealthServer):
         keys = auth.Keys(settings.jwks)
         self.authenticator = auth.Authenticator(keys, settings.jwt_issuer, settings.jwt_audience)
         super().__init__(settings, self.authenticator)
-        self._door = Door(self.authenticator, going=self.going)
+        streams = OpenStreams()
+        self.authenticator.on_withdrawn(streams.withdraw)
+        self._door = Door(self.authenticator, going=self.going, streams=streams)
         self._revocations = revocations
         if revocations is not None:
             self.authenticator.refuse(revocations.refuses)
+            revocations.on_disconnect(streams.cut_off)
 
     @asynccontextmanager
     async def serving(self, healthy: Healthy) -> AsyncIterator[None]:

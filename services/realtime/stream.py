@@ -107,21 +107,31 @@ class Streams:
         """A person's events for the present caller, with what they missed after `since`; as long as their token
         is good. Raises BusUnavailable and NotReady."""
         stream = Backlog(form, auth.caller())
+        # Before anything is awaited: their token may be revoked meanwhile.
+        self._open.add(stream)
+        try:
+            async with self._joined(user_id, stream, since) as joined:
+                yield joined, stream
+        finally:
+            self._open.discard(stream)
+
+    @asynccontextmanager
+    async def _joined(
+        self, user_id: str, stream: Backlog[T], since: Position | None
+    ) -> AsyncIterator[Joined]:
         where = address.user(user_id)
         joined = await self._hub.join(where, stream, since)
         # In the same step: what is new has to come behind what was missed.
         for event in joined.missed:
-            stream.deliver(_encoded(form, where.topic, event))
+            stream.deliver(_encoded(stream.encoding, where.topic, event))
         left_s = stream.principal.expires + auth.LEEWAY_S - time.time()
         expiry = asyncio.get_running_loop().call_later(left_s, stream.end, _expired())
         if self._draining:
             stream.end(_going())
-        self._open.add(stream)
         try:
-            yield joined, stream
+            yield joined
         finally:
             expiry.cancel()
-            self._open.discard(stream)
             self._hub.leave(where.topic, stream)
 
     def end(self, whose: Callable[[Principal], bool], why: CrownError) -> None:

@@ -153,6 +153,22 @@ TRUST = (
         ),
     ),
     Mutant(
+        "a stream goes on without its token",
+        "what a token has opened ends with it",
+        "crown/door.py",
+        "                            stream.must_go_on()\n",
+        "                            pass\n",
+        (f"{_UNIT}/test_door.py::test_a_stream_ends_when_its_token_is_good_no_longer[revoked]",),
+    ),
+    Mutant(
+        "a stream of requests goes on without its token",
+        "what a withdrawn key has opened ends",
+        "crown/rpc.py",
+        "        self.authenticator.on_withdrawn(streams.withdraw)\n",
+        "",
+        ("tests/integration/ingest/test_stream.py::test_a_key_that_is_withdrawn_ends_it",),
+    ),
+    Mutant(
         "people have scopes",
         "scopes are for services",
         "crown/auth.py",

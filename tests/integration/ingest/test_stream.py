@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -25,6 +27,7 @@ from crown.notification.v1.types_pb2 import NotificationStatus
 from tests.integration.api import Api, reason_of, request
 from tests.integration.local import Local
 from tests.integration.rig import Rig, Service, until
+from tests.unit.crown.issuer import Issuer
 
 ACCEPTED = NotificationStatus.ACCEPTED
 Opened = grpc.aio.StreamStreamCall[StreamNotificationsRequest, StreamNotificationsResponse]
@@ -245,6 +248,21 @@ async def test_a_token_that_expires_ends_it_after_the_results(rig: Rig, service:
     with pytest.raises(grpc.aio.AioRpcError):
         await stream.rest()
     assert await stream.ended() == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
+
+
+async def test_a_key_that_is_withdrawn_ends_it(rig: Rig, tmp_path: Path) -> None:
+    published = tmp_path / "jwks.json"
+    shutil.copyfile(rig.environment["CROWN_JWKS"], published)
+    async with rig.running("api", CROWN_JWKS=str(published)) as service:
+        async with opened(Api(rig, service)) as stream:
+            await stream.say(item("a"))
+            assert [result.status for result in await stream.hear()] == [ACCEPTED]
+            fresh = published.with_suffix(".new")
+            Issuer().publish(fresh)
+            fresh.replace(published)
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stream.rest()
+            assert await stream.ended() == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
 
 
 async def test_a_server_that_goes_answers_what_it_has_read(rig: Rig) -> None:

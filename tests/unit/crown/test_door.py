@@ -37,6 +37,8 @@ from crown.notification.v1.ingest_service_pb2 import (
 )
 from crown.notification.v1.notification_pb2 import Notification
 from crown.notification.v1.realtime_service_pb2 import StreamRequest, SubscribeRequest, SubscribeResponse
+from crown.open_streams import OpenStreams
+from crown.revocations import Disconnect
 from crown.tracing import current
 from tests.unit.crown.issuer import AUDIENCE, ISSUER, Issuer
 
@@ -108,6 +110,8 @@ class Servicer:
         self.principals: list[Any] = []
         self.traces: list[str] = []
         self.behave: Handler | None = None
+        # Between two answers of a stream.
+        self.between: Callable[[], object] = int
 
     def __getattr__(self, name: str) -> Any:
         return self._subscribe if name in {"Subscribe", "Stream"} else self._unary
@@ -127,6 +131,7 @@ class Servicer:
         self._note(request)
         for offset in (1, 2):
             yield SubscribeResponse(offset=offset)
+            self.between()
         if self.behave is not None:
             await self.behave(request, context)
 
@@ -139,6 +144,7 @@ class Caller:
     servicer: Servicer
     issuer: Issuer
     logged: list[Any]
+    streams: OpenStreams
 
     async def call(
         self,
@@ -183,9 +189,9 @@ def too_long(request: SendNotificationRequest) -> list[Violation]:
 async def opened(issuer: Issuer, jwks: Path) -> AsyncIterator[Caller]:
     servicer = Servicer()
     authenticator = Authenticator(Keys(issuer.publish(jwks)), ISSUER, AUDIENCE)
-    door = Door(
-        authenticator, Limits(usual=LIMIT_BYTES, by_method=(("SendBulkNotifications", 2 * LIMIT_BYTES),))
-    )
+    limits = Limits(usual=LIMIT_BYTES, by_method=(("SendBulkNotifications", 2 * LIMIT_BYTES),))
+    streams = OpenStreams()
+    door = Door(authenticator, limits, streams=streams)
     server = grpc.aio.server()
     for module in (
         inbox_service_pb2,
@@ -200,7 +206,7 @@ async def opened(issuer: Issuer, jwks: Path) -> AsyncIterator[Caller]:
     await server.start()
     with structlog.testing.capture_logs([logs.with_ids]) as logged:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Caller(channel, servicer, issuer, logged)
+            yield Caller(channel, servicer, issuer, logged, streams)
     await server.stop(None)
 
 
@@ -412,6 +418,49 @@ async def test_a_token_in_a_field_is_no_easier(
         await opened_page(door, user_id, door.issuer.token() if written is None else written)
     assert refusal(caught.value).reason == reason
     assert door.servicer.seen == []
+
+
+REVOKED_AT = 4e9
+
+
+@pytest.mark.parametrize(
+    ("told", "ends"),
+    [
+        pytest.param(
+            lambda streams: streams.cut_off(Disconnect("user123", "", REVOKED_AT)),
+            (grpc.StatusCode.UNAUTHENTICATED, "the token was revoked"),
+            id="revoked",
+        ),
+        pytest.param(
+            lambda streams: streams.cut_off(Disconnect("user123", "", None)),
+            (grpc.StatusCode.UNAVAILABLE, "open another stream"),
+            id="sent away",
+        ),
+        pytest.param(
+            lambda streams: streams.withdraw(frozenset(["ec"])),
+            (grpc.StatusCode.UNAUTHENTICATED, "the token was revoked"),
+            id="its key was withdrawn",
+        ),
+        pytest.param(
+            lambda streams: streams.cut_off(Disconnect("user124", "", REVOKED_AT)), None, id="another's"
+        ),
+        pytest.param(lambda streams: streams.withdraw(frozenset(["rsa"])), None, id="another key"),
+    ],
+)
+async def test_a_stream_ends_when_its_token_is_good_no_longer(
+    door: Caller, told: Callable[[OpenStreams], None], ends: tuple[grpc.StatusCode, str] | None
+) -> None:
+    door.servicer.between = lambda: told(door.streams)
+    rpc = door.channel.unary_stream(SUBSCRIBE, request_serializer=as_is, response_deserializer=as_is)
+    metadata = (("authorization", f"Bearer {door.issuer.token()}"),)
+    call = rpc(SubscribeRequest(user_id="user123").SerializeToString(), metadata=metadata, timeout=10)
+    if ends is None:
+        assert len([raw async for raw in call]) == 2
+        return
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for _ in call:
+            pass
+    assert (caught.value.code(), caught.value.details()) == ends
 
 
 async def test_a_field_that_no_rule_names_holds_no_token(door: Caller) -> None:
