@@ -17,7 +17,7 @@ import jwt
 
 from crown import logs
 from crown.errors import NotAllowed, TokenMissing, Unauthenticated, Unavailable
-from crown.token import BadToken, Claims, Token, read
+from crown.token import LIFE_MOST_S, BadToken, Claims, Token, read
 
 log = logs.get(__name__)
 
@@ -299,6 +299,8 @@ class Authenticator:
             raise BadToken("not yet valid")
         if claims.exp <= now - LEEWAY_S:
             raise BadToken("expired")
+        if claims.exp - claims.iat > LIFE_MOST_S:
+            raise BadToken("good for longer than 7 days; none may be, since it could not be revoked")
         if claims.iss != self._issuer:
             raise BadToken("issuer")
 

@@ -267,7 +267,7 @@ TABLE: tuple[Kept, ...] = (
         Where.NATS,
         "REVOKED",
         "id",
-        7 * _DAY_S,
+        8 * _DAY_S,
         "no token from before is valid any more",
         "stays: it keeps their sockets closed",
         not_exported="says only that sessions ended",

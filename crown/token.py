@@ -10,6 +10,9 @@ from typing import Any
 import jwt
 import msgspec
 
+# Seconds between a token's issue and its expiry, at most: what was revoked is remembered for a day longer.
+LIFE_MOST_S = 7 * 86_400
+
 
 class BadToken(Exception):
     """The text is no token, or not one that is good here; the message says what is wrong and no more."""

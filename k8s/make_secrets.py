@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from crown.token import LIFE_MOST_S
 from stack import keys, rights, tokens
 from stack.layout import write_private
 from stack.plan import GATEWAY
@@ -25,7 +26,8 @@ from stack.services import FILTER, RELAY, ROLES
 SUITE, DATA = "crown", "crown-data"
 _MONGODB = ",".join(f"crown-{number}.crown-svc.{DATA}.svc.cluster.local:27017" for number in range(3))
 _VALKEY = f"valkey.{DATA}.svc.cluster.local:6379"
-_TOKEN_TTL_S = 365 * 24 * 3600
+# As long as a token may live: make the Secrets again before. An auth service would renew them by itself.
+_TOKEN_TTL_S = LIFE_MOST_S
 
 
 class Kept:
@@ -129,7 +131,8 @@ def _tokens(kept: Kept) -> None:
         ("relay-token", "CROWN_RELAY_TOKEN", "relay", "notifications.send"),
         ("filter-token", "CROWN_FILTER_TOKEN", "dispatch", "notifications.filter"),
     ):
-        kept.value(SUITE, secret, key, partial(_token, signer, tokens.Use.SERVICE, name, scope))
+        # Anew each time: it ends in a week.
+        kept.put(SUITE, secret, key, _token(signer, tokens.Use.SERVICE, name, scope))
 
 
 def _certificates(kept: Kept) -> None:

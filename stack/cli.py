@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from crown.token import LIFE_MOST_S
 from stack import keys, logs, show
 from stack.commands import dlq, schedules
 from stack.control import UP_LIMIT_S, Stack
@@ -147,7 +148,9 @@ def token(
     scope: Annotated[
         list[str] | None, typer.Option(help="A service's right; all when none is given.")
     ] = None,
-    ttl: Annotated[int, typer.Option(help="Seconds until it expires.")] = DEFAULT_TTL_S,
+    ttl: Annotated[
+        int, typer.Option(help="Seconds until it expires; at most a week.", max=LIFE_MOST_S)
+    ] = DEFAULT_TTL_S,
     session: Annotated[str, typer.Option(help="The login that it belongs to.")] = "",
 ) -> None:
     """Print a token, alone on a line."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from crown.token import LIFE_MOST_S
 from stack import elsewhere, probes, providers, scale, tokens
 from stack.errors import StackError
 from stack.process import Preparation, Process
@@ -63,9 +64,6 @@ _CALLERS = {
     **dict.fromkeys(("ingest-dispatch-critical", "ingest-dispatch", "ingest-record", "ingest-webhook"), ()),
     RELAY.name: (),
 }
-
-# The stack renews tokens of its own at every start only.
-_TOKEN_TTL_S = 365 * 24 * 3600
 
 # Settings that the stack gives to each process itself: one value for all would be wrong.
 _OWN = frozenset(
@@ -223,8 +221,14 @@ def _filter(settings: Settings, secrets: Secrets) -> dict[str, str]:
     }
 
 
+def renew_tokens(settings: Settings, secrets: Secrets) -> None:
+    """Signs the tokens of the stack's own callers anew; they read their files again."""
+    _relay(settings, secrets)
+    _filter(settings, secrets)
+
+
 def _service_token(secrets: Secrets, name: str, scope: str) -> Path:
-    token = tokens.sign(secrets, tokens.Use.SERVICE, name, scopes=(scope,), ttl_s=_TOKEN_TTL_S)
+    token = tokens.sign(secrets, tokens.Use.SERVICE, name, scopes=(scope,), ttl_s=LIFE_MOST_S)
     return secrets.write(f"{name}-token", token)
 
 

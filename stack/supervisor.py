@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Mapping
 
-from stack import leash, logs, plan, state
+from stack import leash, logs, plan, services, state
 from stack.errors import StackError, StartFailed
 from stack.keeper import Keeper
 from stack.layout import Layout
@@ -21,7 +21,7 @@ from stack.settings import ROOT, Settings
 from stack.state import Health, Phase, ProcessStatus, StackState
 
 _LOG_CHECK_INTERVAL_S = 5.0
-_CERTIFICATE_CHECK_INTERVAL_S = 600.0
+_RENEW_INTERVAL_S = 600.0
 _PREPARE = "prepare"
 _PREPARE_LIMIT_S = 60.0
 _PREPARE_TRIES = 3
@@ -67,7 +67,7 @@ class Supervisor:
                 tasks.append(group.create_task(self._prepare(self._plan.preparation), name=_PREPARE))
             tasks.append(group.create_task(self._announce()))
             tasks.append(group.create_task(self._cap_logs()))
-            tasks.append(group.create_task(self._renew_certificates()))
+            tasks.append(group.create_task(self._renew()))
             await stop.wait()
             for task in tasks:
                 task.cancel()
@@ -132,13 +132,14 @@ class Supervisor:
                 logs.say(f"a log cannot be cut: {error}")
             await asyncio.sleep(_LOG_CHECK_INTERVAL_S)
 
-    async def _renew_certificates(self) -> None:
-        while self._plan.settings.mtls:
-            await asyncio.sleep(_CERTIFICATE_CHECK_INTERVAL_S)
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(_RENEW_INTERVAL_S)
             try:
                 self._plan.secrets.renew()
+                services.renew_tokens(self._plan.settings, self._plan.secrets)
             except OSError as error:
-                logs.say(f"a certificate cannot be renewed: {error}")
+                logs.say(f"a certificate or a token cannot be renewed: {error}")
 
     async def _stop_all(self) -> None:
         if self._phase is not Phase.FAILED:

@@ -30,7 +30,9 @@ token; an empty cell lets nobody in that way. What each call does: [calls.md](ca
 A token is a JWT of your auth service, signed with RS256 or ES256 by a key of its JWKS, with `iss`, `aud`, `sub`,
 `iat`, `exp` and `use`: `user`, `service` or `operator`. A service's rights are in `scope`, separated by spaces; in
 tokens of users and operators it counts for nothing. The gateway and each service check every token; clocks may
-differ by 30 s.
+differ by 30 s. A token may be good for 7 days from `iat` to `exp`, and each service refuses one of a longer life: it
+would outlive its revocation. Minutes or hours are better. Programs that go on for longer take their token from a file
+that is renewed, as the relay does (`CROWN_RELAY_TOKEN_FILE`).
 
 The JWKS is read again every 10 s. Publish a new key that long before the first token is signed with it, and nobody
 is refused; a key that you withdraw is believed for 10 s more at most, and then the sockets that it opened are closed.

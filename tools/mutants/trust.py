@@ -169,6 +169,14 @@ TRUST = (
         ("tests/integration/ingest/test_stream.py::test_a_key_that_is_withdrawn_ends_it",),
     ),
     Mutant(
+        "tokens live as long as they like",
+        "no token outlives its revocation",
+        "crown/auth.py",
+        "        if claims.exp - claims.iat > LIFE_MOST_S:\n",
+        "        if False:\n",
+        (f"{_UNIT}/test_auth.py::test_a_token_lives_for_a_week_at_most",),
+    ),
+    Mutant(
         "people have scopes",
         "scopes are for services",
         "crown/auth.py",

@@ -22,10 +22,10 @@ from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from crown import auth
+from crown import auth, subjects
 from crown.auth import Authenticator, Keys, Principal, bearer
 from crown.errors import NotAllowed, Unauthenticated, Unavailable
-from crown.token import Token
+from crown.token import LIFE_MOST_S, Token
 from tests.unit.crown.issuer import AUDIENCE, ISSUER, Issuer
 
 HOUR_S = 3600
@@ -135,6 +135,9 @@ async def test_only_services_have_scopes(
         pytest.param(lambda issuer: issuer.token(iat=None), id="no issue time"),
         pytest.param(lambda issuer: issuer.token(iat=str(int(time.time()))), id="issue time is text"),
         pytest.param(lambda issuer: issuer.token(iat=float("inf")), id="issue time is infinite"),
+        pytest.param(lambda issuer: issuer.token(exp=int(time.time()) + 8 * 86_400), id="lives too long"),
+        pytest.param(lambda issuer: issuer.token(exp=10**300), id="lives for ever"),
+        pytest.param(lambda issuer: issuer.token(iat=0), id="issued before all time"),
         pytest.param(lambda issuer: issuer.token(sid=7), id="session is a number"),
         pytest.param(lambda issuer: issuer.token(sub=None), id="no subject"),
         pytest.param(lambda issuer: issuer.token(sub=""), id="empty subject"),
@@ -219,6 +222,26 @@ async def test_half_a_minute_is_exact(
         else:
             with pytest.raises(Unauthenticated):
                 await authenticator.principal(token)
+
+
+@pytest.mark.parametrize(("life_s", "good"), [(7 * 86_400, True), (7 * 86_400 + 1, False)])
+@pytest.mark.parametrize("use", ["user", "service", "operator"])
+async def test_a_token_lives_for_a_week_at_most(
+    authenticator: Authenticator, issuer: Issuer, use: str, life_s: int, good: bool
+) -> None:
+    # Also when most of it is over: it could have been revoked before anybody here remembers.
+    issued = int(time.time()) - life_s + 60
+    token = issuer.token(use=use, iat=issued, exp=issued + life_s)
+    if good:
+        await authenticator.principal(token)
+    else:
+        with pytest.raises(Unauthenticated, match="longer than 7 days"):
+            await authenticator.principal(token)
+
+
+def test_a_revocation_outlives_every_token() -> None:
+    # Issued at the very moment, by a clock that is ahead as far as it may be.
+    assert subjects.REVOKED_KEPT_S > LIFE_MOST_S + 2 * auth.LEEWAY_S
 
 
 async def test_clocks_may_differ_by_half_a_minute(authenticator: Authenticator, issuer: Issuer) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import jwt
 import pytest
+import time_machine
 
+from crown.token import LIFE_MOST_S
 from stack import services
 from stack.errors import StackError
 from stack.secrets import Secrets
@@ -181,3 +184,19 @@ def test_processes_of_one_service_are_called_the_same(tmp_path: Path) -> None:
     (role,) = (role for role in services.roles(settings.given) if role.name == "email-2")
     found = services.environment(settings, Secrets(tmp_path), role)
     assert found["CROWN_TLS_FOLDER"] == str(tmp_path / "tls" / "email")
+
+
+def test_the_tokens_that_the_stack_shows_are_renewed(tmp_path: Path) -> None:
+    given = {"CROWN_RELAY_FEEDS": "/feeds.toml", "CROWN_STACK_FILTER": "reference"}
+    settings, secrets = Settings.read({"CROWN_STACK_PORT_BASE": "13000", **given}), Secrets(tmp_path)
+    shown = (
+        (environment(tmp_path, "realtime-relay", **given), "CROWN_RELAY_TOKEN"),
+        (environment(tmp_path, "ingest-dispatch", **given), "CROWN_FILTER_TOKEN"),
+    )
+    for process, name in shown:
+        claims = jwt.decode(read(process, name), options={"verify_signature": False})
+        assert claims["exp"] - claims["iat"] == LIFE_MOST_S
+    before = [read(process, name) for process, name in shown]
+    with time_machine.travel(time.time() + 600, tick=False):
+        services.renew_tokens(settings, secrets)
+    assert not set(before) & {read(process, name) for process, name in shown}
