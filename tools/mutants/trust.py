@@ -295,6 +295,14 @@ TRUST = (
             "::test_nobody_without_the_key_can_guess_what_a_hash_is_of",
         ),
     ),
+    Mutant(
+        "operators look at people unseen",
+        "what operators do to people is logged by name",
+        "crown/door.py",
+        "        self._note_operator(request)\n        return request\n",
+        "        return request\n",
+        (f"{_UNIT}/test_door.py::test_what_operators_do_to_people_is_logged",),
+    ),
     # -- what is spent
     Mutant(
         "a caller may use the whole day",

@@ -567,6 +567,26 @@ async def test_the_text_of_a_bug_stays_here(door: Caller, error: Exception) -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("method", "request_", "whom"),
+    [
+        (LIST, inbox_service_pb2.ListNotificationsRequest(user_id="ann"), {"user_id": "ann"}),
+        (GET, GetNotificationRequest(notification_id=str(uuid.UUID(int=7))), {"user_id": ""}),
+    ],
+)
+async def test_what_operators_do_to_people_is_logged(
+    door: Caller, method: str, request_: Any, whom: dict[str, str]
+) -> None:
+    await door.call(method, request_, door.issuer.token(use="operator", sub="olga"), x_request_id="r-1")
+    (line,) = [line for line in door.logged if line["event"] == "operator_called"]
+    assert (line["by"], line["request_id"]) == ("olga", "r-1")
+    assert {name: line[name] for name in whom} == whom
+    await door.call(
+        LIST, inbox_service_pb2.ListNotificationsRequest(user_id="ann"), door.issuer.token(sub="ann")
+    )
+    assert len([line for line in door.logged if line["event"] == "operator_called"]) == 1
+
+
 async def test_every_line_of_a_call_carries_its_ids(door: Caller) -> None:
     async def behave(_request: Any, _context: Any) -> Any:
         logs.get("handler").info("deep_within")
