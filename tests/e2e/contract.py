@@ -31,7 +31,7 @@ _PROCESSES = {
     "SmsService": "sms",
     "RealtimeService": "realtime",
 }
-_VARIABLE = re.compile(r"\{(\w+)\}")
+VARIABLE = re.compile(r"\{(\w+)\}")
 # Good values for the variables of paths.
 _SAMPLES = {
     "notification_id": "01a202de-cd68-776b-aacc-66961d5740dd",
@@ -84,7 +84,7 @@ class Rpc:
     def paths(self, user_id: str) -> Iterator[tuple[str, str]]:
         """(HTTP method, path) of each way to call it about this person by REST."""
         for verb, template in self.rest:
-            yield verb, _VARIABLE.sub(lambda found: {"user_id": user_id, **_SAMPLES}[found[1]], template)
+            yield verb, VARIABLE.sub(lambda found: {"user_id": user_id, **_SAMPLES}[found[1]], template)
 
     async def call(self, channel: grpc.aio.Channel, user_id: str, metadata: Any) -> grpc.StatusCode:
         """The code of a call about this person. A stream that goes on is OK."""
