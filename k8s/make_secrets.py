@@ -12,9 +12,12 @@ import base64
 import hashlib
 import json
 import secrets
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+
+import jwt
 
 from crown.token import LIFE_MOST_S
 from stack import keys, rights, tokens
@@ -26,8 +29,10 @@ from stack.services import FILTER, RELAY, ROLES
 SUITE, DATA = "crown", "crown-data"
 _MONGODB = ",".join(f"crown-{number}.crown-svc.{DATA}.svc.cluster.local:27017" for number in range(3))
 _VALKEY = f"valkey.{DATA}.svc.cluster.local:6379"
-# As long as a token may live: make the Secrets again before. An auth service would renew them by itself.
+# As long as a token may live. An auth service would renew it by itself; here whoever makes the Secrets again within
+# so many seconds of its end gets a new one.
 _TOKEN_TTL_S = LIFE_MOST_S
+_TOKEN_DUE_S = LIFE_MOST_S / 2
 
 
 class Kept:
@@ -131,8 +136,9 @@ def _tokens(kept: Kept) -> None:
         ("relay-token", "CROWN_RELAY_TOKEN", "relay", "notifications.send"),
         ("filter-token", "CROWN_FILTER_TOKEN", "dispatch", "notifications.filter"),
     ):
-        # Anew each time: it ends in a week.
-        kept.put(SUITE, secret, key, _token(signer, tokens.Use.SERVICE, name, scope))
+        make = partial(_token, signer, tokens.Use.SERVICE, name, scope)
+        if _due(kept.value(SUITE, secret, key, make)):
+            kept.put(SUITE, secret, key, make())
 
 
 def _certificates(kept: Kept) -> None:
@@ -147,6 +153,15 @@ def _certificates(kept: Kept) -> None:
 
 def _token(signer: Secrets, use: tokens.Use, subject: str, scope: str = "") -> str:
     return tokens.sign(signer, use, subject, scopes=(scope,) if scope else (), ttl_s=_TOKEN_TTL_S)
+
+
+def _due(token: str) -> bool:
+    """Whether it is one of ours, and about to end. Those of an auth service are its own."""
+    try:
+        claims = jwt.decode(token, options={"verify_signature": False})
+    except jwt.PyJWTError:
+        return False
+    return claims.get("iss") == tokens.ISSUER and claims["exp"] < time.time() + _TOKEN_DUE_S
 
 
 def main() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 import pytest
+import time_machine
 
 from k8s import make_secrets
 from tests.k8s import references
@@ -89,6 +91,17 @@ def test_what_is_there_already_is_kept(tmp_path: Path) -> None:
     before = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
     make_secrets.make(tmp_path)
     assert {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_our_own_tokens_are_renewed_before_they_end(tmp_path: Path) -> None:
+    make_secrets.make(tmp_path)
+    ours = tmp_path / "crown" / "relay-token" / "CROWN_RELAY_TOKEN"
+    theirs = tmp_path / "crown" / "filter-token" / "CROWN_FILTER_TOKEN"
+    theirs.write_text("of their auth service")
+    before = ours.read_text()
+    with time_machine.travel(time.time() + 4 * 86_400):
+        make_secrets.make(tmp_path)
+    assert (ours.read_text() != before, theirs.read_text()) == (True, "of their auth service")
 
 
 def test_values_are_for_their_owner_alone(secret_folder: Path) -> None:
