@@ -13,6 +13,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from crown import rpc, tls, vault
+from crown.auth import Authenticator
 from crown.broadcasts import Broadcasts
 from crown.bus import Bus
 from crown.groups import Groups
@@ -148,19 +149,8 @@ def _node(
     name = os.urandom(_NODE_BYTES).hex()
     data_key = vault.data_key(settings.data_key.get_secret_value())
     hub = Hub(feed, data_key, spawn)
-    presence = Tracker(RedisBoard(redis), hub.publish_ephemeral, hub.stale)
-    hub.on_presence(presence.heard)
-    groups = Groups(store.db)
-    backend = Backend(
-        hub=hub,
-        groups=groups,
-        memberships=Memberships(groups),
-        counts=UnreadCounts(Unread(store.db), hub, spawn),
-        presence=presence,
-        authenticator=server.authenticator,
-        spawn=spawn,
-    )
-    everybody = People(spawn, settings.connections_per_user, presence)
+    backend = _backend(hub, store, redis, server.authenticator, spawn)
+    everybody = People(spawn, settings.connections_per_user, backend.presence)
     people = sockets.Sockets(
         name,
         backend,
@@ -198,12 +188,28 @@ def _node(
             spawn,
         ),
         memberships=backend.memberships,
-        presence=presence,
+        presence=backend.presence,
         people=people,
         sessions=sessions,
         polls=LongPoll(people, sessions),
         service=service,
         vitals=Vitals(name, bus, hub),
+    )
+
+
+def _backend(hub: Hub, store: Store, redis: Redis, authenticator: Authenticator, spawn: Spawn) -> Backend:
+    """What the channels of sockets stand on."""
+    presence = Tracker(RedisBoard(redis), hub.publish_ephemeral, hub.stale)
+    hub.on_presence(presence.heard)
+    groups = Groups(store.db)
+    return Backend(
+        hub=hub,
+        groups=groups,
+        memberships=Memberships(groups),
+        counts=UnreadCounts(Unread(store.db), hub, spawn),
+        presence=presence,
+        authenticator=authenticator,
+        spawn=spawn,
     )
 
 
