@@ -43,7 +43,6 @@ def _unpack() -> None:
             return
         partial = _UNPACKED.with_suffix(".partial")
         subprocess.run(("node", "unpack.js", str(partial)), cwd=FOLDER, check=True, timeout=_UNPACK_LIMIT_S)
-        (partial / "fonts.conf").write_text(_FONTS.format(folder=_UNPACKED))
         partial.rename(_UNPACKED)
 
 
@@ -168,12 +167,15 @@ class Browser:
 @asynccontextmanager
 async def running(home: Path) -> AsyncIterator[Browser]:
     """A browser with its profile below `home`."""
+    # At each start: a folder that was moved has its fonts elsewhere, and without any the browser dies of a text.
+    fonts = home / "fonts.conf"
+    fonts.write_text(_FONTS.format(folder=_UNPACKED))
     process = await asyncio.create_subprocess_exec(
         str(_UNPACKED / "chromium"), "--headless", "--no-sandbox", "--no-zygote", "--disable-gpu",
         "--disable-dev-shm-usage", "--remote-debugging-port=0", f"--user-data-dir={home}", "about:blank",
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL, env={
             "PATH": os.environ["PATH"], "HOME": str(home), "LD_LIBRARY_PATH": str(_UNPACKED / "lib"),
-            "FONTCONFIG_FILE": str(_UNPACKED / "fonts.conf"),
+            "FONTCONFIG_FILE": str(fonts),
         },
     )  # fmt: skip
     try:
