@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
@@ -67,9 +68,15 @@ async def ask(
         return None
 
 
+@cache
+def callers(rest: Rest) -> tuple[Caller, ...]:
+    """A service, an operator, a person. Each keeps its token, as programs do."""
+    return rest.service(), rest.operator, rest.user("heron")
+
+
 def somebody(rest: Rest, spoiler: Spoiler) -> Caller:
-    """Who calls: a service, an operator, a person."""
-    return spoiler.chance.choice([rest.service(), rest.operator, rest.user("heron")])
+    """Who calls."""
+    return spoiler.chance.choice(callers(rest))
 
 
 KNOWN = [rpc for rpc in RPCS if rpc.rest and not is_raw(rpc) and not rpc.method.server_streaming]

@@ -26,8 +26,9 @@ SEED = 20_261_151
 # So many here for each input of a surface elsewhere, and seconds after which no more are begun.
 TIMES = 20
 LONGEST_S = 600.0
-# Inputs after which a slope says something, and the part of them after which caches are full.
-LEAST = 20_000
+# Inputs after which a slope says something, and the part of them after which caches are full: services that get few
+# of them take long to get warm.
+LEAST = 50_000
 WARM_UP = 0.4
 SAMPLES = 100
 SLOPE_MOST_BYTES = 1 << 20
