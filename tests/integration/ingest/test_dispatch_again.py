@@ -116,6 +116,9 @@ async def test_servers_that_die_under_it_lose_nothing(rig: Rig, local: Local, se
         return await local.send(channels=["PUSH", "IN_APP"])
 
     async with local.dispatching():
+        # It has begun: one that finds no server when it begins ends itself, for its supervisor to start it again.
+        first = await local.send(channels=["PUSH"])
+        await until(lambda: local.rows(first))
         sending = [asyncio.create_task(send(number)) for number in range(300)]
         await asyncio.sleep(0.1)
         await rig.killed(server)
