@@ -5,23 +5,29 @@ from __future__ import annotations
 from tests.e2e.browser import Tab
 
 # Each way that worked is written down in `worked`. A script comes in all the ways in which a page can have one: as an
-# element, as an attribute, from elsewhere, from text; and then the page would tell somebody else.
+# element, as an attribute, from elsewhere, from text; and then the page would tell somebody else. What takes no plain
+# text there is told that the text is trusted, so that each bar is tried by itself.
 _TRY = """(async () => {
   window.worked = [];
   const attempt = (what) => { try { what(); } catch (refused) {} };
   const element = (name, more) => Object.assign(document.createElement(name), more);
+  const trusted = trustedTypes.createPolicy('anything',
+    {createHTML: text => text, createScript: text => text, createScriptURL: text => text});
+  const script = (text) => trusted.createScript(text), html = (text) => trusted.createHTML(text);
+  const address = (text) => trusted.createScriptURL(text);
   const add = (one) => document.body.append(one);
-  attempt(() => add(element('script', {text: "worked.push('inline script')"})));
-  attempt(() => add(element('script', {src: "data:text/javascript,worked.push('script of data')"})));
-  attempt(() => add(element('script', {src: ELSEWHERE + "/script.js"})));
+  attempt(() => add(element('script', {text: script("worked.push('inline script')")})));
+  attempt(() => add(element('script', {src: address("data:text/javascript,worked.push('data')")})));
+  attempt(() => add(element('script', {src: address(ELSEWHERE + "/script.js")})));
   const image = '<img src="data:," onerror="worked.push(`markup`)">';
-  attempt(() => document.body.insertAdjacentHTML('beforeend', image));
-  attempt(() => { const button = element('button'); button.setAttribute('onclick', "worked.push('attribute')");
-    add(button); button.click(); });
+  attempt(() => document.body.insertAdjacentHTML('beforeend', html(image)));
+  attempt(() => { document.body.insertAdjacentHTML('beforeend', image); worked.push('plain text'); });
+  attempt(() => { const button = element('button'); add(button);
+    button.setAttribute('onclick', script("worked.push('attribute')")); button.click(); });
   attempt(() => { const link = element('a', {href: "javascript:worked.push('link')"}); add(link); link.click(); });
-  attempt(() => setTimeout("worked.push('timer')", 0));
+  attempt(() => setTimeout(script("worked.push('timer')"), 0));
   const framed = "<script>parent.worked.push('frame')</script>";
-  attempt(() => add(element('iframe', {srcdoc: framed})));
+  attempt(() => add(element('iframe', {srcdoc: html(framed)})));
   attempt(() => { const style = element('style', {textContent: 'body { --got-in: 1 }'}); document.head.append(style);
     if (getComputedStyle(document.body).getPropertyValue('--got-in')) worked.push('style'); });
   await fetch(ELSEWHERE + '/told').then(() => worked.push('fetch'), () => undefined);
