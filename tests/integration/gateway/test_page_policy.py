@@ -70,8 +70,8 @@ async def held(browser: Browser, url: str, elsewhere: str) -> None:
 async def test_without_a_policy_everything_would_get_in(browser: Browser, elsewhere: str) -> None:
     found = set(await injected(await opened(browser, elsewhere), elsewhere))
     assert found == {
-        "inline script", "data", "script from elsewhere", "markup", "plain text", "attribute", "link", "timer", "frame",
-        "style", "fetch",
+        "inline script", "data", "script from elsewhere", "markup", "plain text", "attribute", "link", "timer",
+        "frame", "style", "fetch",
     }  # fmt: skip
 
 
