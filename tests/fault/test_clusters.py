@@ -265,6 +265,11 @@ async def test_a_changed_file_of_one_of_three(
         [sent for sent in history if sent.request.notification_id not in expected], QUIET_LIMIT_S
     )
     lost = accepted - {row.notification_id for row in (await place.site.evidence()).rows}
+    # What is left of it must not meet the next one.
+    await node.stop()
+    shutil.rmtree(node.store)
+    await node.start()
+    await _rejoined(node)
     results.append(
         Result(
             fault=f"file of one of three NATS changed, {how}, and {then}",
