@@ -257,6 +257,10 @@ BUS_FORBIDDEN = _counter(
     Label("act", "what it did", ("publish", "subscription")),
     note="the table of rights that NATS has is not the one of this version: see [rights.md](rights.md)",
 )  # fmt: skip
+CERTIFICATE_END = _gauge(
+    "crown_certificate_end_seconds", "When the certificate ends that the process shows, in Unix time; 0 without one",
+    Section.PROCESS, over="min",
+)  # fmt: skip
 LOOP_LAG = _histogram(
     "crown_loop_lag_seconds", "How late timers of the event loop come", Section.PROCESS, buckets=_LAG,
     note="something runs for long without letting go: it holds up all that the process does",

@@ -21,7 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from grpc_health.v1 import health
 
-from crown import ids, logs, problem
+from crown import ids, logs, metrics, problem
 from crown.errors import NotAllowed
 from crown.settings import ProcessSettings, SettingsError
 
@@ -59,6 +59,7 @@ class Identity:
         self._stamp = _stamp(folder)
         self._papers = _read(folder)
         self._readable = True
+        self._tell_end()
 
     def papers(self) -> Papers:
         """What to show now."""
@@ -81,7 +82,12 @@ class Identity:
             self._readable = False
             return
         self._readable = True
+        self._tell_end()
         log.info("certificate_renewed")
+
+    def _tell_end(self) -> None:
+        shown = x509.load_pem_x509_certificate(self._papers.certificate)
+        metrics.CERTIFICATE_END.set(shown.not_valid_after_utc.timestamp())
 
     def server_credentials(self) -> grpc.ServerCredentials:
         """What a gRPC server shows; whoever calls it has to show a certificate of the authority."""

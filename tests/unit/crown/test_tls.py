@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -14,7 +15,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from crown import rpc, tls
+from crown import metrics, rpc, tls
 from crown.notification.v1 import inbox_service_pb2
 from crown.notification.v1.inbox_service_pb2_grpc import InboxServiceStub
 from crown.settings import Settings, SettingsError
@@ -191,6 +192,20 @@ async def test_a_renewed_certificate_is_shown_at_once(
         # What cannot be read leaves the last good one.
         (email / tls.KEY).write_text("no key")
         assert await asked(port, tmp_path / "new") is UNAUTHENTICATED
+
+
+def test_when_the_certificate_ends_is_told_also_after_it_was_renewed(
+    tmp_path: Path, authority: Authority
+) -> None:
+    def left_s() -> float:
+        return float(metrics.CERTIFICATE_END._value.get()) - time.time()
+
+    folder = authority.folder(tmp_path / "email", "email", timedelta(hours=1))
+    identity = tls.Identity(folder)
+    assert left_s() == pytest.approx(3_600, abs=60)
+    authority.folder(folder, "email", timedelta(days=2))
+    identity.papers()
+    assert left_s() == pytest.approx(2 * 86_400, abs=60)
 
 
 async def test_a_caller_shows_its_renewed_certificate(
