@@ -90,15 +90,20 @@ def _section(title: str, about: str, table: dict[str, Any]) -> str:
 
 
 def _when(table: dict[str, Any]) -> str:
-    """The days, how long it took where that was all of it, and the commits: with most rows first, + where files had
-    changed since."""
+    """The days, how long it took where that was all of it, and the commits, + where files had changed since; with
+    how many rows are of each where not all are of one."""
     days = sorted({row["made"] for row in table["rows"]})
     commits = Counter(row["commit"] for row in table["rows"] if row.get("commit"))
     parts = [days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"]
     if "took_s" in table:
         parts.append(f"in {table['took_s'] // 60} min {table['took_s'] % 60} s")
     if commits:
-        parts.append(f"at commit {', '.join(f'`{one}`' for one, _ in commits.most_common())}")
+        all_of_it = len(table["rows"])
+        told = (
+            f"`{one}`" if count == all_of_it else f"`{one}` ({count} of {all_of_it} rows)"
+            for one, count in commits.most_common()
+        )
+        parts.append(f"at commit {', '.join(told)}")
     return " ".join(parts)
 
 

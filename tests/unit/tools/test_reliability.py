@@ -66,7 +66,10 @@ def test_a_whole_run_says_how_long_it_took_and_of_which_commit(
     # One that was run again by itself does not make the whole one shorter.
     monkeypatch.setattr(figures, "commit", lambda: "89abcde+")
     figures.publish("faults", ("fault", "lost"), [("b", "0")], command="make fault")
-    assert " in 1 min 2 s at commit `1234567`, `89abcde+`." in reliability_page.page()
+    assert (
+        " in 1 min 2 s at commit `1234567` (1 of 2 rows), `89abcde+` (1 of 2 rows)."
+        in reliability_page.page()
+    )
 
 
 def test_what_is_measured_is_known_by_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
