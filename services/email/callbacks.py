@@ -25,7 +25,7 @@ from services.email.sendgrid.signature import SIGNATURE, TIMESTAMP, SendGridSign
 from services.email.unsubscribe_link import UnsubscribeLinks
 
 # Nothing tells what is wrong with it.
-_NO_LINK = NotFound("this link is not one of ours, was altered, or is too old")
+_NO_LINK = "this link is not one of ours, was altered, or is too old"
 _SUBJECT = subjects.callback(subjects.CHANNELS[Channel.EMAIL])
 
 
@@ -65,14 +65,14 @@ class EmailCallbackService:
         """The page that asks. It changes nothing: scanners of mail follow every link."""
         found = self._links.read(request.token)
         if found is None:
-            return await self._refuse(context, _NO_LINK)
+            return await self._refuse(context, NotFound(_NO_LINK))
         return await _answer(context, unsubscribe_page.ask(self._sender, found[1], _language(context)))
 
     async def Unsubscribe(self, request: pb.UnsubscribeRequest, context: Context) -> HttpBody:
         """Turns the category off for the person, whoever asks: the link is all it takes."""
         found = self._links.read(request.token)
         if found is None:
-            return await self._refuse(context, _NO_LINK)
+            return await self._refuse(context, NotFound(_NO_LINK))
         user_id, category = found
         try:
             await self._preferences.choose(user_id, category, Channel.EMAIL, on=False)
