@@ -1,16 +1,17 @@
-"""Sessions that were ended. Every service that takes people's tokens refuses those of them: processes that run hear
-of it at once, those that start read what the stream keeps, which is as long as any token may live. Realtime also
-cuts off who is connected.
+"""Sessions that were ended, and services and operators whose tokens were revoked. Every service refuses those tokens:
+processes that run hear of it at once, those that start read what the stream keeps, which is as long as any token may
+live. What the tokens have opened ends.
 
 A process that could never read what was revoked does not begin to serve. One that the bus is taken from later keeps
 what it knows, is not ready, and reads what it missed when the bus is back. Whether a word got lost on the way, each
 looks every few seconds.
 
-The claim `iat` of a token is in whole seconds, as most issuers write it. When a person is revoked, a token of that
-very second is still good: logging somebody out everywhere and handing them a new token is one step for an auth
-service, and the new token would otherwise be refused for all its life. A token that was issued in that second
-before, and not used yet, passes with it; sockets that are open do not. When one session is revoked there is no such
-case, since a new login is another session: the whole second is refused. An `iat` with a fraction is taken exactly.
+The claim `iat` of a token is in whole seconds, as most issuers write it. When a person, service or operator is
+revoked, a token of that very second is still good: logging somebody out everywhere and handing them a new token
+is one step for an auth service, and the new token would otherwise be refused for all its life. A token that was
+issued in that second before, and not used yet, passes with it; sockets that are open do not. When one session
+is revoked there is no such case, since a new login is another session: the whole second is refused. An `iat`
+with a fraction is taken exactly.
 """
 
 from __future__ import annotations
@@ -40,12 +41,14 @@ LOOK_PERIOD_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
-    """That a person, or one session of theirs, is to be cut off. Tokens that were issued until `revoke_time`, in
-    seconds since 1970, are refused from then on; None: they stay good."""
+    """That a person, or one session of theirs, is to be cut off; or the service or operator of this name, where `use`
+    says so. Tokens that were issued until `revoke_time`, in seconds since 1970, are refused from then on; None: they
+    stay good."""
 
-    user_id: str
+    subject: str
     session_id: str
     revoke_time: float | None
+    use: str = "user"
 
     @property
     def revoked(self) -> bool:
@@ -66,7 +69,7 @@ class Disconnect:
         return principal.issued <= self.revoke_time
 
     def _names(self, principal: Principal) -> bool:
-        if principal.use != "user" or principal.subject != self.user_id:
+        if principal.use != self.use or principal.subject != self.subject:
             return False
         return self.session_id in ("", principal.session)
 
@@ -78,7 +81,8 @@ class Revocations:
         self._bus = bus
         self._clock = clock
         self._direct = Direct(bus, subjects.REVOKED)
-        self._kept: dict[tuple[str, str], Disconnect] = {}
+        # By use, subject and session.
+        self._kept: dict[tuple[str, str, str], Disconnect] = {}
         # The stream that was read, and up to where.
         self._created = ""
         self._next = 1
@@ -99,8 +103,8 @@ class Revocations:
         """True where the token of `principal` was revoked."""
         if not self._kept:
             return False
-        everywhere = self._kept.get((principal.subject, ""))
-        session = self._kept.get((principal.subject, principal.session))
+        everywhere = self._kept.get((principal.use, principal.subject, ""))
+        session = self._kept.get((principal.use, principal.subject, principal.session))
         return any(one is not None and one.refuses(principal) for one in (everywhere, session))
 
     async def start(self) -> None:
@@ -174,7 +178,7 @@ class Revocations:
 
     def _keep(self, one: Disconnect) -> bool:
         """True where it was not known."""
-        key = one.user_id, one.session_id
+        key = one.use, one.subject, one.session_id
         known = self._kept.get(key)
         if one.revoke_time is None or (known is not None and one.revoke_time <= (known.revoke_time or 0.0)):
             return False
@@ -195,9 +199,12 @@ def _decoded(message: Msg) -> Disconnect | None:
         event = events_pb2.DisconnectEvent.FromString(message.data)
     except DecodeError:
         event = events_pb2.DisconnectEvent()
-    if not event.user_id:
+    named = {"user": event.user_id, "service": event.service_id, "operator": event.operator_id}
+    found = [(use, subject) for use, subject in named.items() if subject]
+    if len(found) != 1:
         log.error("revocation_unreadable", size=len(message.data))
         return None
+    ((use, subject),) = found
     at = event.revoke_time
     moment = at.seconds + at.nanos / 1e9 if event.HasField("revoke_time") else None
-    return Disconnect(event.user_id, event.session_id, moment)
+    return Disconnect(subject, event.session_id, moment, use)

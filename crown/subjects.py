@@ -213,6 +213,11 @@ def revoked(user_id: str, session_id: str) -> str:
     return f"crown.revoked.{token(user_id)}.{token(session_id) or '_'}"
 
 
+def revoked_caller(use: str, subject: str) -> str:
+    """Where it is told that the tokens of a service or operator are good no longer; `use` is which of the two."""
+    return f"crown.revoked.{token(subject)}._.{use}"
+
+
 def closed(user_id: str, session_id: str) -> str:
     """Where it is told that sockets are to be closed whose tokens stay good. Not where revocations are told: of
     each subject the last message is kept, and a node that starts later would never hear of the revocation."""

@@ -241,6 +241,17 @@ def explain(
 
 
 @app.command()
+def revoke(
+    user: Annotated[str, typer.Option(help="Of this person.")] = "",
+    session: Annotated[str, typer.Option(help="Only those of this login of the person.")] = "",
+    service: Annotated[str, typer.Option(help="Of this service.")] = "",
+    operator: Annotated[str, typer.Option(help="Of this operator.")] = "",
+) -> None:
+    """Refuse all tokens that were issued before now, and close what they have opened."""
+    importlib.import_module("stack.commands.revoke").main(Stack(), user, session, service, operator)
+
+
+@app.command()
 def demo() -> None:
     """Send one notification on every channel and show where each arrived."""
     importlib.import_module("stack.commands.demo").main()

@@ -25,6 +25,7 @@ SCOPES = (
     "realtime.publish",
     "presence.read",
     "sessions.revoke",
+    "tokens.revoke",
     "channels.send",
     "templates.write",
     "suppressions.write",

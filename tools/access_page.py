@@ -46,6 +46,10 @@ doing so after a restart. What counts is `iat`: a token of the very second in wh
 still good, since logging out everywhere and handing out a new token is one step; where `iat` has a fraction, it
 counts. Give tokens a `sid`, or a single session cannot be ended.
 
+`RevokeTokens` does the same with all tokens of a service or of an operator; it is for operators, and for services
+with the scope `tokens.revoke`. Tokens that are issued afterwards are good, so have the auth service stop giving them
+first.
+
 Each process holds what was revoked in memory, some 340 bytes for each. It reads it from the bus at its start,
 and one that cannot does not begin to serve. It hears of what comes, and looks again every 10 s in case a word
 got lost. While the bus is away from it, it refuses what it knows, and is not ready. The gateway knows nothing

@@ -53,3 +53,9 @@ class Live:
         again where an answer got lost: twice is once, for whoever has not come back meanwhile."""
         request = pb.DisconnectRequest(user_id=user_id, session_id=session_id, keep_tokens=keep_tokens)
         await self._calls.unary(self._stub.Disconnect, request)
+
+    async def revoke_tokens(self, *, service_id: str = "", operator_id: str = "") -> None:
+        """Refuses the tokens of a service or operator that were issued before now, everywhere. Made again where an
+        answer got lost: twice is once, for whoever has got no new ones meanwhile."""
+        request = pb.RevokeTokensRequest(service_id=service_id, operator_id=operator_id)
+        await self._calls.unary(self._stub.RevokeTokens, request)

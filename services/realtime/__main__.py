@@ -20,7 +20,7 @@ from crown.groups import Groups
 from crown.notification.v1 import realtime_service_pb2
 from crown.preferences import Preferences
 from crown.presence import Presence, connect
-from crown.revocations import Revocations
+from crown.revocations import Disconnect, Revocations
 from crown.store import Store
 from crown.unread import Unread
 from services.realtime import listeners, processes, sockets
@@ -165,7 +165,14 @@ def _node(
     service = RealtimeService(hub, bus, data_key, Presence(redis))
     if settings.tls_folder:
         people.only(tls.callers(settings.tls_callers))
-    revocations.on_disconnect(everybody.end)
+
+    def ended(what: Disconnect) -> None:
+        if what.use == "user":
+            everybody.end(what)
+        else:
+            people.cut_off(what.concerns)
+
+    revocations.on_disconnect(ended)
     revocations.on_disconnect(service.streams.cut_off)
 
     def withdrawn(key_ids: frozenset[str]) -> None:

@@ -63,8 +63,9 @@ class People:
         return list(self._here.get(user_id, ()))
 
     def end(self, what: Disconnect) -> None:
-        """Closes a person's connections, or those of one session of theirs."""
-        for connection in self.of(what.user_id):
+        """Closes a person's connections, or those of one session of theirs. Those of services and operators are not
+        here."""
+        for connection in self.of(what.subject):
             if what.concerns(connection.principal):
                 connection.close(closecodes.REVOKED if what.revoked else closecodes.AGAIN)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from google.api.httpbody_pb2 import HttpBody
 
-from crown import logs, subjects, vault
+from crown import auth, logs, subjects, vault
 from crown.bus import Bus, Outgoing
 from crown.door import Check, Context
 from crown.errors import CrownError
@@ -22,6 +22,8 @@ from crown.notification.v1.realtime_service_pb2 import (
     GetPresenceResponse,
     PublishRequest,
     PublishResponse,
+    RevokeTokensRequest,
+    RevokeTokensResponse,
     StreamRequest,
     SubscribeRequest,
     SubscribeResponse,
@@ -122,6 +124,18 @@ class RealtimeService:
             subject = subjects.revoked(request.user_id, request.session_id)
         await self._bus.publish(Outgoing(subject, event.SerializeToString()))
         return DisconnectResponse()
+
+    async def RevokeTokens(self, request: RevokeTokensRequest, context: Context) -> RevokeTokensResponse:
+        """See the proto. Every process hears it from the bus, this one too."""
+        del context
+        event = events_pb2.DisconnectEvent(service_id=request.service_id, operator_id=request.operator_id)
+        event.revoke_time.GetCurrentTime()
+        use, subject = (
+            ("service", request.service_id) if request.service_id else ("operator", request.operator_id)
+        )
+        await self._bus.publish(Outgoing(subjects.revoked_caller(use, subject), event.SerializeToString()))
+        log.warning("tokens_revoked", use=use, whose=subject, by=auth.caller().subject)
+        return RevokeTokensResponse()
 
     def drain(self) -> None:
         """Ends every stream, so that its reader goes to another node."""

@@ -44,6 +44,8 @@ _SAMPLES = {
     "template_id": "t",
     "token": "t",
     "topic": "group:g",
+    "service_id": "nobody-at-all",
+    "operator_id": "nobody-at-all",
 }
 _CALL_LIMIT_S = 10.0
 # How long a stream that is not refused is listened to.

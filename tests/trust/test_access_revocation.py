@@ -6,11 +6,21 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
 
 import grpc
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 
+from crown.notification.v1.ingest_service_pb2 import (
+    SendNotificationRequest,
+    StreamItem,
+    StreamNotificationsRequest,
+)
+from crown.notification.v1.ingest_service_pb2_grpc import IngestServiceStub
+from crown.notification.v1.notification_pb2 import NotificationData
+from crown.notification.v1.types_pb2 import Channel
 from stack.control import Stack
 from tests.e2e.contract import GUARDED, Rpc
 from tests.e2e.forgery import signed
@@ -124,6 +134,51 @@ async def test_logging_out_everywhere_takes_a_moment_at_every_process(
     again = rest.holder(token(rest.stack, user_id=everywhere, age_s=0))
     for rpc in HARMLESS_RPCS:
         assert await refused(rpc, direct[rpc.process], again, everywhere) == ""
+
+
+@pytest.mark.parametrize(("use", "noun"), [("service", "services"), ("operator", "operators")])
+async def test_a_service_or_an_operator_is_out_as_well(
+    rest: Rest, channel: grpc.aio.Channel, direct: dict[str, grpc.aio.Channel], use: str, noun: str
+) -> None:
+    def holder(name: str, age_s: int = 5) -> Caller:
+        return rest.holder(signed(rest.stack, use=use, sub=name, iat=int(time.time()) - age_s))
+
+    name = f"pumped-{use}"
+    stolen, namesake, other = holder(name), rest.holder(token(rest.stack, user_id=name)), holder("other")
+    for rpc in HARMLESS_RPCS:
+        assert await refused(rpc, direct[rpc.process], stolen, name) == ""
+    assert (await rest.operator.post(f"/api/v1/{noun}/{name}:revokeTokens", {})).ok == {}
+    for rpc in HARMLESS_RPCS:
+        await until(
+            partial(refused, rpc, direct[rpc.process], stolen, name), lambda why: why == REVOKED, WITHIN_S
+        )
+        for good in (namesake, other, holder(name, age_s=0)):
+            assert await refused(rpc, direct[rpc.process], good, name) == ""
+    for rpc in GUARDED:
+        for way in (channel, direct[rpc.process]):
+            matrix.check("tokens that were revoked", await refused(rpc, way, stolen), REVOKED, rpc.name)
+
+
+async def test_what_a_service_and_an_operator_have_opened_ends(rest: Rest, channel: grpc.aio.Channel) -> None:
+    issued = int(time.time()) - 5
+    service = rest.holder(signed(rest.stack, use="service", sub="streaming", iat=issued))
+    operator = rest.holder(signed(rest.stack, use="operator", sub="watching", iat=issued))
+    streaming: Any = IngestServiceStub(channel).StreamNotifications(metadata=service.metadata, timeout=30)
+    one = SendNotificationRequest(user_id="ann", channels=[Channel.IN_APP], data=NotificationData(title="Hi"))
+    await streaming.write(StreamNotificationsRequest(items=[StreamItem(notification=one)]))
+    assert len((await streaming.read()).results) == 1
+    async with connected(rest, operator.token or "") as socket:
+        assert (await rest.operator.post("/api/v1/services/streaming:revokeTokens", {})).ok == {}
+        assert (await rest.operator.post("/api/v1/operators/watching:revokeTokens", {})).ok == {}
+        assert await streaming.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert await streaming.details() == "the token was revoked"
+        message = await socket.receive(5)
+        assert (message.data, message.extra) == (1001, "revoked")
+
+
+def connected(rest: Rest, token: str) -> Any:
+    """A raw socket through the gateway."""
+    return rest.http.ws_connect(f"http://{rest.address}/socket/websocket?vsn=2.0.0&token={token}")
 
 
 @pytest.mark.parametrize("name", PROCESSES)

@@ -169,6 +169,14 @@ TRUST = (
         ("tests/integration/ingest/test_stream.py::test_a_key_that_is_withdrawn_ends_it",),
     ),
     Mutant(
+        "a revoked service revokes the person of its name",
+        "who is meant is said by use and name",
+        "crown/revocations.py",
+        "        if principal.use != self.use or principal.subject != self.subject:\n",
+        "        if principal.subject != self.subject:\n",
+        (f"{_UNIT}/test_revocations.py::test_a_service_or_operator_is_meant_by_use_and_name",),
+    ),
+    Mutant(
         "tokens live as long as they like",
         "no token outlives its revocation",
         "crown/auth.py",

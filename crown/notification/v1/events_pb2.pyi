@@ -537,17 +537,25 @@ Global___EphemeralEvent: _TypeAlias = EphemeralEvent  # noqa: Y015
 
 @_typing.final
 class DisconnectEvent(_message.Message):
-    """DisconnectEvent tells every node to close sockets. The auth service may publish it itself."""
+    """DisconnectEvent tells every service that sessions end. The auth service may publish it itself. It names one of
+    user_id, service_id and operator_id.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     REVOKE_TIME_FIELD_NUMBER: _builtins.int
+    SERVICE_ID_FIELD_NUMBER: _builtins.int
+    OPERATOR_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The person."""
     session_id: _builtins.str
     """The session: the claim `sid` of its tokens. Empty: all of them."""
+    service_id: _builtins.str
+    """The service."""
+    operator_id: _builtins.str
+    """The operator."""
     @_builtins.property
     def revoke_time(self) -> _timestamp_pb2.Timestamp:
         """Tokens that were issued before this moment are refused. Absent: tokens stay good."""
@@ -558,10 +566,12 @@ class DisconnectEvent(_message.Message):
         user_id: _builtins.str = ...,
         session_id: _builtins.str = ...,
         revoke_time: _timestamp_pb2.Timestamp | None = ...,
+        service_id: _builtins.str = ...,
+        operator_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["revoke_time", b"revoke_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["revoke_time", b"revoke_time", "session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operator_id", b"operator_id", "revoke_time", b"revoke_time", "service_id", b"service_id", "session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

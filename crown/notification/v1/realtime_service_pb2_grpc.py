@@ -61,6 +61,11 @@ class RealtimeServiceStub:
                 request_serializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.DisconnectRequest.SerializeToString,
                 response_deserializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.DisconnectResponse.FromString,
                 _registered_method=True)
+        self.RevokeTokens = channel.unary_unary(
+                '/crown.notification.v1.RealtimeService/RevokeTokens',
+                request_serializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.RevokeTokensRequest.SerializeToString,
+                response_deserializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.RevokeTokensResponse.FromString,
+                _registered_method=True)
 
 
 class RealtimeServiceServicer:
@@ -134,6 +139,20 @@ class RealtimeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RevokeTokens(self, request, context):
+        """Refuses the tokens of a service or of an operator that were issued before this moment, at every service and for as
+        long as any of them lives, and closes the sockets and streams that they opened. Tokens that are issued from then on
+        are good: see to it first that the auth service gives none to whoever has stolen them.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: not exactly one of service_id and operator_id.
+        - UNAVAILABLE, BUS_UNAVAILABLE: nothing was revoked.
+        - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been done; call again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RealtimeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -161,6 +180,11 @@ def add_RealtimeServiceServicer_to_server(servicer, server):
                     servicer.Disconnect,
                     request_deserializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.DisconnectRequest.FromString,
                     response_serializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.DisconnectResponse.SerializeToString,
+            ),
+            'RevokeTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeTokens,
+                    request_deserializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.RevokeTokensRequest.FromString,
+                    response_serializer=crown_dot_notification_dot_v1_dot_realtime__service__pb2.RevokeTokensResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -299,6 +323,33 @@ class RealtimeService:
             '/crown.notification.v1.RealtimeService/Disconnect',
             crown_dot_notification_dot_v1_dot_realtime__service__pb2.DisconnectRequest.SerializeToString,
             crown_dot_notification_dot_v1_dot_realtime__service__pb2.DisconnectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crown.notification.v1.RealtimeService/RevokeTokens',
+            crown_dot_notification_dot_v1_dot_realtime__service__pb2.RevokeTokensRequest.SerializeToString,
+            crown_dot_notification_dot_v1_dot_realtime__service__pb2.RevokeTokensResponse.FromString,
             options,
             channel_credentials,
             insecure,

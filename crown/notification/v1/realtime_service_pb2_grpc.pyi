@@ -81,6 +81,16 @@ class RealtimeServiceStub:
     - UNAVAILABLE, BUS_UNAVAILABLE: nothing was closed.
     - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been done; call again.
     """
+    RevokeTokens: _grpc.UnaryUnaryMultiCallable[_realtime_service_pb2.RevokeTokensRequest, _realtime_service_pb2.RevokeTokensResponse]
+    """Refuses the tokens of a service or of an operator that were issued before this moment, at every service and for as
+    long as any of them lives, and closes the sockets and streams that they opened. Tokens that are issued from then on
+    are good: see to it first that the auth service gives none to whoever has stolen them.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: not exactly one of service_id and operator_id.
+    - UNAVAILABLE, BUS_UNAVAILABLE: nothing was revoked.
+    - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been done; call again.
+    """
 
 @_typing.type_check_only
 class RealtimeServiceAsyncStub(RealtimeServiceStub):
@@ -132,6 +142,16 @@ class RealtimeServiceAsyncStub(RealtimeServiceStub):
     Errors:
     - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
     - UNAVAILABLE, BUS_UNAVAILABLE: nothing was closed.
+    - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been done; call again.
+    """
+    RevokeTokens: _aio.UnaryUnaryMultiCallable[_realtime_service_pb2.RevokeTokensRequest, _realtime_service_pb2.RevokeTokensResponse]  # type: ignore[assignment]
+    """Refuses the tokens of a service or of an operator that were issued before this moment, at every service and for as
+    long as any of them lives, and closes the sockets and streams that they opened. Tokens that are issued from then on
+    are good: see to it first that the auth service gives none to whoever has stolen them.
+
+    Errors:
+    - INVALID_ARGUMENT, INVALID_REQUEST: not exactly one of service_id and operator_id.
+    - UNAVAILABLE, BUS_UNAVAILABLE: nothing was revoked.
     - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been done; call again.
     """
 
@@ -212,6 +232,22 @@ class RealtimeServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - INVALID_ARGUMENT, INVALID_REQUEST: every violation is listed.
         - UNAVAILABLE, BUS_UNAVAILABLE: nothing was closed.
+        - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been done; call again.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeTokens(
+        self,
+        request: _realtime_service_pb2.RevokeTokensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_realtime_service_pb2.RevokeTokensResponse, _abc.Awaitable[_realtime_service_pb2.RevokeTokensResponse]]:
+        """Refuses the tokens of a service or of an operator that were issued before this moment, at every service and for as
+        long as any of them lives, and closes the sockets and streams that they opened. Tokens that are issued from then on
+        are good: see to it first that the auth service gives none to whoever has stolen them.
+
+        Errors:
+        - INVALID_ARGUMENT, INVALID_REQUEST: not exactly one of service_id and operator_id.
+        - UNAVAILABLE, BUS_UNAVAILABLE: nothing was revoked.
         - DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been done; call again.
         """
 

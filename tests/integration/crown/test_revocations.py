@@ -73,7 +73,7 @@ async def test_word_that_was_lost_is_found_by_looking(
     monkeypatch.setattr(revocations, "LOOK_PERIOD_S", 0.05)
     somebody, told = local.somebody(), list[str]()
     known = Revocations(bus)
-    known.on_disconnect(lambda one: told.append(one.user_id))
+    known.on_disconnect(lambda one: told.append(one.subject))
     await known.start()
     (heard,) = [one for one in bus.client._subs.values() if one.subject == subjects.REVOCATIONS]
     await heard.unsubscribe()

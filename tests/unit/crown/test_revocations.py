@@ -61,6 +61,31 @@ def test_others_are_left_alone(other: Principal) -> None:
     assert not known.refuses(other)
 
 
+@pytest.mark.parametrize("use", ["service", "operator"])
+def test_a_service_or_operator_is_meant_by_use_and_name(use: str) -> None:
+    one = Disconnect("ann", "", 1000.5, use)
+    known = empty()
+    known.hear(one)
+    assert known.refuses(principal(999.0, use=use))
+    assert one.concerns(principal(999.0, use=use))
+    assert not known.refuses(principal(1001.0, use=use))
+    assert not known.refuses(principal(999.0, use=use, subject="bob"))
+    for other in {"user", "service", "operator"} - {use}:
+        assert not known.refuses(principal(999.0, use=other))
+        assert not one.concerns(principal(999.0, use=other))
+
+
+@pytest.mark.parametrize("use", ["user", "service", "operator"])
+def test_an_event_names_one_of_three(use: str) -> None:
+    event = events_pb2.DisconnectEvent()
+    setattr(event, f"{use}_id", "ann")
+    event.revoke_time.FromSeconds(1000)
+    known, told = empty(), list[Disconnect]()
+    known.on_disconnect(told.append)
+    known._hear(Msg(cast("object", None), data=event.SerializeToString()))  # type: ignore[arg-type]
+    assert told == [Disconnect("ann", "", 1000.0, use)]
+
+
 def test_tokens_may_stay_good() -> None:
     one = Disconnect("ann", "", None)
     known = empty()
@@ -113,7 +138,13 @@ def test_whoever_asked_is_told_of_each_and_one_that_breaks_does_not_stop_the_oth
 
 
 @pytest.mark.parametrize(
-    "body", [b"\xff\xff\xff", b"", events_pb2.DisconnectEvent(session_id="s1").SerializeToString()]
+    "body",
+    [
+        b"\xff\xff\xff",
+        b"",
+        events_pb2.DisconnectEvent(session_id="s1").SerializeToString(),
+        events_pb2.DisconnectEvent(user_id="ann", service_id="ann").SerializeToString(),
+    ],
 )
 def test_what_names_nobody_is_passed_over(body: bytes) -> None:
     known, told = empty(), list[Disconnect]()
