@@ -262,6 +262,7 @@ async def test_sockets(client: Client, people: People) -> None:
     await client.groups.put(group, kind=GroupKind.CHAT)
     assert (await client.live.on_topic(f"chat:{group}")).online_count == 0
     await client.live.disconnect(who, keep_tokens=True)
+    await client.live.revoke_tokens(service_id=f"{who}-service")
 
 
 async def test_people(client: Client, person: Person) -> None:

@@ -7,13 +7,16 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping
 
 import pytest
 
 from stack.control import Stack
+from tests.e2e.forgery import signed
 from tests.e2e.people import People
-from tests.e2e.rest import Caller
+from tests.e2e.rest import Caller, Rest
+from tests.e2e.waiting import until
 
 LIMIT_S = 100.0
 
@@ -123,6 +126,19 @@ async def test_a_schedule_is_held_let_go_on_and_run(stack: Stack, people: People
         await feed.request("DELETE", f"/api/v1/schedules/{schedule}")
     status, text = await crown(stack, "schedules", "show", schedule)
     assert (status, "NOT_FOUND" in text) == (1, True)
+
+
+async def test_tokens_that_were_stolen_are_revoked(stack: Stack, rest: Rest) -> None:
+    stolen = rest.holder(signed(stack, sub="pumped", iat=int(time.time()) - 5))
+    path = "/api/v1/users/pumped/notifications"
+    assert (await stolen.get(path)).status == 200
+    status, text = await crown(stack, "revoke", "--service", "pumped")
+    assert status == 0, text
+    await until(lambda: stolen.get(path), lambda answer: answer.status == 401)
+    assert (await crown(stack, "revoke", "--user", "pumped", "--session", "phone"))[0] == 0
+    for wrong in ((), ("--service", "a", "--operator", "b"), ("--service", "a", "--session", "b")):
+        status, text = await crown(stack, "revoke", *wrong)
+        assert (status, "name one of" in text) == (1, True), text
 
 
 async def test_the_doctor_says_what_is_wrong(stack: Stack) -> None:

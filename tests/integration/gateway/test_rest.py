@@ -142,6 +142,8 @@ CASES: list[tuple[str, str, Any, str, str, dict[str, Any]]] = [
     ("POST", "/api/v1/users/u1:disconnect", {"session_id": "s"},
      REALTIME, "Disconnect", {"user_id": "u1", "session_id": "s"}),
     ("POST", "/api/v1/users/a:b:disconnect", {}, REALTIME, "Disconnect", {"user_id": "a:b"}),
+    ("POST", "/api/v1/services/feed:revokeTokens", {}, REALTIME, "RevokeTokens", {"service_id": "feed"}),
+    ("POST", "/api/v1/operators/a:b:revokeTokens", {}, REALTIME, "RevokeTokens", {"operator_id": "a:b"}),
     ("POST", "/api/v1/users/u1/notifications/unread-count:read", {},
      INGEST, "MarkRead", {"user_id": "u1", "notification_id": "unread-count"}),
     ("POST", "/webhooks/sendgrid", {},

@@ -11,8 +11,7 @@ from crown.auth import Principal
 from crown.bus import Bus
 from crown.notification.v1 import events_pb2
 from crown.revocations import Disconnect, Revocations
-
-WEEK_S = 7 * 86_400
+from crown.subjects import REVOKED_KEPT_S
 
 
 def principal(issued: float, session: str = "s1", subject: str = "ann", use: str = "user") -> Principal:
@@ -119,7 +118,7 @@ def test_an_older_one_that_comes_later_takes_nothing_back() -> None:
 
 
 def test_what_no_token_is_as_old_as_is_forgotten() -> None:
-    known = empty(now=1000.5 + WEEK_S + 1)
+    known = empty(now=1000.5 + REVOKED_KEPT_S + 1)
     known.hear(Disconnect("ann", "", 1000.5))
     known.hear(Disconnect("bob", "", 2000.5))
     known.forget()
