@@ -120,7 +120,6 @@ DELIVERY = (
         (
             "tests/unit/services/ingest/intake/test_commit.py::test_a_stream_that_changes_its_leader_is_waited_for",
         ),
-        quick=True,
     ),
     Mutant(
         "each request waits for a stream without a leader",
@@ -232,8 +231,8 @@ DELIVERY = (
         "a process that was stopped takes what was answered meanwhile for unanswered",
         "what a provider has said it took is not sent again",
         "crown/time_limit.py",
-        "LOOK_S = 0.25\n",
-        "LOOK_S = 0.0\n",
+        "        handle = loop.call_at(moment, look)\n",
+        "        handle = loop.call_at(moment, turn, 0)\n",
         (f"{_UNIT}/test_time_limit.py::test_an_answer_that_came_while_nobody_looked_counts",),
     ),
     Mutant(
