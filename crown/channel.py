@@ -27,7 +27,7 @@ from crown.rpc import Server
 from crown.store import Store
 from crown.subjects import NAMES
 from crown.suppressions import Suppressions
-from crown.vault import Key, data_key
+from crown.vault import Key
 from crown.watchdog import watching
 
 log = logs.get(__name__)
@@ -52,7 +52,7 @@ async def connected(settings: ChannelSettings, name: str) -> AsyncIterator[Conne
     try:
         bus = await Bus.connect(settings, name)
         try:
-            key = data_key(settings.data_key.get_secret_value())
+            key = settings.vault_key
             redis = Redis.from_url(
                 settings.redis_host.get_secret_value(), socket_timeout=1, socket_connect_timeout=1
             )

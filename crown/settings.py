@@ -17,7 +17,7 @@ from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationE
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from crown import catalogue
+from crown import catalogue, vault
 
 
 class SettingsError(Exception):
@@ -240,6 +240,9 @@ class Settings(TokenSettings):
     redis_host: SecretStr = Field(validation_alias="REDIS_HOST")
 
     data_key: SecretStr = Field(validation_alias="CROWN_DATA_KEY")
+    # Keys that seal in its place, for a change: the first seals, all open, and `data` stands for the data key, which
+    # opens in any case. Hashes follow from the data key alone, so that they stay what they are.
+    seal_keys: SecretStr = Field(SecretStr(""), validation_alias="CROWN_SEAL_KEYS")
 
     # Bytes at which an intake or delivery stream refuses more. Twelve streams at this size must stay
     # below 80 % of the server's max_file_store.
@@ -286,6 +289,17 @@ class Settings(TokenSettings):
     @classmethod
     def _redis_address(cls, value: SecretStr) -> SecretStr:
         return SecretStr(redis_url(value.get_secret_value()))
+
+    @field_validator("seal_keys")
+    @classmethod
+    def _are_seal_keys(cls, value: SecretStr) -> SecretStr:
+        vault.sealing_keys(value.get_secret_value(), bytes(32))
+        return value
+
+    @property
+    def vault_key(self) -> vault.Key:
+        """The data key, with those that seal in its place."""
+        return vault.data_key(self.data_key.get_secret_value(), self.seal_keys.get_secret_value())
 
     @field_validator("data_key")
     @classmethod

@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import hmac
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -16,6 +18,8 @@ from crown.notification.v1 import events_pb2
 
 _NONCE_BYTES = 12
 _KEY_BYTES = 32
+# In a list of keys that seal: the data key.
+DATA = "data"
 
 
 class VaultError(Exception):
@@ -23,13 +27,14 @@ class VaultError(Exception):
 
 
 class Key:
-    """A 256-bit key that seals bytes."""
+    """A 256-bit key that seals bytes. `sealing` are others in its place: the first seals, and all open, as does the
+    key itself. What follows from `raw`, such as hashes, stays as it is."""
 
-    __slots__ = ("_cipher", "raw")
+    __slots__ = ("_ciphers", "raw")
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, sealing: Sequence[bytes] = ()) -> None:
         self.raw = raw
-        self._cipher = AESGCM(raw)
+        self._ciphers = [AESGCM(one) for one in dict.fromkeys((*sealing, raw))]
 
     @classmethod
     def fresh(cls) -> Key:
@@ -42,14 +47,14 @@ class Key:
 
     def seal_with(self, nonce: bytes, plain: bytes) -> bytes:
         """The same with a nonce that this key has never seen."""
-        return nonce + self._cipher.encrypt(nonce, plain, None)
+        return nonce + self._ciphers[0].encrypt(nonce, plain, None)
 
     def open(self, sealed: bytes) -> bytes:
         """What was sealed. Raises VaultError where this key did not seal it."""
-        try:
-            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None)
-        except (InvalidTag, ValueError) as error:
-            raise VaultError("cannot be opened with this key") from error
+        for cipher in self._ciphers:
+            with suppress(InvalidTag, ValueError):
+                return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None)
+        raise VaultError("cannot be opened with this key")
 
     def wrap(self, key: Key) -> bytes:
         """`key`, sealed under this one."""
@@ -63,9 +68,27 @@ class Key:
         return Key(raw)
 
 
-def data_key(encoded: str) -> Key:
-    """The deployment's data key from its base64 form."""
-    return Key(base64.b64decode(encoded))
+def data_key(encoded: str, sealing: str = "") -> Key:
+    """The deployment's data key from its base64 form. `sealing` lists keys that seal in its place, as
+    `sealing_keys` reads them."""
+    raw = base64.b64decode(encoded)
+    return Key(raw, sealing_keys(sealing, raw))
+
+
+def sealing_keys(listed: str, data_key: bytes) -> list[bytes]:
+    """The keys in a list of base64, separated by commas, in which `data` stands for the data key; none where it is
+    empty. Raises ValueError, without any of them."""
+    found = []
+    for entry in filter(None, (entry.strip() for entry in listed.split(","))):
+        try:
+            found.append(data_key if entry == DATA else base64.b64decode(entry, validate=True))
+        except ValueError:
+            found.append(b"")
+    if any(len(key) != _KEY_BYTES for key in found):
+        raise ValueError(
+            "must list keys of 32 bytes in base64, or data for the data key, separated by commas"
+        )
+    return found
 
 
 def tag(data_key: Key, purpose: str, text: str) -> bytes:

@@ -70,7 +70,13 @@ _OWN = frozenset(
     {"CROWN_GRPC_PORT", "CROWN_METRICS_PORT", "CROWN_BIND", "CROWN_WEBSOCKET_PORT"}
     | {"CROWN_LONGPOLL_PORT"}
     | {"CROWN_DISPATCH_LANES", "CROWN_PEERS", "CROWN_JWKS", "CROWN_JWT_ISSUER", "CROWN_JWT_AUDIENCE"}
-    | {"CROWN_DATA_KEY", "CROWN_DATA_KEY_FILE", *providers.VARIABLES}
+    | {
+        "CROWN_DATA_KEY",
+        "CROWN_DATA_KEY_FILE",
+        "CROWN_SEAL_KEYS",
+        "CROWN_SEAL_KEYS_FILE",
+        *providers.VARIABLES,
+    }
     | {"CROWN_FILTER_ADDRESS", "CROWN_FILTER_TOKEN", "CROWN_FILTER_TOKEN_FILE"}
     | {"CROWN_TLS_FOLDER", "CROWN_TLS_CALLERS", "CROWN_HEALTH_PORT"}
     | {"CROWN_RELAY_FEEDS", "CROWN_RELAY_TOKEN", "CROWN_RELAY_TOKEN_FILE", "CROWN_INGEST_ADDRESS"}
@@ -189,6 +195,7 @@ def connections(settings: Settings, secrets: Secrets, user: str) -> dict[str, st
         **_store(settings, secrets, "DATABASE_URL", mongod.url(secrets, user, settings.ports.mongod), user),
         **_store(settings, secrets, "REDIS_HOST", valkey.url(secrets, user, settings.ports.valkey), user),
         **(secrets.as_file(settings.given, "CROWN_DATA_KEY") or _file("CROWN_DATA_KEY", secrets.data_key())),
+        **secrets.as_file(settings.given, "CROWN_SEAL_KEYS"),
         **trust(settings, secrets),
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
-from crown import addresses, shares, vault
+from crown import addresses, shares
 from crown.channel_settings import ChannelSettings
 from crown.errors import Violation
 from crown.link_settings import Origin
@@ -111,7 +111,7 @@ class EmailSettings(ChannelSettings):
     @property
     def unsubscribe_links(self) -> UnsubscribeLinks:
         """How people unsubscribe."""
-        data_key = vault.data_key(self.data_key.get_secret_value())
+        data_key = self.vault_key
         return UnsubscribeLinks(
             unsubscribe_link.keys(self.unsubscribe_keys.get_secret_value(), data_key), self.gateway_url
         )

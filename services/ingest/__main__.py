@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from redis.asyncio import Redis
 
-from crown import rpc, tls, vault, webhook_secrets
+from crown import rpc, tls, webhook_secrets
 from crown.bus import Bus
 from crown.notification.v1 import (
     books_service_pb2,
@@ -99,7 +99,7 @@ _SUITE = (
 
 async def api(settings: IngestSettings, stopping: asyncio.Event) -> None:
     """Accepts and answers. Accepting needs the bus alone, so health asks nothing else."""
-    data_key = vault.data_key(settings.data_key.get_secret_value())
+    data_key = settings.vault_key
     bus = await Bus.connect(settings, "ingest-api")
     store = Store.open(settings, "ingest-api")
     redis = _redis(settings)
@@ -146,7 +146,7 @@ async def dispatch(settings: IngestSettings, stopping: asyncio.Event) -> None:
         os.nice(_CAMPAIGN_NICENESS)
     bus = await Bus.connect(settings, "ingest-dispatch")
     store = await Store.connect(settings, "ingest-dispatch")
-    data_key = vault.data_key(settings.data_key.get_secret_value())
+    data_key = settings.vault_key
     redis = Redis.from_url(settings.redis_host.get_secret_value(), socket_timeout=1, socket_connect_timeout=1)
     client = _filter_client(settings)
     filtering = Filtering(client, redis, store.db, data_key) if client else None
@@ -169,7 +169,7 @@ async def record(settings: IngestSettings, stopping: asyncio.Event) -> None:
     bus = await Bus.connect(settings, "ingest-record")
     store = await Store.connect(settings, "ingest-record")
     redis = _redis(settings)
-    data_key = vault.data_key(settings.data_key.get_secret_value())
+    data_key = settings.vault_key
     grace = timedelta(seconds=settings.schedule_grace_s)
 
     async def healthy() -> bool:
@@ -197,7 +197,7 @@ async def record(settings: IngestSettings, stopping: asyncio.Event) -> None:
 async def webhook(settings: IngestSettings, stopping: asyncio.Event) -> None:
     """Tells senders what became of what they sent."""
     given = webhook_secrets.parse(settings.webhook_secret.get_secret_value())
-    secrets = WebhookSecrets(given, vault.data_key(settings.data_key.get_secret_value()))
+    secrets = WebhookSecrets(given, settings.vault_key)
     bus = await Bus.connect(settings, "ingest-webhook")
     store = await Store.connect(settings, "ingest-webhook")
     route = webhook_engine.route(settings.callable_hosts, secrets)

@@ -12,7 +12,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from crown import rpc, tls, vault
+from crown import rpc, tls
 from crown.auth import Authenticator
 from crown.broadcasts import Broadcasts
 from crown.bus import Bus
@@ -147,7 +147,7 @@ def _node(
 ) -> _Node:
     """Puts the parts together, and the service into the server."""
     name = os.urandom(_NODE_BYTES).hex()
-    data_key = vault.data_key(settings.data_key.get_secret_value())
+    data_key = settings.vault_key
     hub = Hub(feed, data_key, spawn)
     backend = _backend(hub, store, redis, server.authenticator, spawn)
     everybody = People(spawn, settings.connections_per_user, backend.presence)

@@ -10,7 +10,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from crown import rpc, vault
+from crown import rpc
 from crown.bus import Bus
 from crown.delivery import LEASE_S, Engine
 from crown.desk import PersonDesk
@@ -49,7 +49,7 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
     channel = getattr(Channel, sys.argv[1])
     bus = await Bus.connect(settings, "worker")
     store = await Store.connect(settings, "worker")
-    key = vault.data_key(settings.data_key.get_secret_value())
+    key = settings.vault_key
     route, desk = Route([Written(Path(sys.argv[2]))]), PersonDesk(channel, store.db, key)
     lease_s, most = (float(sys.argv[3]), int(sys.argv[4])) if len(sys.argv) > 3 else (LEASE_S, 128)
     engine = Engine(channel, route, desk, bus, store, Ledger(store.db), most, lease_s=lease_s)

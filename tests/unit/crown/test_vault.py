@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from itertools import pairwise
 
 import pytest
 
@@ -74,3 +75,46 @@ def test_what_is_wrapped_must_be_a_key() -> None:
 def test_the_data_key_comes_in_base64() -> None:
     raw = bytes(range(32))
     assert vault.data_key(base64.b64encode(raw).decode()).raw == raw
+
+
+# -- a data key that is changed
+
+FIRST, NEXT = bytes(range(32)), bytes(range(1, 33))
+
+
+def encoded(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+def test_old_data_opens_through_every_step_of_a_change() -> None:
+    """What a process of the step before sealed opens in the one of the next step, and the other way round: both run
+    side by side while processes are started anew."""
+    steps = [
+        vault.data_key(encoded(FIRST)),
+        vault.data_key(encoded(FIRST), f"data,{encoded(NEXT)}"),
+        vault.data_key(encoded(FIRST), encoded(NEXT)),
+    ]
+    for one, other in pairwise(steps):
+        assert other.open(one.seal(b"heron")) == b"heron"
+        assert one.open(other.seal(b"heron")) == b"heron"
+    assert steps[2].open(steps[0].seal(b"heron")) == b"heron"
+
+
+def test_only_the_first_seals() -> None:
+    sealed = vault.data_key(encoded(FIRST), encoded(NEXT)).seal(b"heron")
+    assert Key(NEXT).open(sealed) == b"heron"
+    with pytest.raises(VaultError):
+        Key(FIRST).open(sealed)
+
+
+def test_hashes_stay_what_they_are() -> None:
+    """By them suppressions, erasures and links of mails are found again."""
+    changed = vault.data_key(encoded(FIRST), encoded(NEXT))
+    assert changed.raw == FIRST
+    assert vault.tag(changed, "p", "t") == vault.tag(vault.data_key(encoded(FIRST)), "p", "t")
+
+
+@pytest.mark.parametrize("listed", ["x", "data,x", encoded(b"short"), f"{encoded(NEXT)};data"])
+def test_what_lists_no_keys(listed: str) -> None:
+    with pytest.raises(ValueError, match="must list keys of 32 bytes"):
+        vault.data_key(encoded(FIRST), listed)
