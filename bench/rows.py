@@ -23,6 +23,7 @@ from bench import (
     streamed,
     traces,
     unary,
+    validating,
     watching,
 )
 from bench.site import Site
@@ -76,6 +77,7 @@ ROWS = (
     Row("stream", streamed.measure, only=("ingest-api",)),
     Row("trace", traces.measure, only=("ingest-api",)),
     Row("mtls", mtls.measure, only=("ingest-api",)),
+    Row("validating", validating.measure, only=("ingest-api",)),
     Row("watching", watching.measure, only=("ingest-api",)),
     Row("deliver", deliver.measure, only=_CHANNELS, env=(*_NO_CAPS, ("CROWN_EMAIL_PROVIDERS", "sendgrid"))),
     Row(

@@ -175,6 +175,25 @@ async def test_without_an_offer_no_subprotocol_is_named(node: Node, trust: Trust
         assert "Sec-WebSocket-Protocol" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    "offer",
+    [
+        "permessage-deflate",
+        "permessage-deflate; client_max_window_bits",
+        "permessage-deflate; server_no_context_takeover, permessage-deflate",
+        "x-webkit-deflate-frame, permessage-bzip2",
+    ],
+)
+async def test_no_compression_is_agreed_to(node: Node, trust: Trust, offer: str) -> None:
+    """A small frame that unpacks to a huge one, and secrets beside texts of others in one window, need one."""
+    url = node.url(vsn="2.0.0", token=trust.token("ann"))
+    async with node.http.get(url, headers={**UPGRADE, "Sec-WebSocket-Extensions": offer}) as answer:
+        assert answer.status == 101
+        assert "Sec-WebSocket-Extensions" not in answer.headers
+    async with node.http.ws_connect(url, compress=15) as connection:
+        assert connection.compress == 0
+
+
 async def test_a_token_that_ends_closes_the_socket(node: Node, trust: Trust) -> None:
     # Tokens are good for half a minute longer, for clocks that differ.
     token = trust.token("ann", ttl_s=-28)

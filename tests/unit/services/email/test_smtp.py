@@ -20,6 +20,7 @@ from services.email.smtp import pool as smtp_pool
 from services.email.smtp.pool import SmtpPool
 from services.email.smtp.provider import Gone, Smtp, broken, refused
 from services.email.smtp.server import SmtpServer
+from stack.mailbox.smtp import Porter
 
 Make = Callable[..., Attempt]
 ID = f"<{'d' * 32}@crown.example>"
@@ -300,3 +301,45 @@ def test_refused(stage: str, code: int, expected: Outcome) -> None:
 )
 def test_broken(stage: str, error: Exception, expected: Outcome) -> None:
     assert broken(stage, error) == expected
+
+
+# -- fields that would be commands
+
+BREAKS = ("\r\n", "\n", "\r", "\0", "\u2028", "\x85", "\r\n.\r\n")
+COMMANDS = ("RCPT TO:<eve@evil.example>", "Bcc: eve@evil.example", "MAIL FROM:<eve@evil.example>")
+HOSTILE = [f"Hello{end}{command}{end}" for end in BREAKS for command in COMMANDS]
+
+
+async def test_one_mail_has_one_recipient_whatever_it_says(
+    smtp: Smtp, mailbox: Any, attempt: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the server heard counts: one RCPT for each mail, to whom it was meant for."""
+    heard: list[str] = []
+
+    async def hear(self: Porter, server: Any, session: Any, envelope: Any, address: str, options: Any) -> Any:
+        heard.append(address)
+        return await handle(self, server, session, envelope, address, options)
+
+    handle = Porter.handle_RCPT
+    monkeypatch.setattr(Porter, "handle_RCPT", hear)
+    delivered = 0
+    for text in HOSTILE:
+        for made in (attempt("ann@example.org", message=text), attempt("ann@example.org", title=text)):
+            found = await smtp.send(replace(made, kind=text, collapse_key=text, locale=text))
+            # A title with a line break is none.
+            assert isinstance(found, Delivered) or found == Discard("INVALID_CONTENT", "header.break")
+            delivered += isinstance(found, Delivered)
+    assert delivered >= len(HOSTILE)
+    assert heard == ["ann@example.org"] * delivered
+    mails = await mailbox.mails()
+    assert {mail["sender"] for mail in mails} == {"notifications@crown.example"}
+    assert not any({"bcc", "cc"} & {name.lower() for name in mail["headers"]} for mail in mails)
+
+
+@pytest.mark.parametrize("address", [f"ann@example.org{end}{line}" for end in BREAKS for line in COMMANDS])
+async def test_an_address_that_would_be_a_command_is_no_address(
+    smtp: Smtp, mailbox: Any, attempt: Make, address: str
+) -> None:
+    found = await smtp.send(attempt(address))
+    assert not isinstance(found, Delivered)
+    assert await mailbox.mails() == []
