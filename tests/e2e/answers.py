@@ -32,7 +32,7 @@ CODES = {
 # What only our insides would say.
 LEAK = re.compile(
     r"Traceback|File \"|\bpymongo|\bnats\.|mongodb://|redis://|site-packages|0x[0-9a-f]{8}|"
-    r"\bservices/|\.py\b|<class '|password="
+    r"(?<!/api/v1/)\bservices/|\.py\b|<class '|password="
 )
 _REASONS = {name.removeprefix("ERROR_REASON_") for name in ErrorReason.keys()} - {"UNSPECIFIED"}  # noqa: SIM118
 _TYPES = "type.googleapis.com/google.rpc."
