@@ -40,10 +40,13 @@ def code(reason: str) -> int:
     return int(value.GetOptions().Extensions[facts].code)
 
 
-def refusal(reason: str, message: str) -> status_pb2.Status:
-    """What the gateway says by itself: a Status with an ErrorInfo, known before there is a request."""
-    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)
-    return status_pb2.Status(code=code(reason), message=message, details=[_any(info)])
+def refusal(reason: str, message: str, retry_after_s: int | None = None) -> status_pb2.Status:
+    """What the gateway says by itself: a Status with an ErrorInfo, and a RetryInfo where it says when to come back;
+    known before there is a request."""
+    parts: list[Message] = [error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)]
+    if retry_after_s is not None:
+        parts.append(error_details_pb2.RetryInfo(retry_delay=Duration(seconds=retry_after_s)))
+    return status_pb2.Status(code=code(reason), message=message, details=[_any(part) for part in parts])
 
 
 def as_json(error: CrownError, request_id: str = "") -> bytes:

@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 import yaml
 
 from crown import problem
+from crown.errors import DOMAIN
 from gateway import contract
 from gateway.template import ConfigurationError, Scope, dump, expand, socket_address
 
@@ -97,19 +98,34 @@ def _error(written: Mapping[str, Any]) -> contract.Row:
     told = str(written.get("grpc_reason", reason))
     # Clients compare the message with that of the details, which are made before anything is refused.
     message = str(written["plain"] if "plain" in written else written["message"])
-    status = problem.refusal(told, message)
+    wait_s = written.get("retry_after_s")
+    status = problem.refusal(told, message, wait_s)
     headers = {
         "grpc-status": str(status.code),
         # Unpadded, as gRPC sends it.
         "grpc-status-details-bin": base64.b64encode(status.SerializeToString()).decode().rstrip("="),
     }
     added = [_header(name, value) for name, value in headers.items()]
+    soon = {} if wait_s is None else {"headers": [_header("retry-after", str(wait_s))]}
     return {
         **written,
+        **soon,
+        "details": _details(reason, wait_s),
         "code": problem.code(reason),
         "grpc_message": message,
-        "grpc_headers": [*written.get("headers", ()), *added],
+        "grpc_headers": [*soon.get("headers", ()), *added],
     }
+
+
+def _details(reason: str, wait_s: int | None) -> list[dict[str, str]]:
+    """What a caller by REST is told beside code and message, as `problem.refusal` has it for others."""
+    kind = "type.googleapis.com/google.rpc."
+    soon = [] if wait_s is None else [{"@type": f"{kind}RetryInfo", "retry_delay": f"{wait_s}s"}]
+    return [
+        {"@type": f"{kind}ErrorInfo", "reason": reason, "domain": DOMAIN},
+        *soon,
+        {"@type": f"{kind}RequestInfo", "request_id": "%REQ(X-REQUEST-ID)%"},
+    ]
 
 
 def _header(name: str, value: str) -> dict[str, Any]:

@@ -44,8 +44,7 @@ async def refusal(gateway: Gateway, path: str, token: str | None, code: grpc.Sta
 def reason(status: status_pb2.Status) -> str:
     """The reason, which is that of the code."""
     info = error_details_pb2.ErrorInfo()
-    [detail] = status.details
-    assert detail.Unpack(info)
+    assert status.details[0].Unpack(info)
     assert info.domain == "crown.notification.v1"
     assert status.code == problem.code(info.reason)
     return str(info.reason)
@@ -83,7 +82,22 @@ async def test_a_service_that_is_not_there(gateway: Gateway) -> None:
 async def test_a_part_that_is_away(gateway: Gateway) -> None:
     async with gateway.backend.without("PUSH_ADDRESS"):
         found, _ = await refusal(gateway, DEVICES, gateway.token(), grpc.StatusCode.UNAVAILABLE)
+        rest = await gateway.send("GET", "/api/v1/users/u1/devices")
     assert found == "NOT_READY"
+    # What is in the header stands in the body as well, as where a service says it.
+    assert (rest.status, rest.headers["retry-after"]) == (503, "1")
+    soon = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retry_delay": "1s"}
+    assert [detail for detail in rest.json["details"] if detail["@type"] == soon["@type"]] == [soon]
+
+
+async def test_by_grpc_too_it_is_told_when_to_come_back(gateway: Gateway) -> None:
+    metadata = (("authorization", f"Bearer {gateway.token()}"),)
+    async with gateway.backend.without("PUSH_ADDRESS"), gateway.channel() as channel:
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(DEVICES)
+        status = await rpc_status.aio.from_call(call(WANTED, metadata=metadata, timeout=10))
+    soon = error_details_pb2.RetryInfo()
+    assert [part.Unpack(soon) for part in status.details] == [False, True]
+    assert soon.retry_delay.seconds == 1
 
 
 @contextlib.asynccontextmanager
