@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import lru_cache
 from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
@@ -68,15 +69,17 @@ async def ask(
         return None
 
 
-@cache
-def callers(rest: Rest) -> tuple[Caller, ...]:
-    """A service, an operator, a person. Each keeps its token, as programs do."""
+@lru_cache(maxsize=1)
+def callers(rest: Rest, second: int) -> tuple[Caller, ...]:
+    """A service, an operator, a person. Each has the same token for a second: some of what is tried here ends all
+    that were issued before."""
+    del second
     return rest.service(), rest.operator, rest.user("heron")
 
 
 def somebody(rest: Rest, spoiler: Spoiler) -> Caller:
     """Who calls."""
-    return spoiler.chance.choice(callers(rest))
+    return spoiler.chance.choice(callers(rest, int(time.time())))
 
 
 KNOWN = [rpc for rpc in RPCS if rpc.rest and not is_raw(rpc) and not rpc.method.server_streaming]
