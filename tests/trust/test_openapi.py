@@ -72,9 +72,9 @@ def tried() -> Iterator[Tried]:
         publish("inputs", columns, [row], command="make openapi")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def tokens(rest: Rest) -> list[str | None]:
-    """Of a service, of a user, of an operator, and none."""
+    """Of a service, a user, an operator, and none. New ones for each call: some end all that were issued before."""
     callers = (rest.service("openapi"), rest.user(ME), rest.operator, rest.nobody)
     return [caller.token for caller in callers]
 
