@@ -31,8 +31,9 @@ FROM ${BASE}
 LABEL org.opencontainers.image.title="Crown Notification Service" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/crown /opt/crown
+# In /servers it writes what servers in containers of their own need to know; a new volume gets its folder's owner.
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin crown \
- && install --directory --owner=crown /var/lib/crown
+ && install --directory --owner=crown /var/lib/crown /servers/mongod /servers/nats /servers/valkey
 # The gateway listens on all addresses of the container; everything else stays on loopback.
 ENV PATH=/opt/crown/bin:$PATH PYTHONUNBUFFERED=1 \
     CROWN_STACK_HOME=/var/lib/crown CROWN_STACK_HOST=0.0.0.0

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from crown.token import LIFE_MOST_S
 from stack import elsewhere, probes, providers, scale, tokens
@@ -16,6 +17,13 @@ from stack.servers import mongod, valkey
 from stack.settings import LOOPBACK, Settings
 
 _STORES = ("mongod", "nats", "valkey")
+
+
+class _Server(Protocol):
+    """What a module of stack/servers tells of how a user reaches its server."""
+
+    def url(self, secrets: Secrets, user: str, port: int) -> str: ...
+    def with_user(self, secrets: Secrets, user: str, address: str) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +200,8 @@ def connections(settings: Settings, secrets: Secrets, user: str) -> dict[str, st
     """How `user` reaches NATS, MongoDB and Valkey, and what it trusts."""
     return {
         **_nats(settings, secrets, user),
-        **_store(settings, secrets, "DATABASE_URL", mongod.url(secrets, user, settings.ports.mongod), user),
-        **_store(settings, secrets, "REDIS_HOST", valkey.url(secrets, user, settings.ports.valkey), user),
+        **_store(settings, secrets, "DATABASE_URL", mongod, settings.ports.mongod, user),
+        **_store(settings, secrets, "REDIS_HOST", valkey, settings.ports.valkey, user),
         **(secrets.as_file(settings.given, "CROWN_DATA_KEY") or _file("CROWN_DATA_KEY", secrets.data_key())),
         **secrets.as_file(settings.given, "CROWN_SEAL_KEYS"),
         **trust(settings, secrets),
@@ -251,9 +259,10 @@ def trust(settings: Settings, secrets: Secrets) -> dict[str, str]:
 
 def _nats(settings: Settings, secrets: Secrets, user: str) -> dict[str, str]:
     given = settings.given
-    if "nats" not in elsewhere.addresses(given):
+    if settings.own_users or "nats" not in elsewhere.addresses(given):
+        address = given.get("NATS_URL") or f"nats://{LOOPBACK}:{settings.ports.nats}"
         return {
-            "NATS_URL": f"nats://{LOOPBACK}:{settings.ports.nats}",
+            "NATS_URL": _of_nobody("NATS_URL", address),
             "NATS_USER": user,
             **_file("NATS_PASSWORD", secrets.nats_password(user)),
         }
@@ -261,10 +270,25 @@ def _nats(settings: Settings, secrets: Secrets, user: str) -> dict[str, str]:
     return {**named, **secrets.as_file(given, "NATS_PASSWORD")}
 
 
-def _store(settings: Settings, secrets: Secrets, name: str, url: str, user: str) -> dict[str, str]:
+def _store(
+    settings: Settings, secrets: Secrets, name: str, server: _Server, port: int, user: str
+) -> dict[str, str]:
     """The store that the caller named, else ours. The address holds a password, so it travels in a file."""
     file_name = f"{name.lower().replace('_', '-')}-{user}"
-    return secrets.as_file(settings.given, name) or _file(name, secrets.write(file_name, url))
+    if settings.own_users and (address := settings.given.get(name)):
+        url = server.with_user(secrets, user, _of_nobody(name, address))
+    elif theirs := secrets.as_file(settings.given, name):
+        return theirs
+    else:
+        url = server.url(secrets, user, port)
+    return _file(name, secrets.write(file_name, url))
+
+
+def _of_nobody(name: str, address: str) -> str:
+    """An address to which a user is to be added. Raises StackError where it has one."""
+    if "@" in address:
+        raise StackError(f"{name} names a user: leave it out, or set CROWN_STACK_USERS to off")
+    return address
 
 
 def _handed_on(given: Mapping[str, str]) -> dict[str, str]:

@@ -24,6 +24,9 @@ class Settings:
     gateway_host: str  # CROWN_STACK_HOST: 0.0.0.0 opens the gateway, and only it, to the network
     home: Path  # holds one folder per port base
     given: Mapping[str, str]  # the whole environment as it was read
+    own_users: bool = (
+        False  # CROWN_STACK_USERS: whether servers that are named know the users of stack/secrets.py
+    )
     mtls: bool = (
         False  # CROWN_STACK_MTLS: whether the gateway and the services speak TLS, each with a certificate
     )
@@ -47,6 +50,7 @@ class Settings:
             gateway_host=given.get("CROWN_STACK_HOST") or LOOPBACK,
             home=Path(home).expanduser().resolve(),
             given=given,
+            own_users=_switch(given, "CROWN_STACK_USERS"),
             mtls=_switch(given, "CROWN_STACK_MTLS"),
         )
 

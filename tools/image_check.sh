@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Checks the image without an engine: hadolint's rules, Dockerfile and compose.yaml against the code, the wheel
-# installed beside the locked packages alone, and the default command run with them against real servers.
+# installed beside the locked packages alone, the servers started by the commands of compose.yaml, and the default
+# command run against them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PWD/.venv/bin:$PATH

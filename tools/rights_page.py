@@ -44,8 +44,11 @@ Who takes over one process does not get at the work, the words or the keys of an
   user without a password.
 - The relay and the filter reach neither NATS nor the stores.
 
-A `docker compose up` has one address for each server and no users; its network is its own, and only port 3005
-is published.
+`docker compose up` gives its servers the same users: `python -m stack.users` makes the passwords at the first start
+and tells each server its own, in a volume that the others do not see. All processes of the suite are in one container
+there, as one user of the machine, whose files hold every password: who takes over one process gets at those of
+the others, other than in Kubernetes. After a new version, `docker compose down` and `up`, so that the servers
+read their tables anew. Its network is its own, and only port 3005 is published.
 """
 
 

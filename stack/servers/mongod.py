@@ -54,12 +54,15 @@ def process(layout: Layout, secrets: Secrets, port: int) -> Process:
 
 def url(secrets: Secrets, user: str, port: int) -> str:
     """The address with the credentials of `user`, as DATABASE_URL."""
-    password = read(secrets.mongod_password(user))
+    return with_user(secrets, user, f"mongodb://{LOOPBACK}:{port}/{DATABASE}?replicaSet={REPLICA_SET}")
+
+
+def with_user(secrets: Secrets, user: str, address: str) -> str:
+    """The address `mongodb://host:port/…` with the credentials of `user`."""
+    scheme, _, rest = address.partition("://")
     source = "admin" if user == OPERATOR else DATABASE
-    return (
-        f"mongodb://{user}:{password}@{LOOPBACK}:{port}/{DATABASE}"
-        f"?replicaSet={REPLICA_SET}&authSource={source}"
-    )
+    more = "&" if "?" in rest else "?"
+    return f"{scheme}://{user}:{read(secrets.mongod_password(user))}@{rest}{more}authSource={source}"
 
 
 def _libraries(program: Path, layout: Layout) -> dict[str, str]:

@@ -19,7 +19,8 @@ def process(layout: Layout, secrets: Secrets, port: int, monitor_port: int) -> P
     configuration = layout.run / "nats.conf"
 
     def prepare() -> None:
-        write_private(configuration, configure(layout, secrets, port, monitor_port))
+        listen, monitor = f"{LOOPBACK}:{port}", f"{LOOPBACK}:{monitor_port}"
+        write_private(configuration, configure(secrets, str(layout.data(NAME)), listen, monitor))
 
     return Process(
         name=NAME,
@@ -32,15 +33,16 @@ def process(layout: Layout, secrets: Secrets, port: int, monitor_port: int) -> P
     )
 
 
-def configure(layout: Layout, secrets: Secrets, port: int, monitor_port: int) -> str:
-    """The server's configuration file. Quoting is JSON's, which nats-server reads."""
+def configure(secrets: Secrets, folder: str | None, listen: str, monitor: str) -> str:
+    """The server's configuration file: `folder` keeps the streams, where it is not named by --store_dir; `listen` and
+    `monitor` are each `host:port`. Quoting is JSON's, which nats-server reads."""
+    store = f"\n  store_dir: {json.dumps(folder)}" if folder else ""
     return f"""\
 server_name: crown
-listen: "{LOOPBACK}:{port}"
-http: "{LOOPBACK}:{monitor_port}"
+listen: "{listen}"
+http: "{monitor}"
 
-jetstream {{
-  store_dir: {json.dumps(str(layout.data(NAME)))}
+jetstream {{{store}
   max_file_store: 20GB
   max_memory_store: 256MB
   # By default an acknowledged message reaches the disk up to two minutes later: a power cut loses it.

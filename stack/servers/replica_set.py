@@ -19,10 +19,12 @@ _Client = AsyncMongoClient[dict[str, object]]
 
 
 class Member:
-    """The one member, seen from the supervisor. `serves` is its probe."""
+    """The one member, seen from its own machine. `serves` is its probe; `name` is `host:port` by which drivers reach
+    it, where that is not loopback."""
 
-    def __init__(self, port: int, secrets: Secrets) -> None:
+    def __init__(self, port: int, secrets: Secrets, name: str = "") -> None:
         self._port = port
+        self._name = name or f"{LOOPBACK}:{port}"
         self._secrets = secrets
         self._client: _Client | None = None  # as operator, once that user exists
 
@@ -67,7 +69,7 @@ class Member:
     async def _initiate(self, stranger: _Client) -> None:
         hello = await stranger.admin.command("hello")
         if "setName" not in hello:
-            member = {"_id": 0, "host": f"{LOOPBACK}:{self._port}"}
+            member = {"_id": 0, "host": self._name}
             await stranger.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": [member]})
         elif hello.get("isWritablePrimary"):
             return

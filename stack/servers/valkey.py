@@ -39,7 +39,13 @@ def process(layout: Layout, secrets: Secrets, port: int) -> Process:
 
 def url(secrets: Secrets, user: str, port: int) -> str:
     """The address with the credentials of `user`, as REDIS_HOST."""
-    return f"redis://{user}:{read(secrets.valkey_password(user))}@{LOOPBACK}:{port}/0"
+    return with_user(secrets, user, f"{LOOPBACK}:{port}/0")
+
+
+def with_user(secrets: Secrets, user: str, address: str) -> str:
+    """The address `host`, `host:port` or `redis://host…` with the credentials of `user`."""
+    scheme, _, rest = address.rpartition("://")
+    return f"{scheme or 'redis'}://{user}:{read(secrets.valkey_password(user))}@{rest}"
 
 
 def configure(folder: str, access_file: str, port: int) -> str:

@@ -23,8 +23,8 @@ ROOT = dockerfile.ROOT
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 # What compose.yaml may say of a service; a word that is not here is a slip or wants a look.
 WORDS = {
-    "build", "cap_drop", "command", "configs", "depends_on", "environment", "healthcheck", "image", "init",
-    "ports", "read_only", "security_opt", "stop_grace_period", "tmpfs", "volumes",
+    "build", "cap_drop", "command", "depends_on", "entrypoint", "environment", "healthcheck", "image", "init",
+    "network_mode", "ports", "read_only", "security_opt", "stop_grace_period", "tmpfs", "user", "volumes",
 }  # fmt: skip
 
 
@@ -111,12 +111,17 @@ def test_compose_names_the_servers_where_they_are() -> None:
         "nats": "nats",
         "valkey": "valkey",
     }
-    assert set(service["depends_on"]) == {"mongo", "nats", "valkey"}
-    for server, condition in service["depends_on"].items():
-        assert condition == {"condition": "service_healthy"}
-        assert COMPOSE["services"][server]["healthcheck"]["test"]
+    assert set(service["depends_on"]) == {"founding", "mongo", "nats", "valkey"}
     read = {variable(field, name) for name, field in IngestSettings.model_fields.items()}
-    assert set(given) <= read | {"CROWN_RELAY_FEEDS"}
+    assert set(given) <= read | {"CROWN_RELAY_FEEDS", "CROWN_STACK_USERS"}
+
+
+def test_compose_waits_for_what_serves_or_has_ended() -> None:
+    for service in COMPOSE["services"].values():
+        for name, condition in service.get("depends_on", {}).items():
+            serves = "healthcheck" in COMPOSE["services"][name]
+            wanted = "service_healthy" if serves else "service_completed_successfully"
+            assert condition == {"condition": wanted}, name
 
 
 def test_compose_runs_the_image_as_it_is_meant() -> None:
@@ -140,8 +145,7 @@ def test_compose_declares_what_it_uses() -> None:
         for volume in service.get("volumes", ())
     }
     assert used == set(COMPOSE["volumes"])
-    configs = [c["source"] for s in COMPOSE["services"].values() for c in s.get("configs", ())]
-    assert set(configs) == set(COMPOSE["configs"])
+    assert "configs" not in COMPOSE
 
 
 def test_images_of_others_have_a_version() -> None:

@@ -554,4 +554,29 @@ TRUST = (
         '["trusted"]',
         ("tests/unit/gateway/test_render.py::test_nobody_in_front_is_believed_unless_it_is_said",),
     ),
+    # -- users of servers that are named
+    Mutant(
+        "a server of compose.yaml lets in whoever comes",
+        "every server is told of its users",
+        "compose.yaml",
+        "--aclfile, /users/users.acl, ",
+        "",
+        ("tests/image/test_compose.py::test_every_server_of_others_is_told_of_its_users",),
+    ),
+    Mutant(
+        "a server of compose.yaml sees the passwords of another",
+        "each server sees its own passwords alone",
+        "compose.yaml",
+        "volumes: [valkey-users:/users:ro]",
+        "volumes: [valkey-users:/users:ro, nats-users:/nats:ro]",
+        ("tests/image/test_compose.py::test_each_server_sees_its_own_passwords_alone",),
+    ),
+    Mutant(
+        "a user is added to an address that has one",
+        "an address with a user gets no second one",
+        "stack/services.py",
+        '    if "@" in address:\n',
+        "    if False:\n",
+        ("tests/unit/stack/test_services.py::test_an_address_that_names_a_user_gets_no_second_one",),
+    ),
 )

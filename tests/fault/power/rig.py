@@ -20,6 +20,7 @@ from crown.notification.v1.events_pb2 import IntakeEvent
 from stack.control import Stack
 from stack.servers import binary
 from stack.servers import nats as server
+from stack.settings import LOOPBACK
 from tests.fault import bus
 from tests.fault.history import Answer, Book, read
 from tests.fault.load import Load
@@ -49,7 +50,8 @@ class Rig:
     def nats(self) -> Iterator[subprocess.Popen[bytes]]:
         """The server with the stack's own configuration; a careless one syncs as by default."""
         ports = self.stack.settings.ports
-        text = server.configure(self.stack.layout, self.stack.secrets, ports.nats, ports.nats_monitor)
+        listen, monitor = f"{LOOPBACK}:{ports.nats}", f"{LOOPBACK}:{ports.nats_monitor}"
+        text = server.configure(self.stack.secrets, str(self.store), listen, monitor)
         assert "sync_interval: always" in text
         if not self._careful:
             text = text.replace("sync_interval: always", "")

@@ -23,7 +23,9 @@ def layout(tmp_path: Path) -> Layout:
 
 
 def test_nats_syncs_always_and_lets_nobody_in_without_a_password(layout: Layout) -> None:
-    text = nats.configure(layout, Secrets(layout.secrets), 3022, 3023)
+    text = nats.configure(
+        Secrets(layout.secrets), str(layout.data("nats")), "127.0.0.1:3022", "127.0.0.1:3023"
+    )
     assert "sync_interval: always" in text
     assert 'http: "127.0.0.1:3023"' in text
     assert "no_auth_user" not in text

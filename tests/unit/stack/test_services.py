@@ -200,3 +200,33 @@ def test_the_tokens_that_the_stack_shows_are_renewed(tmp_path: Path) -> None:
     with time_machine.travel(time.time() + 600, tick=False):
         services.renew_tokens(settings, secrets)
     assert not set(before) & {read(process, name) for process, name in shown}
+
+
+def test_servers_that_know_our_users_are_shown_each_process_its_own(tmp_path: Path) -> None:
+    given = {
+        "CROWN_STACK_USERS": "on",
+        "NATS_URL": "nats://bus:4222",
+        "DATABASE_URL": "mongodb://db:27017/crown",
+        "REDIS_HOST": "redis://cache:6379/0",
+    }
+    found = environment(tmp_path, "email", **given)
+    assert (found["NATS_URL"], found["NATS_USER"]) == ("nats://bus:4222", "email")
+    assert read(found, "NATS_PASSWORD") == (tmp_path / "nats-email").read_text()
+    password = (tmp_path / "mongod-email").read_text()
+    assert read(found, "DATABASE_URL") == f"mongodb://email:{password}@db:27017/crown?authSource=crown"
+    password = (tmp_path / "valkey-email").read_text()
+    assert read(found, "REDIS_HOST") == f"redis://email:{password}@cache:6379/0"
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("NATS_URL", "nats://me:hush@bus:4222"),
+        ("DATABASE_URL", "mongodb://me:hush@db/crown"),
+        ("REDIS_HOST", "redis://me:hush@cache:6379/0"),
+    ],
+)
+def test_an_address_that_names_a_user_gets_no_second_one(tmp_path: Path, name: str, address: str) -> None:
+    with pytest.raises(StackError, match=f"{name} names a user") as refused:
+        environment(tmp_path, "email", CROWN_STACK_USERS="on", **{name: address})
+    assert "hush" not in str(refused.value)
