@@ -81,4 +81,21 @@ PARTS = (
         '"--ipv6",',
         ("tests/integration/stack/test_rights.py::test_mongod_runs_no_javascript",),
     ),
+    Mutant(
+        "a process whose store is away is not alive",
+        "who watches over processes ends none because a server is away",
+        "crown/rpc.py",
+        "        for name in self._own:\n            await self.health.set(name, known.SERVING",
+        "        for name in (*self._own, ALIVE):\n            await self.health.set(name, known.SERVING",
+        (f"{_UNIT}/test_rpc.py::test_a_process_is_alive_whatever_is_away",),
+    ),
+    Mutant(
+        "the filter is waited for without a limit",
+        "a filter that is slow holds nothing up",
+        "services/ingest/dispatch/filtering.py",
+        "metadata=metadata, timeout=self._limit_s)",
+        "metadata=metadata)",
+        ("tests/integration/ingest/test_filter.py::test_a_slow_filter_is_not_waited_for_and_then_left_alone",),
+        hangs=True,
+    ),
 )
