@@ -18,7 +18,6 @@ from tools.mutants.table import MUTANTS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _LANES = 2
-_RUN_LIMIT_S = 90.0
 _UNCHANGED_LIMIT_S = 900.0
 _SAID_LAST = 3_000
 
@@ -94,7 +93,7 @@ def _lane(copy: Copy, waiting: deque[Mutant], outcomes: list[Outcome]) -> None:
     while waiting and not copy.stopped:
         mutant = waiting.popleft()
         with copy.changed(mutant):
-            run = copy.test(mutant.tests, _RUN_LIMIT_S)
+            run = copy.test(mutant.tests, mutant.limit_s)
         outcome = judge(mutant, run)
         outcomes.append(outcome)
         print(f"{outcome.seconds:5.1f} s  {mutant.name}: {outcome.caught_by or outcome.problem}", flush=True)

@@ -14,7 +14,7 @@ class StaleMutant(Exception):
 class Mutant:
     """`old` in `file` becomes `new`, which breaks `promise`; one of `tests`, names as pytest takes them, has to fail.
     `quick`: among those that a quick run tries. `hangs`: the change may make the test wait for ever, so that a run
-    which is ended counts."""
+    which is ended counts. `limit_s` is what its tests may take."""
 
     name: str
     promise: str
@@ -24,6 +24,7 @@ class Mutant:
     tests: tuple[str, ...]
     quick: bool = False
     hangs: bool = False
+    limit_s: float = 90.0
 
     def applied(self, text: str) -> str:
         """The text of `file` with the change. Raises StaleMutant."""

@@ -95,7 +95,9 @@ PARTS = (
         "services/ingest/dispatch/filtering.py",
         "metadata=metadata, timeout=self._limit_s)",
         "metadata=metadata)",
-        ("tests/integration/ingest/test_filter.py::test_a_slow_filter_is_not_waited_for_and_then_left_alone",),
+        (
+            "tests/integration/ingest/test_filter.py::test_a_slow_filter_is_not_waited_for_and_then_left_alone",
+        ),
         hangs=True,
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tools.mutants.battery import BATTERY
 from tools.mutants.delivery import DELIVERY
 from tools.mutants.edge import EDGE
 from tools.mutants.mutant import Mutant
@@ -10,4 +11,4 @@ from tools.mutants.people import PEOPLE
 from tools.mutants.realtime import REALTIME
 from tools.mutants.trust import TRUST
 
-MUTANTS: tuple[Mutant, ...] = (*DELIVERY, *TRUST, *PARTS, *EDGE, *PEOPLE, *REALTIME)
+MUTANTS: tuple[Mutant, ...] = (*DELIVERY, *TRUST, *PARTS, *EDGE, *PEOPLE, *REALTIME, *BATTERY)
