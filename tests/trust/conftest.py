@@ -25,6 +25,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def unlimited(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Thousands of inputs come from one address, and are for the services: the gateway is to pass them all."""
+    with pytest.MonkeyPatch.context() as patch:
+        if pytestconfig.getoption("inputs", None):
+            patch.setenv("GATEWAY_OPEN_RATE", "0")
+            patch.setenv("GATEWAY_CALLBACK_RATE", "0")
+        yield
+
+
 @pytest.fixture(scope="module")
 def number(pytestconfig: pytest.Config) -> int:
     """How many inputs a surface gets."""

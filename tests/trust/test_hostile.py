@@ -47,6 +47,10 @@ def judged(count: Count, reply: Reply, sent: object) -> None:
     if reply.status >= 500:
         count.fault((sent, reply))
         return
+    if reply.status == 429:
+        # What a limit refuses tells nothing of who is behind it.
+        count.odd((sent, reply))
+        return
     try:
         inspect(reply)
     except (AssertionError, KeyError, ValueError) as error:
