@@ -5,6 +5,7 @@ from __future__ import annotations
 from tools.mutants.mutant import Mutant
 
 _UNIT = "tests/unit/crown"
+_PULL = "tests/integration/crown/test_pull.py"
 
 PARTS = (
     Mutant(
@@ -99,5 +100,78 @@ PARTS = (
             "tests/integration/ingest/test_filter.py::test_a_slow_filter_is_not_waited_for_and_then_left_alone",
         ),
         hangs=True,
+    ),
+    Mutant(
+        "a header passes for a word of the server",
+        "a message is settled whatever its headers say",
+        "crown/pull.py",
+        "        if raw.reply.startswith(_ACK):\n",
+        '        if not (raw.headers or {}).get("Status"):\n',
+        (f"{_PULL}::test_a_message_with_broken_headers_is_handed_out_like_any_other",),
+    ),
+    Mutant(
+        "broken headers end the reading",
+        "whatever stands on the bus, the next message is read",
+        "crown/bus/client.py",
+        "        except (IndexError, ValueError):\n            return None\n",
+        "        except ZeroDivisionError:\n            return None\n",
+        (f"{_PULL}::test_a_message_with_broken_headers_is_handed_out_like_any_other",),
+    ),
+    Mutant(
+        "a subject that is no text ends the reading",
+        "whatever stands on the bus, the next message is read",
+        "crown/bus/client.py",
+        "        except UnicodeDecodeError:\n",
+        "        except ZeroDivisionError:\n",
+        (f"{_PULL}::test_a_subject_that_is_no_text_is_handed_out_like_any_other",),
+    ),
+    Mutant(
+        "what looks newer waits for ever",
+        "what no newer code comes for ends as a dead letter",
+        "crown/newer.py",
+        "    return message.deliveries > DELIVERIES_MOST\n",
+        "    return False\n",
+        ("tests/integration/ingest/test_newer.py::test_dispatch_gives_up_what_nobody_comes_for",),
+    ),
+    Mutant(
+        "anybody is newer code",
+        "only what is sealed with our key is taken for newer code",
+        "services/ingest/dispatch/dispatcher.py",
+        """\
+            key = self._data_key.unwrap(event.content.wrapped_key)
+            orders.must_be_workable(event)
+""",
+        """\
+            orders.must_be_workable(event)
+            key = self._data_key.unwrap(event.content.wrapped_key)
+""",
+        (
+            "tests/integration/ingest/test_newer.py::"
+            "test_dispatch_takes_for_newer_only_what_is_sealed_with_our_key",
+        ),
+    ),
+    Mutant(
+        "a server of compose.yaml lets in whoever comes",
+        "every server is told of its users",
+        "compose.yaml",
+        "--aclfile, /users/users.acl, ",
+        "",
+        ("tests/image/test_compose.py::test_every_server_of_others_is_told_of_its_users",),
+    ),
+    Mutant(
+        "a server of compose.yaml sees the passwords of another",
+        "each server sees its own passwords alone",
+        "compose.yaml",
+        "volumes: [valkey-users:/users:ro]",
+        "volumes: [valkey-users:/users:ro, nats-users:/nats:ro]",
+        ("tests/image/test_compose.py::test_each_server_sees_its_own_passwords_alone",),
+    ),
+    Mutant(
+        "a user is added to an address that has one",
+        "an address with a user gets no second one",
+        "stack/services.py",
+        '    if "@" in address:\n',
+        "    if False:\n",
+        ("tests/unit/stack/test_services.py::test_an_address_that_names_a_user_gets_no_second_one",),
     ),
 )
