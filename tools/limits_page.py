@@ -154,10 +154,6 @@ def _requests() -> Iterator[Limit]:
         most = f"{rate:,} a second, {render.BURST_S * rate:,} at once"
         yield Limit(what, most, "gateway", "429 `RATE_LIMITED`", test=f"{_OPEN}::{test}")
     yield Limit(
-        "time for the message of a call by gRPC that names no deadline", "40 s", "gateway", "`DEADLINE_EXCEEDED`",
-        test=_SLOW,
-    )  # fmt: skip
-    yield Limit(
         "time of a call by gRPC, its message included", "15 s", "gateway, and the door by `grpc-timeout`",
         "504, `DEADLINE_EXCEEDED`",
         test="tests/trust/test_hostile.py::test_a_message_that_never_comes_is_waited_for_until_the_deadline",
@@ -166,25 +162,20 @@ def _requests() -> Iterator[Limit]:
 
 def _bodies(manager: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     """(what, bytes) of each route that buffers."""
-    for route in _whole(manager):
-        buffer = route["typed_per_filter_config"]["envoy.filters.http.buffer"]["buffer"]
-        yield _path(route), int(buffer["max_request_bytes"])
+    (host,) = manager["route_config"]["virtual_hosts"]
+    for route in host["routes"]:
+        buffer = route.get("typed_per_filter_config", {}).get("envoy.filters.http.buffer", {}).get("buffer")
+        if buffer:
+            yield _path(route), int(buffer["max_request_bytes"])
 
 
 def _times(manager: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(what, how long) of each route that buffers."""
-    for route in _whole(manager):
-        longest = route["route"]["max_stream_duration"]["max_stream_duration"]
-        yield _path(route), f"{longest.removesuffix('s')} s"
-
-
-def _whole(manager: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Each route that buffers, but for those of calls by gRPC with a token, whose bounds are those of the door."""
     (host,) = manager["route_config"]["virtual_hosts"]
     for route in host["routes"]:
-        by_grpc = "grpc_timeout_header_max" in route.get("route", {}).get("max_stream_duration", {})
-        if "envoy.filters.http.buffer" in route.get("typed_per_filter_config", {}) and not by_grpc:
-            yield route
+        if "envoy.filters.http.buffer" in route.get("typed_per_filter_config", {}):
+            longest = route["route"]["max_stream_duration"]["max_stream_duration"]
+            yield _path(route), f"{longest.removesuffix('s')} s"
 
 
 def _path(route: Mapping[str, Any]) -> str:

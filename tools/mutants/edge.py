@@ -114,14 +114,4 @@ EDGE = (
         "        if False:\n",
         ("tests/unit/services/email/test_message.py::test_nothing_breaks_a_header",),
     ),
-    # -- places at a service
-    Mutant(
-        "a call takes its place before its message is there",
-        "what never comes whole takes no place",
-        "gateway/envoy.yaml",
-        '                          route: {<<: *unary, cluster: "${cluster}"}\n'
-        "                          typed_per_filter_config: *whole_call\n",
-        '                          route: {<<: *unary, cluster: "${cluster}"}\n',
-        ("tests/integration/gateway/test_open_calls.py::test_with_a_token_it_takes_no_place_either",),
-    ),
 )

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 LIST = "/api/v1/users/user123/notifications"
 STATUS = "/crown.notification.v1.StatusService/GetReadiness"
-SEND = "/crown.notification.v1.IngestService/SendNotification"
 # A second; ten times that at once. What providers call has more.
 RATE, CALLBACKS = 3, 10
 OPEN = ("/readyz", "/readyz?", "/demo", "/demo?a=b", "/console", "/openapi.yaml", "/unsubscribe/nobody")
@@ -186,21 +185,6 @@ async def test_what_never_comes_whole_takes_no_place_and_is_given_up_soon(
     told = sum((task.result() for task in waiting), Counter())
     assert told == {"4": 2_000}, told
     assert 4 < time.monotonic() - began < 15
-
-
-async def test_with_a_token_it_takes_no_place_either(unlimited: Gateway) -> None:
-    """Of three thousand calls, thrice as many as have a place, no message comes; and others' calls are served."""
-    fields = [*request(unlimited, SEND, "POST"), ("content-type", "application/grpc"), ("te", "trailers")]
-    waiting = [asyncio.create_task(crowd(unlimited, fields, 1_000, flags=0)) for _ in range(3)]
-    await asyncio.sleep(2)
-    reached = len(unlimited.backend.calls)
-    answers = [await unlimited.send("GET", LIST) for _ in range(20)]
-    assert not any(task.done() for task in waiting)
-    for task in waiting:
-        task.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
-    assert {reply.status for reply in answers} == {200}
-    assert len(unlimited.backend.calls) == reached + 20
 
 
 @pytest.mark.parametrize("path", [STATUS, "/grpc.health.v1.Health/Check"])

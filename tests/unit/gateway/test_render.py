@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 
-from crown.door import Limits
 from crown.notification.v1.error_reason_pb2 import ErrorReason
 from gateway import contract
 from gateway.render import HERE, main, render
@@ -316,19 +315,3 @@ def test_spans_go_to_the_collector_and_as_many_as_asked() -> None:
 def test_a_wrong_setting_of_traces_is_named(name: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=name):
         render(NEEDED | {"CROWN_OTLP_ENDPOINT": "http://collector:4318", name: value})
-
-
-def test_what_a_call_by_grpc_may_be_whole_is_what_the_door_lets_in() -> None:
-    """And what stands around it: a call that is larger is refused by either."""
-    [host] = connection_manager(rendered())["route_config"]["virtual_hosts"]
-    files = contract.load(HERE / "crown.binpb")
-    for package, service in contract.services(files):
-        prefix = f"/{package}.{service.name}/"
-        if service.name == "StatusService":
-            continue
-        found = [route for route in host["routes"] if route["match"].get("prefix") == prefix]
-        assert found, prefix
-        needed = max(Limits().of(rpc.name) for rpc in service.method if not rpc.client_streaming)
-        for route in found:
-            buffer = route["typed_per_filter_config"]["envoy.filters.http.buffer"]["buffer"]
-            assert needed + 5 <= buffer["max_request_bytes"] <= needed + 8_192, prefix
