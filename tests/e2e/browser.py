@@ -168,6 +168,7 @@ class Browser:
 async def running(home: Path) -> AsyncIterator[Browser]:
     """A browser with its profile below `home`."""
     # At each start: a folder that was moved has its fonts elsewhere, and without any the browser dies of a text.
+    home.mkdir(parents=True, exist_ok=True)
     fonts = home / "fonts.conf"
     fonts.write_text(_FONTS.format(folder=_UNPACKED))
     process = await asyncio.create_subprocess_exec(
