@@ -81,7 +81,7 @@ k8s-check: setup ## The manifests: rendered, by schema and policy, and each cont
 	@tools/k8s_check.sh
 
 trust-check: setup ## Who may do what, hostile input, and TLS between the parts, against the whole suite
-	tools/test.sh tests/trust
+	tools/trust.sh
 
 ops-check: setup ## Alert rules, dashboards, and the recipes with grpcurl
 	@tools/ops_check.sh

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Runs every test, in lanes side by side: they wait for servers more than they compute. What a lane prints comes when it
-# is done.
+# Runs the tests, in lanes side by side: they wait for servers more than they compute. What a lane prints comes when it
+# is done. What needs the whole suite for itself, or waits for a minute and more, is for the other parts of `make check`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. tools/waiting.sh
 
 # Once, and not in every lane at the same moment.
 .venv/bin/python -m compileall -q -j 2 buf crown gateway services stack
@@ -13,11 +14,13 @@ ingest=tests/integration/ingest
 e2e=tests/e2e
 realtime=tests/integration/realtime
 pids=()
+but=("${waiting[@]/#/--deselect=}")
 
-lane() { # folders and files…
+lane() { # folders and files…, and options behind --
+  [[ " $* " == *" -- "* ]] || set -- "$@" --
   (
     began=$SECONDS status=0
-    tools/test.sh "$@" || status=$?
+    tools/test.sh "$@" "${but[@]}" || status=$?
     echo "test: this lane took $((SECONDS - began)) s"
     exit "$status"
   ) > "$outputs/${#pids[@]}" 2>&1 &

@@ -164,13 +164,19 @@ class Browser:
                 self.complaints.append(str(params["args"]))
 
 
+def _fonts(home: Path) -> Path:
+    """Names the browser's own fonts below `home`. At each start: a folder that was moved has them elsewhere, and
+    without any the browser dies of a text."""
+    home.mkdir(parents=True, exist_ok=True)
+    found = home / "fonts.conf"
+    found.write_text(_FONTS.format(folder=_UNPACKED))
+    return found
+
+
 @asynccontextmanager
 async def running(home: Path) -> AsyncIterator[Browser]:
     """A browser with its profile below `home`."""
-    # At each start: a folder that was moved has its fonts elsewhere, and without any the browser dies of a text.
-    home.mkdir(parents=True, exist_ok=True)
-    fonts = home / "fonts.conf"
-    fonts.write_text(_FONTS.format(folder=_UNPACKED))
+    fonts = _fonts(home)
     process = await asyncio.create_subprocess_exec(
         str(_UNPACKED / "chromium"), "--headless", "--no-sandbox", "--no-zygote", "--disable-gpu",
         "--disable-dev-shm-usage", "--remote-debugging-port=0", f"--user-data-dir={home}", "about:blank",
