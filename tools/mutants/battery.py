@@ -27,15 +27,6 @@ BATTERY = (
         limit_s=_LIMIT_S,
     ),
     Mutant(
-        "under faults: a claim without an outcome is sent again",
-        "a claim without an outcome is asked about",
-        "crown/delivery.py",
-        "        outcome = await self._find(attempt, taken)\n",
-        '        outcome = Retry("NOT_SENT")\n',
-        (_DIE,),
-        limit_s=_LIMIT_S,
-    ),
-    Mutant(
         "under faults: the breaker never opens",
         "who is down is left alone",
         "crown/circuit.py",
