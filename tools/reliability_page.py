@@ -30,7 +30,7 @@ _TABLES: tuple[tuple[str, str, str], ...] = (
         "stores have written down. *Lost*: accepted, and ended nowhere. *Duplicates*: effects too many at a "
         "provider; a fault may cost at most what was in flight. *Detect*: until /readyz or the supervisor said that "
         "something is away; *recover*: until all was healthy again, both from the fault; *drain*: from then until "
-        "everything had ended. Before, during and after a fault is told by when a request went out first. A cell is "
+        "everything had ended. Before a fault is what had ended when it began, after it what began later. A cell is "
         "empty where a run does not count that. Providers are late by 200 ms where processes are killed.",
     ),
     (

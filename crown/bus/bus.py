@@ -24,6 +24,9 @@ from crown.settings import Settings
 BATCH_MOST = 1_000
 _PIPELINED = 250
 _API_TIMEOUT_S = 5.0
+# Two looks in a row, each for so long: together less than a health check may take.
+_LOOKS = 2
+_LOOK_TIMEOUT_S = 2.0
 
 
 class Bus(Connection):
@@ -78,6 +81,20 @@ class Bus(Connection):
             await streams.ensure_consumer(self.api, consumer)
         else:
             await streams.look_for(self.api, consumer)
+
+    async def takes(self, stream: str) -> bool:
+        """Whether `stream` takes what is published: somebody leads it and hears from a majority. Servers of a cluster
+        that are too few keep their links. A leader that changes is waited for."""
+        for _ in range(_LOOKS):
+            if not self.connected:
+                return False
+            try:
+                async with asyncio.timeout(_LOOK_TIMEOUT_S):
+                    found = await self.api(f"STREAM.INFO.{stream}")
+            except (BusError, BusUnavailable, TimeoutError):
+                continue
+            return streams.has_majority(found.get("cluster"))
+        return False
 
     # -- publishing
 

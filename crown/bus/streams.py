@@ -11,6 +11,9 @@ from crown.errors import BusUnavailable
 
 log = logs.get(__name__)
 
+# Those of a cluster who hear nothing of each other for so long, in nanoseconds, are apart: they speak each second.
+_SILENT_NS = 5_000_000_000
+
 # A call of JetStream's API with its request, as Bus.api makes it. It raises BusError and BusUnavailable.
 Api = Callable[[str, Mapping[str, Any] | None], Awaitable[dict[str, Any]]]
 
@@ -57,3 +60,11 @@ async def look_for(api: Api, consumer: subjects.Consumer) -> None:
         raise BusUnavailable(
             f"{consumer.stream} has no consumer {consumer.name}: `python -m services.ingest prepare` makes it"
         ) from error
+
+
+def has_majority(cluster: Mapping[str, Any] | None) -> bool:
+    """Whether who leads a stream hears from enough of those who keep it with them, by what `cluster` of the stream's
+    info says; True where one server keeps it alone. It goes on leading for a while when it does not."""
+    replicas = (cluster or {}).get("replicas") or ()
+    heard = [one for one in replicas if not one.get("offline") and one.get("active", 0) < _SILENT_NS]
+    return 2 * (1 + len(heard)) > 1 + len(replicas)

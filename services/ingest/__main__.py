@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from redis.asyncio import Redis
 
-from crown import rpc, tls, webhook_secrets
+from crown import rpc, subjects, tls, webhook_secrets
 from crown.bus import Bus
 from crown.notification.v1 import (
     books_service_pb2,
@@ -129,7 +129,11 @@ async def api(settings: IngestSettings, stopping: asyncio.Event) -> None:
     suppressions = SuppressionService(Suppressions(store.db, data_key))
     server.add(_only(suppression_service_pb2.DESCRIPTOR), suppressions, suppressions.checks())
     server.describe(_only(file).full_name for file in _SUITE)
-    async with server.serving(bus.healthy), asyncio.TaskGroup() as tasks:
+
+    async def healthy() -> bool:
+        return await bus.takes(subjects.intake_stream("normal"))
+
+    async with server.serving(healthy), asyncio.TaskGroup() as tasks:
         tasks.create_task(status.mirror(server.health, stopping))
         tasks.create_task(quota.run(stopping))
         tasks.create_task(rpc.until(stopping, bus.closed))

@@ -94,6 +94,14 @@ DELIVERY = (
         "letter.SerializeToString(), {})",
         (f"{_UNIT}/test_notices.py::test_the_same_letter_written_again_is_one",),
     ),
+    Mutant(
+        "who leads a stream without a majority takes what is published",
+        "while something is away the suite says so",
+        "crown/bus/streams.py",
+        "    return 2 * (1 + len(heard)) > 1 + len(replicas)\n",
+        "    return True\n",
+        (f"{_UNIT}/test_bus_majority.py::test_who_leads_has_to_hear_from_most",),
+    ),
     # -- the intake
     Mutant(
         "the answer comes before the bus has stored",
