@@ -23,12 +23,20 @@ _Step = Callable[[], Awaitable[None]]
 
 
 async def outage(
-    name: str, felt: str, breaks: _Step, heals: _Step, scene: Site, folder: Path, results: list[Result]
+    name: str,
+    felt: str,
+    breaks: _Step,
+    heals: _Step,
+    scene: Site,
+    folder: Path,
+    results: list[Result],
+    calls_most: float = _CALLS_MOST,
 ) -> None:
-    """For three quarters of the load the channel `felt` has a provider that `breaks`."""
+    """For three quarters of the load the channel `felt` has a provider that `breaks`. `calls_most` is how often it
+    may be called for a delivery, on average."""
     unfelt = {"push", "email", "sms"} - {felt}
     bounds = Bounds(
-        calls={felt: _CALLS_MOST, **dict.fromkeys(unfelt, _UNFELT_MOST)}, unfelt=unfelt, restarts=()
+        calls={felt: calls_most, **dict.fromkeys(unfelt, _UNFELT_MOST)}, unfelt=unfelt, restarts=()
     )
 
     async def fault(course: Course) -> None:
