@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Runs the tests, in lanes side by side: they wait for servers more than they compute. What a lane prints comes when it
-# is done. What needs the whole suite for itself, or waits for a minute and more, is for the other parts of `make check`.
+# is done. Those of tools/apart.sh run with `make trust-check`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. tools/waiting.sh
+. tools/apart.sh
 
 # Once, and not in every lane at the same moment.
 .venv/bin/python -m compileall -q -j 2 buf crown gateway services stack
@@ -14,7 +14,7 @@ ingest=tests/integration/ingest
 e2e=tests/e2e
 realtime=tests/integration/realtime
 pids=()
-but=("${waiting[@]/#/--deselect=}")
+but=("${apart[@]/#/--deselect=}")
 
 lane() { # folders and files…, and options behind --
   [[ " $* " == *" -- "* ]] || set -- "$@" --
