@@ -144,6 +144,11 @@ class HealthServer:
             await self._tell(ready)
             await asyncio.sleep(HEALTH_PERIOD_S if ready else HEALTH_PERIOD_S / 5)
 
+    @property
+    def ready(self) -> bool:
+        """What was last told; False until then."""
+        return bool(self._ready)
+
     async def _tell(self, ready: bool) -> None:
         if ready == self._ready:
             return

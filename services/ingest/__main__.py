@@ -109,9 +109,9 @@ async def api(settings: IngestSettings, stopping: asyncio.Event) -> None:
     ingest = IngestService(intake, keys, quota, store.db, Cancelling(bus, store.db))
     contacts = ContactService(Recipients(store.db, People(store.db, data_key)))
     dead_letters = DeadLetterService(bus, store.db, data_key)
-    status = StatusService(settings.peer_addresses, tls.identity(settings))
 
     server = rpc.Server(settings, Revocations(bus))
+    status = StatusService(settings.peer_addresses, tls.identity(settings), lambda: server.ready)
     server.add(_only(ingest_service_pb2.DESCRIPTOR), ingest, ingest.checks())
     server.add(_only(inbox_service_pb2.DESCRIPTOR), InboxService(bus, store.db, data_key))
     server.add(_only(group_service_pb2.DESCRIPTOR), GroupService(bus, store.db))

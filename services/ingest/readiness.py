@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
@@ -18,6 +18,8 @@ from crown.tls import Identity, Link
 _STATUS = health_pb2.HealthCheckResponse
 _LIMIT_S = 1.0
 _MIRROR_PERIOD_S = 5.0
+# Who answers.
+_OWN = "ingest-api"
 # A peer that was not there when it was asked first is looked for again soon: the usual pause grows to minutes.
 _OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
 # Which services a peer serves, by its role: what the gateway's health answers for them.
@@ -33,9 +35,15 @@ _NUMBERED = re.compile(r"-[0-9]+\Z")
 
 
 class StatusService:
-    """The servicer. Asks each part's own health, and the parts at once."""
+    """The servicer. Asks each part's own health, and the parts at once; `own` says whether this process is ready."""
 
-    def __init__(self, addresses: Mapping[str, str], identity: Identity | None = None) -> None:
+    def __init__(
+        self,
+        addresses: Mapping[str, str],
+        identity: Identity | None = None,
+        own: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._own = own
         self._links = {
             name: Link(address, identity, _role(name), _OPTIONS) for name, address in addresses.items()
         }
@@ -44,7 +52,8 @@ class StatusService:
         """Answers where all are ready; raises NotReady naming who is not."""
         names = sorted(self._links)
         ready = await asyncio.gather(*(self._ask(name) for name in names))
-        missing = ", ".join(name for name, up in zip(names, ready, strict=True) if not up)
+        away = [name for name, up in zip(names, ready, strict=True) if not up]
+        missing = ", ".join(away if self._own() else [_OWN, *away])
         if missing:
             raise NotReady(f"not ready: {missing}", metadata={"not_ready": missing})
         return pb.GetReadinessResponse(ready=names)

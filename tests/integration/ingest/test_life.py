@@ -82,6 +82,11 @@ async def test_readiness_names_who_is_not(rig: Rig) -> None:
         await status.close()
         status = StatusService({"record": f"127.0.0.1:{record.port}"})
         assert list((await status.GetReadiness(GetReadinessRequest(), None)).ready) == ["record"]
+        # Who answers may be the one.
+        own = StatusService({"record": f"127.0.0.1:{record.port}"}, own=lambda: False)
+        with pytest.raises(NotReady, match=r"not ready: ingest-api$"):
+            await own.GetReadiness(GetReadinessRequest(), None)
+        await own.close()
         record.signal(signal.SIGSTOP)
         with pytest.raises(NotReady, match="not ready: record"):
             await status.GetReadiness(GetReadinessRequest(), None)
