@@ -68,7 +68,7 @@ fault-quick: setup ## The faults that happen most, under load; within four minut
 soak: setup ## Load for MINUTES (30), callers that give up, sockets that come and go: nothing grows
 	tools/test.sh tests/fault/test_soak.py -- --soak-s $$(( 60 * $(or $(MINUTES),30) ))
 
-fault: setup ## Every fault in a run of its own, and the table of them; within 45 minutes, needs root
+fault: setup ## Every fault in a run of its own, and the table of them; about 45 minutes, needs root
 	tools/fault.sh all
 
 clients: setup ## Build the five neighbours of examples/ and run each against the suite
